@@ -1,0 +1,224 @@
+//! What operators registered: vendors, their integrations, credentials and grants, and the operators themselves.
+//!
+//! A [`Directory`] is one consistent reading of all of it; the data path holds one and replaces it whole.
+
+use crate::{
+    ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId, SubjectId,
+    UnixMicros, VendorId,
+};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A legal entity that owns integrations: GDPR processor or recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vendor {
+    /// Its id.
+    pub id: VendorId,
+    /// The operator-chosen alias, unique among vendors.
+    pub slug: String,
+    /// The legal name.
+    pub name: String,
+}
+
+/// A vendor's software that reads the company's data; in OAuth text, the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Integration {
+    /// Its id; also the OAuth `client_id`.
+    pub id: IntegrationId,
+    /// The operator-chosen alias, unique among integrations.
+    pub slug: String,
+    /// Its owner.
+    pub vendor: VendorId,
+    /// Vetting tier, 0 (harmless) to 3 (highest).
+    pub tier: u8,
+    /// Where in its life cycle it stands.
+    pub state: IntegrationState,
+}
+
+/// The life cycle of an integration. Only `Approved` and `Restricted` read anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IntegrationState {
+    /// Applied for; two operators have yet to approve.
+    Applied,
+    /// May read within its grants until the date.
+    Approved {
+        /// After this it counts as expired.
+        until: UnixMicros,
+    },
+    /// May read within a tenth of its budgets, no bulk, until the date.
+    Restricted {
+        /// After this it counts as expired.
+        until: UnixMicros,
+    },
+    /// Cut off; only two signatures bring it back.
+    Severed,
+    /// Its approval ran out.
+    Expired,
+}
+
+/// A public key an integration proves itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id; also the JWK `kid`.
+    pub id: CredentialId,
+    /// Who holds the private key.
+    pub integration: IntegrationId,
+    /// RFC 7638 SHA-256 thumbprint of the public key.
+    pub thumbprint: Digest,
+    /// The public key as a JWK, JSON text as registered.
+    pub jwk: String,
+    /// When it may be used.
+    pub state: CredentialState,
+    /// Networks it may be used from; empty means any network that is not listed.
+    pub networks: Vec<IpNet>,
+}
+
+/// Whether a credential may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialState {
+    /// May be used until the date.
+    Active {
+        /// After this it is refused.
+        until: UnixMicros,
+    },
+    /// Taken out of use for good.
+    Retired,
+}
+
+/// Why data is read, such as `support`. Lower-case letters and `_`, 1 to 64 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Purpose(Arc<str>);
+
+impl Purpose {
+    /// `None` if `text` is not a well-formed purpose.
+    pub fn new(text: &str) -> Option<Self> {
+        let valid = !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        valid.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The `operationId` of the contract, 1 to 128 bytes of visible ASCII. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(Arc<str>);
+
+impl OperationId {
+    /// `None` if `text` is empty, longer than 128 bytes or holds anything but visible ASCII.
+    pub fn new(text: &str) -> Option<Self> {
+        let valid =
+            !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+        valid.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the operator allowed: operations x classes x purpose x subjects x budget, until it expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its id; a token is issued for exactly one grant.
+    pub id: GrantId,
+    /// Who may use it.
+    pub integration: IntegrationId,
+    /// Which operations it covers.
+    pub operations: BTreeSet<OperationId>,
+    /// Which data classes may leave under it.
+    pub classes: ClassSet,
+    /// Why.
+    pub purpose: Purpose,
+    /// Whose data.
+    pub scope: SubjectScope,
+    /// How many distinct subjects.
+    pub budget: Budget,
+    /// Until when.
+    pub expires: UnixMicros,
+}
+
+/// Whose records a grant covers. Tested on each record; a record whose subject is missing or null is never covered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectScope {
+    /// Only the subject that the token names.
+    TokenSubject,
+    /// Only these subjects.
+    Consenting(BTreeSet<SubjectId>),
+    /// Every subject whose record has this attribute value; `pointer` is a JSON pointer (RFC 6901) in the record.
+    Attribute {
+        /// Where the record holds the attribute, such as `/tenant`.
+        pointer: String,
+        /// The value it must have.
+        value: String,
+    },
+    /// Every subject. Highest tier only.
+    All,
+}
+
+/// Distinct subjects a grant may read in each sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// In any 60 seconds.
+    pub burst: u32,
+    /// In any hour.
+    pub hour: u32,
+    /// In any 24 hours.
+    pub day: u32,
+}
+
+impl Budget {
+    /// The windows and their limits, shortest first.
+    pub fn windows(&self) -> [(Micros, u32); 3] {
+        [
+            (Micros::from_secs(60), self.burst),
+            (Micros::from_secs(3_600), self.hour),
+            (Micros::from_secs(86_400), self.day),
+        ]
+    }
+}
+
+/// One of our customer's staff, who signs commands with an Ed25519 key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Its id.
+    pub id: OperatorId,
+    /// The name shown beside what it did.
+    pub name: String,
+    /// Ed25519 public key, 32 bytes.
+    pub public_key: [u8; 32],
+}
+
+/// One consistent reading of the registry, as the data path uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// Counts up with each change.
+    pub revision: u64,
+    /// Vendors by id.
+    pub vendors: BTreeMap<VendorId, Vendor>,
+    /// Integrations by id.
+    pub integrations: BTreeMap<IntegrationId, Integration>,
+    /// Credentials by id.
+    pub credentials: BTreeMap<CredentialId, Credential>,
+    /// Grants by id.
+    pub grants: BTreeMap<GrantId, Grant>,
+}
