@@ -1,0 +1,181 @@
+//! Posture: the severances in force, as the outcome of a chain of entries.
+
+use crate::{Authority, Bearing, Change, Entry, Target};
+use model::{Digest, UnixMicros};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// The severances in force and the head of the chain they follow from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Posture {
+    number: u64,
+    head: Digest,
+    // Networks are few and need a containment test; everything else is looked up by its own key.
+    severed: BTreeMap<Target, Severance>,
+    networks: Vec<Target>,
+}
+
+/// One severance in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Severance {
+    /// The entry that made it.
+    pub number: u64,
+    /// Since when.
+    pub since: UnixMicros,
+    /// Why.
+    pub reason: String,
+    /// On whose word.
+    pub authority: Authority,
+}
+
+/// The entry does not follow the head: another writer, a restored copy of the file, or a bug. Stop and compare.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("posture entry {number} does not follow entry {head_number}")]
+pub struct NotNext {
+    /// The entry's number.
+    pub number: u64,
+    /// Where posture stands.
+    pub head_number: u64,
+}
+
+impl Posture {
+    /// How many entries led here.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Hash of the last entry; 32 zero bytes before the first.
+    pub const fn head(&self) -> Digest {
+        self.head
+    }
+
+    /// The next entry, for this change.
+    pub fn next_entry(
+        &self,
+        change: Change,
+        reason: &str,
+        authority: Authority,
+        now: UnixMicros,
+    ) -> Entry {
+        let mut reason = reason.to_owned();
+        while reason.len() > crate::entry::REASON_BYTES_MAX {
+            reason.pop();
+        }
+        Entry { number: self.number + 1, previous: self.head, time: now, change, reason, authority }
+    }
+
+    /// Takes one step along the chain.
+    ///
+    /// # Errors
+    /// [`NotNext`] if the entry does not name this posture's head; nothing changes then.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), NotNext> {
+        if entry.number != self.number + 1 || entry.previous != self.head {
+            return Err(NotNext { number: entry.number, head_number: self.number });
+        }
+        match &entry.change {
+            Change::Sever(target) => {
+                self.severed.entry(target.clone()).or_insert_with(|| Severance {
+                    number: entry.number,
+                    since: entry.time,
+                    reason: entry.reason.clone(),
+                    authority: entry.authority.clone(),
+                });
+            }
+            Change::Restore(target) => {
+                self.severed.remove(target);
+            }
+        }
+        self.networks = self
+            .severed
+            .keys()
+            .filter(|target| matches!(target, Target::Network(_)))
+            .cloned()
+            .collect();
+        self.number = entry.number;
+        self.head = entry.hash();
+        Ok(())
+    }
+
+    /// The severance that covers this request, if any does.
+    pub fn severance_of(&self, bearing: &Bearing) -> Option<&Severance> {
+        if self.severed.is_empty() {
+            return None;
+        }
+        let named = [
+            Target::Vendor(bearing.vendor),
+            Target::Integration(bearing.integration),
+            Target::Credential(bearing.credential),
+            Target::Grant(bearing.grant),
+            Target::Operation(bearing.operation.clone()),
+        ];
+        let network = self.networks.iter().find(|target| target.covers(bearing));
+        named.iter().chain(network).find_map(|target| self.severed.get(target))
+    }
+
+    /// What is severed, in order of target.
+    pub fn severances(&self) -> impl Iterator<Item = (&Target, &Severance)> {
+        self.severed.iter()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use model::{ClientIp, CredentialId, GrantId, IntegrationId, OperationId, VendorId};
+    use proptest::prelude::*;
+
+    pub(crate) fn bearing(n: u8) -> Bearing {
+        Bearing {
+            vendor: VendorId::from_bytes([n / 8; 16]),
+            integration: IntegrationId::from_bytes([n / 4; 16]),
+            credential: CredentialId::from_bytes([n / 2; 16]),
+            grant: GrantId::from_bytes([n; 16]),
+            operation: OperationId::new(&format!("op{}", n % 3)).unwrap(),
+            network: ClientIp::from_peer([10, 0, n % 4, n].into()),
+        }
+    }
+
+    pub(crate) fn target(kind: u8, n: u8) -> Target {
+        let b = bearing(n);
+        match kind % 6 {
+            0 => Target::Vendor(b.vendor),
+            1 => Target::Integration(b.integration),
+            2 => Target::Credential(b.credential),
+            3 => Target::Grant(b.grant),
+            4 => Target::Operation(b.operation),
+            _ => Target::parse(&format!("network:10.0.{}.0/24", n % 4)).unwrap(),
+        }
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_are_refused() {
+        let mut posture = Posture::default();
+        let first = posture.next_entry(
+            Change::Sever(target(0, 1)),
+            "",
+            Authority::Rule("test".into()),
+            UnixMicros(1),
+        );
+        posture.apply(&first).unwrap();
+        let before = posture.clone();
+        assert!(posture.apply(&first).is_err());
+        let forged = Entry { previous: [9; 32], number: 2, ..first };
+        assert!(posture.apply(&forged).is_err());
+        assert_eq!(posture, before);
+    }
+
+    proptest! {
+        /// The indexed lookup answers as a scan over every severed target does.
+        #[test]
+        fn lookup_agrees_with_a_scan(steps in proptest::collection::vec((0_u8..6, 0_u8..32, any::<bool>()), 0..40), who in 0_u8..32) {
+            let mut posture = Posture::default();
+            for (kind, n, sever) in steps {
+                let change = if sever { Change::Sever(target(kind, n)) } else { Change::Restore(target(kind, n)) };
+                let entry = posture.next_entry(change, "why", Authority::Rule("test".into()), UnixMicros(1));
+                posture.apply(&entry).unwrap();
+            }
+            let naive = posture.severances().any(|(target, _)| target.covers(&bearing(who)));
+            prop_assert_eq!(posture.severance_of(&bearing(who)).is_some(), naive);
+        }
+    }
+}
