@@ -116,10 +116,10 @@ impl Switch {
         if *state.integration.get_or_insert(bearing.integration) != bearing.integration {
             return Err(Cut::OtherIntegration);
         }
-        let id = state.next;
+        let (id, sent_before) = (state.next, state.sent);
         state.next += 1;
         state.open.insert(id, bearing);
-        Ok(Passage { gate: Arc::clone(gate), id, request })
+        Ok(Passage { gate: Arc::clone(gate), id, request, sent_before })
     }
 
     /// Publishes an entry and aborts every release it covers. Returns when none is left.
@@ -150,6 +150,8 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct GateState {
     next: u64,
+    /// Bytes the socket has accepted.
+    sent: u64,
     /// Releases whose last byte the socket does not have yet.
     open: BTreeMap<u64, Bearing>,
     /// Releases of an HTTP/2 connection that may still be in its queues; kept until it closes, each distinct one once.
@@ -162,7 +164,8 @@ struct GateState {
 impl Gate {
     /// Runs one write to the socket, unless the connection was cut.
     ///
-    /// `write` must not block: the lock it runs under is the one a sever waits for. `now` was read just before.
+    /// `write` must not block: the lock it runs under is the one a sever waits for. It returns its result and how many
+    /// bytes the socket accepted. `now` was read just before.
     ///
     /// # Errors
     /// The [`Cut`] that ended the connection, or [`Cut::Lapsed`] while a release is open and the lease is not held.
@@ -170,9 +173,9 @@ impl Gate {
         &self,
         lease: &Lease,
         now: BootMicros,
-        write: impl FnOnce() -> T,
+        write: impl FnOnce() -> (T, usize),
     ) -> Result<T, Cut> {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
         if let Some(cut) = &state.cut {
             return Err(cut.clone());
         }
@@ -180,7 +183,9 @@ impl Gate {
         if data_may_be_queued && !lease.holds(now) {
             return Err(Cut::Lapsed);
         }
-        Ok(write())
+        let (result, accepted) = write();
+        state.sent += accepted as u64;
+        Ok(result)
     }
 
     /// The cut that ended the connection, if one did; otherwise `waker` is woken when one does.
@@ -217,6 +222,7 @@ pub struct Passage {
     gate: Arc<Gate>,
     id: u64,
     request: RequestId,
+    sent_before: u64,
 }
 
 impl Passage {
@@ -225,9 +231,10 @@ impl Passage {
         self.request
     }
 
-    /// Whether the connection was cut while the passage was open.
-    pub fn was_cut(&self) -> bool {
-        lock(&self.gate.state).cut.is_some()
+    /// Whether the socket has accepted any byte since the passage was opened. Other streams of an HTTP/2 connection
+    /// count too: when in doubt, it was read.
+    pub fn reached_socket(&self) -> bool {
+        lock(&self.gate.state).sent > self.sent_before
     }
 
     /// Ends the passage of an HTTP/2 stream, whose last bytes may still stand in the connection's queues: what it was

@@ -28,11 +28,11 @@ fn a_severed_release_cannot_write_another_byte() {
     let switch = switch();
     let gate = switch.open_gate();
     let passage = switch.pass(&gate, bearing(1), request(1), NOW).unwrap();
-    assert_eq!(gate.write(&switch.lease, NOW, || "sent"), Ok("sent"));
+    assert_eq!(gate.write(&switch.lease, NOW, || ("sent", 4)), Ok("sent"));
     let settled = change(&switch, Change::Sever(target(1, 1)));
     assert_eq!(settled, Settled { number: 1, connections: 1, aborted: 1 });
-    assert_eq!(gate.write(&switch.lease, NOW, || "sent"), Err(Cut::Severed { number: 1 }));
-    assert!(passage.was_cut());
+    assert_eq!(gate.write(&switch.lease, NOW, || ("sent", 4)), Err(Cut::Severed { number: 1 }));
+    assert!(passage.reached_socket());
     assert!(matches!(switch.pass(&gate, bearing(9), request(2), NOW), Err(Cut::Severed { .. })));
 }
 
@@ -42,7 +42,7 @@ fn others_go_on_undisturbed() {
     let gate = switch.open_gate();
     let _passage = switch.pass(&gate, bearing(1), request(1), NOW).unwrap();
     assert_eq!(change(&switch, Change::Sever(target(1, 30))).aborted, 0);
-    assert_eq!(gate.write(&switch.lease, NOW, || ()), Ok(()));
+    assert_eq!(gate.write(&switch.lease, NOW, || ((), 0)), Ok(()));
 }
 
 #[test]
@@ -52,12 +52,12 @@ fn a_lapsed_lease_refuses_and_stops_a_release_in_flight() {
     let later = BootMicros(NOW.0 + crate::lease::LEASE);
     assert!(matches!(switch.admit(&bearing(1), later), Err(Cut::Lapsed)));
     assert_eq!(
-        gate.write(&switch.lease, later, || ()),
+        gate.write(&switch.lease, later, || ((), 0)),
         Ok(()),
         "a refusal without data may still be written"
     );
     let _passage = switch.pass(&gate, bearing(1), request(1), NOW).unwrap();
-    assert_eq!(gate.write(&switch.lease, later, || ()), Err(Cut::Lapsed));
+    assert_eq!(gate.write(&switch.lease, later, || ((), 0)), Err(Cut::Lapsed));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_lingering_http2_release_is_still_cut() {
     let gate = switch.open_gate();
     switch.pass(&gate, bearing(1), request(1), NOW).unwrap().linger();
     assert_eq!(change(&switch, Change::Sever(target(3, 1))).aborted, 1);
-    assert!(gate.write(&switch.lease, NOW, || ()).is_err());
+    assert!(gate.write(&switch.lease, NOW, || ((), 0)).is_err());
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn no_write_starts_after_the_sever_returned() {
                     let gate = switch.open_gate();
                     while let Ok(_passage) = switch.pass(&gate, bearing(n / 2), request(n), NOW) {
                         for _ in 0..8 {
-                            let started =
-                                gate.write(&switch.lease, NOW, || returned.load(Ordering::SeqCst));
+                            let started = gate
+                                .write(&switch.lease, NOW, || (returned.load(Ordering::SeqCst), 1));
                             late.fetch_add(u64::from(started == Ok(true)), Ordering::SeqCst);
                         }
                     }
@@ -126,7 +126,7 @@ proptest! {
         }).collect();
         change(&switch, Change::Sever(target(kind, n)));
         for (gate, _passage, bearing) in &open {
-            let cut = gate.write(&switch.lease, NOW, || ()).is_err();
+            let cut = gate.write(&switch.lease, NOW, || ((), 0)).is_err();
             prop_assert_eq!(cut, target(kind, n).covers(bearing));
         }
     }
