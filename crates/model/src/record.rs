@@ -59,8 +59,12 @@ pub enum Outcome {
 /// Why an authenticated request was refused. The integration sees the code only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
+    /// The request is not HTTP with one meaning.
+    Malformed,
     /// The contract has no such operation, or the request does not fit it.
     UnknownOperation,
+    /// There is no such record, or it is not the caller's to read: both look the same from outside.
+    NotFound,
     /// The proof, the token or the binding did not hold.
     Unauthenticated,
     /// The caller's network is listed, or not among its credential's.
@@ -85,7 +89,9 @@ impl Refusal {
     /// The stable code of problem details (RFC 9457) and of the record.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::Malformed => "malformed",
             Self::UnknownOperation => "unknown_operation",
+            Self::NotFound => "not_found",
             Self::Unauthenticated => "unauthenticated",
             Self::Network => "network",
             Self::Severed => "severed",

@@ -34,7 +34,9 @@ pub struct Entry {
 pub enum Change {
     /// Cut the target off.
     Sever(Target),
-    /// Lift every severance of exactly this target. Widens: two signatures.
+    /// Let the target read a tenth of its budgets and nothing in bulk.
+    Restrict(Target),
+    /// Lift what is in force on exactly this target. Widens: two signatures.
     Restore(Target),
 }
 
@@ -48,7 +50,7 @@ pub enum Authority {
         /// The signed bytes and signatures, for a later auditor.
         command: Vec<u8>,
     },
-    /// A guard's rule, such as `honey`. Rules can only sever.
+    /// A guard's rule, such as `honey`. Rules only narrow.
     Rule(String),
 }
 
@@ -88,6 +90,7 @@ impl Entry {
         let (verb, target) = match &self.change {
             Change::Sever(target) => (1_u8, target),
             Change::Restore(target) => (2_u8, target),
+            Change::Restrict(target) => (3_u8, target),
         };
         e.array(8)?.u8(1)?.u64(self.number)?.bytes(&self.previous)?.u64(self.time.0)?;
         e.u8(verb)?.str(&target.to_string())?.str(&self.reason)?;
@@ -118,6 +121,7 @@ impl Entry {
         let change = match verb {
             1 => Change::Sever(target),
             2 => Change::Restore(target),
+            3 => Change::Restrict(target),
             _ => return None,
         };
         let reason = d.str().ok()?.to_owned();

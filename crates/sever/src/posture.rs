@@ -1,23 +1,30 @@
-//! Posture: the severances in force, as the outcome of a chain of entries.
+//! Posture: the severances and restrictions in force, as the outcome of a chain of entries.
 
 use crate::{Authority, Bearing, Change, Entry, Target};
 use model::{Digest, UnixMicros};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// The severances in force and the head of the chain they follow from.
+/// What is cut off or restricted, and the head of the chain it follows from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Posture {
     number: u64,
     head: Digest,
+    severed: Covered,
+    restricted: Covered,
+}
+
+/// Targets under one kind of containment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Covered {
+    targets: BTreeMap<Target, Containment>,
     // Networks are few and need a containment test; everything else is looked up by its own key.
-    severed: BTreeMap<Target, Severance>,
     networks: Vec<Target>,
 }
 
-/// One severance in force.
+/// One severance or restriction in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Severance {
+pub struct Containment {
     /// The entry that made it.
     pub number: u64,
     /// Since when.
@@ -26,6 +33,43 @@ pub struct Severance {
     pub reason: String,
     /// On whose word.
     pub authority: Authority,
+}
+
+impl Covered {
+    fn add(&mut self, target: &Target, entry: &Entry) {
+        self.targets.entry(target.clone()).or_insert_with(|| Containment {
+            number: entry.number,
+            since: entry.time,
+            reason: entry.reason.clone(),
+            authority: entry.authority.clone(),
+        });
+        self.index_networks();
+    }
+
+    fn lift(&mut self, target: &Target) {
+        self.targets.remove(target);
+        self.index_networks();
+    }
+
+    fn index_networks(&mut self) {
+        let networks = self.targets.keys().filter(|target| matches!(target, Target::Network(_)));
+        self.networks = networks.cloned().collect();
+    }
+
+    fn find(&self, bearing: &Bearing) -> Option<&Containment> {
+        if self.targets.is_empty() {
+            return None;
+        }
+        let named = [
+            Target::Vendor(bearing.vendor),
+            Target::Integration(bearing.integration),
+            Target::Credential(bearing.credential),
+            Target::Grant(bearing.grant),
+            Target::Operation(bearing.operation.clone()),
+        ];
+        let network = self.networks.iter().find(|target| target.covers(bearing));
+        named.iter().chain(network).find_map(|target| self.targets.get(target))
+    }
 }
 
 /// The entry does not follow the head: another writer, a restored copy of the file, or a bug. Stop and compare.
@@ -73,48 +117,36 @@ impl Posture {
             return Err(NotNext { number: entry.number, head_number: self.number });
         }
         match &entry.change {
-            Change::Sever(target) => {
-                self.severed.entry(target.clone()).or_insert_with(|| Severance {
-                    number: entry.number,
-                    since: entry.time,
-                    reason: entry.reason.clone(),
-                    authority: entry.authority.clone(),
-                });
-            }
+            Change::Sever(target) => self.severed.add(target, entry),
+            Change::Restrict(target) => self.restricted.add(target, entry),
             Change::Restore(target) => {
-                self.severed.remove(target);
+                self.severed.lift(target);
+                self.restricted.lift(target);
             }
         }
-        self.networks = self
-            .severed
-            .keys()
-            .filter(|target| matches!(target, Target::Network(_)))
-            .cloned()
-            .collect();
         self.number = entry.number;
         self.head = entry.hash();
         Ok(())
     }
 
     /// The severance that covers this request, if any does.
-    pub fn severance_of(&self, bearing: &Bearing) -> Option<&Severance> {
-        if self.severed.is_empty() {
-            return None;
-        }
-        let named = [
-            Target::Vendor(bearing.vendor),
-            Target::Integration(bearing.integration),
-            Target::Credential(bearing.credential),
-            Target::Grant(bearing.grant),
-            Target::Operation(bearing.operation.clone()),
-        ];
-        let network = self.networks.iter().find(|target| target.covers(bearing));
-        named.iter().chain(network).find_map(|target| self.severed.get(target))
+    pub fn severance_of(&self, bearing: &Bearing) -> Option<&Containment> {
+        self.severed.find(bearing)
+    }
+
+    /// The restriction that covers this request, if any does.
+    pub fn restriction_of(&self, bearing: &Bearing) -> Option<&Containment> {
+        self.restricted.find(bearing)
     }
 
     /// What is severed, in order of target.
-    pub fn severances(&self) -> impl Iterator<Item = (&Target, &Severance)> {
-        self.severed.iter()
+    pub fn severed(&self) -> impl Iterator<Item = (&Target, &Containment)> {
+        self.severed.targets.iter()
+    }
+
+    /// What is restricted, in order of target.
+    pub fn restricted(&self) -> impl Iterator<Item = (&Target, &Containment)> {
+        self.restricted.targets.iter()
     }
 }
 
@@ -174,7 +206,7 @@ pub(crate) mod tests {
                 let entry = posture.next_entry(change, "why", Authority::Rule("test".into()), UnixMicros(1));
                 posture.apply(&entry).unwrap();
             }
-            let naive = posture.severances().any(|(target, _)| target.covers(&bearing(who)));
+            let naive = posture.severed().any(|(target, _)| target.covers(&bearing(who)));
             prop_assert_eq!(posture.severance_of(&bearing(who)).is_some(), naive);
         }
     }
