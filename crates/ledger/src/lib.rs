@@ -1,0 +1,32 @@
+//! The record: who was read, by whom, when, as a log that nobody can change or shorten unseen.
+//!
+//! Pure: it is handed time and salts, and gives back bytes; `storage` writes them. It does not decide what is recorded,
+//! and it does not know who a pseudonym stands for. `docs/record-format.md` is the format. Start reading at [`record`],
+//! then [`sequencer`].
+
+mod domain;
+
+pub mod bundle;
+pub mod checkpoint;
+pub mod full;
+pub mod heads;
+pub mod merkle;
+pub mod note;
+pub mod prepared;
+pub mod receipt;
+pub mod record;
+pub mod sequencer;
+pub mod tile;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use prepared::Prepared;
+pub use receipt::{Batch, Receipt};
+pub use record::touches::root as touches_root;
+pub use record::{Draft, NodeEvent, Record, StoredRecord};
+pub use sequencer::{Corrupt, Sequenced, Sequencer, TreeHead};

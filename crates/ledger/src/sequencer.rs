@@ -1,0 +1,298 @@
+//! The one place where a record gets its index, its place on its chain, its time and its salt.
+//!
+//! Pure: the same drafts, times and salts give the same log. Calling order: [`Sequencer::begin`], then
+//! [`Sequencer::replay`] for every record already stored, then [`Sequencer::append`] or [`Sequencer::place`], and
+//! [`Sequencer::heads`].
+
+use crate::domain;
+use crate::heads::{Head, HeadMap};
+use crate::merkle::{self, Frontier};
+use crate::prepared::Prepared;
+use crate::record::{Body, Chain, Draft, Header, Malformed, StoredRecord, body, touches};
+use model::{Digest, RequestId, UnixMicros};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Size and root of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeHead {
+    /// How many records.
+    pub size: u64,
+    /// RFC 6962 root over their entries.
+    pub root: Digest,
+}
+
+/// A record with its place in the log, ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequenced {
+    /// Its index in the log.
+    pub index: u64,
+    /// When, as recorded.
+    pub time: UnixMicros,
+    /// The request it is about, if it is an access, attempt or refusal.
+    pub request: Option<RequestId>,
+    /// The record salt it was given.
+    pub salt: [u8; 16],
+    /// Leaf hash of the entry.
+    pub leaf_hash: Digest,
+    /// Root over its touches; the empty tree's if it has none.
+    pub touches_root: Digest,
+    /// What to store.
+    pub stored: StoredRecord,
+}
+
+/// A stored record that is not the next one of this log. The log is damaged or was changed: stop serving.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Corrupt {
+    /// Not of the format.
+    #[error("record `{index}` is not of the format")]
+    Malformed {
+        /// Where.
+        index: u64,
+        /// How.
+        source: Malformed,
+    },
+    /// Body, touches or class mask are not those that the header commits to.
+    #[error("{part} of record `{index}` changed after it was written")]
+    Changed {
+        /// Where.
+        index: u64,
+        /// Which part.
+        part: &'static str,
+    },
+    /// Its place on its chain is taken.
+    #[error(
+        "record `{index}` is a second one with sequence number `{sequence}` on chain `{chain}`"
+    )]
+    Repeated {
+        /// Where.
+        index: u64,
+        /// Its chain.
+        chain: Chain,
+        /// Its sequence number.
+        sequence: u64,
+    },
+    /// Records of its chain before it are missing.
+    #[error("chain `{chain}` has no record `{wanted}` before record `{index}` of the log")]
+    Skipped {
+        /// Where.
+        index: u64,
+        /// Its chain.
+        chain: Chain,
+        /// The sequence number that should have come.
+        wanted: u64,
+    },
+    /// It follows another record than the one before it on its chain: that one changed, or this is of another log.
+    #[error("record `{index}` does not follow the one before it on chain `{chain}`")]
+    Unlinked {
+        /// Where.
+        index: u64,
+        /// Its chain.
+        chain: Chain,
+    },
+    /// Its time is before that of the record before it.
+    #[error("time goes back at record `{index}`")]
+    TimeBack {
+        /// Where.
+        index: u64,
+    },
+    /// A heads record that speaks of another number of records than are before it.
+    #[error("heads record `{index}` counts `{counted}` records before it")]
+    HeadsCount {
+        /// Where.
+        index: u64,
+        /// What it counts.
+        counted: u64,
+    },
+    /// A heads record whose chains are not those of the log: a record was left off its chain.
+    #[error("heads record `{index}` leaves a record off its chain")]
+    HeadsRoot {
+        /// Where.
+        index: u64,
+    },
+}
+
+/// The state of a log that its next record depends on.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    origin: String,
+    frontier: Frontier,
+    chains: BTreeMap<Chain, Head>,
+    time: UnixMicros,
+    // Holds the leaf prefix and the entry side by side, so that they are hashed in one run.
+    scratch: Vec<u8>,
+}
+
+impl Sequencer {
+    /// An empty log. `origin`: its name on checkpoints, `<deployment>/<node>/<generation>`.
+    pub fn begin(origin: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            frontier: Frontier::default(),
+            chains: BTreeMap::new(),
+            time: UnixMicros(0),
+            scratch: Vec::with_capacity(1024),
+        }
+    }
+
+    /// The log's name on checkpoints.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Size and root of everything sequenced so far.
+    pub fn tree(&self) -> TreeHead {
+        TreeHead { size: self.frontier.size(), root: self.frontier.root() }
+    }
+
+    /// How many records were sequenced so far: the next one's index.
+    pub const fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Time of the last record.
+    pub const fn time(&self) -> UnixMicros {
+        self.time
+    }
+
+    /// The heads of all chains, as the next heads record will have them.
+    pub fn head_map(&self) -> HeadMap {
+        HeadMap::new(&self.chains)
+    }
+
+    /// Gives `draft` its place: [`Prepared::new`] and [`Sequencer::place`] in one.
+    ///
+    /// # Panics
+    /// As [`Prepared::new`].
+    pub fn append(&mut self, draft: &Draft, now: UnixMicros, salt: [u8; 16]) -> Sequenced {
+        self.place(Prepared::new(draft, salt), now)
+    }
+
+    /// Sequences a heads record over everything before it. To be the last record under every checkpoint.
+    pub fn heads(&mut self, now: UnixMicros, salt: [u8; 16]) -> Sequenced {
+        let heads = self.head_map().body();
+        assert_eq!(heads.size, self.size(), "a record is on no chain");
+        self.place(Prepared::heads(&heads, salt), now)
+    }
+
+    /// Gives a prepared record its place: what has to be done one record after another.
+    pub fn place(&mut self, prepared: Prepared, now: UnixMicros) -> Sequenced {
+        let Prepared { kind, chain, classes, network, request, salt, .. } = prepared;
+        let Prepared { body, body_hash, touches, touches_root, .. } = prepared;
+        let (sequence, previous) =
+            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
+        let time = self.time.max(now);
+        let header =
+            Header { kind, chain, sequence, previous, time, classes, network, body: body_hash };
+        self.scratch.clear();
+        self.scratch.push(merkle::LEAF_PREFIX);
+        header.encode(&mut self.scratch);
+        let leaf_hash = domain::sha256(&self.scratch);
+        let entry = self.scratch.get(1..).unwrap_or_default().to_vec();
+
+        let index = self.size();
+        self.take_in(chain, leaf_hash, time);
+        let stored = StoredRecord { entry, body, touches };
+        Sequenced { index, time, request, salt, leaf_hash, touches_root, stored }
+    }
+
+    /// Takes in a record that is already stored, checking that it is the next one.
+    ///
+    /// # Errors
+    /// [`Corrupt`]; the sequencer is then as it was before.
+    pub fn replay(&mut self, stored: &StoredRecord) -> Result<(), Corrupt> {
+        let index = self.size();
+        let malformed = |source| Corrupt::Malformed { index, source };
+        let header = Header::decode(&stored.entry).map_err(malformed)?;
+        let changed = |part| Corrupt::Changed { index, part };
+        let chain = header.chain;
+        let (wanted, previous) =
+            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
+        if header.sequence < wanted {
+            return Err(Corrupt::Repeated { index, chain, sequence: header.sequence });
+        }
+        if header.sequence > wanted {
+            return Err(Corrupt::Skipped { index, chain, wanted });
+        }
+        if header.previous != previous {
+            return Err(Corrupt::Unlinked { index, chain });
+        }
+        if header.time < self.time {
+            return Err(Corrupt::TimeBack { index });
+        }
+        let opened = open(&header, stored).map_err(|bad| match bad {
+            NotThisRecord::Malformed(source) => malformed(source),
+            NotThisRecord::Changed(part) => changed(part),
+        })?;
+        if let Body::Heads(heads) = opened.body {
+            if heads.size != index {
+                return Err(Corrupt::HeadsCount { index, counted: heads.size });
+            }
+            if heads != self.head_map().body() {
+                return Err(Corrupt::HeadsRoot { index });
+            }
+        }
+        self.take_in(chain, stored.leaf_hash(), header.time);
+        Ok(())
+    }
+
+    fn take_in(&mut self, chain: Chain, leaf: Digest, time: UnixMicros) {
+        let head = self.chains.entry(chain).or_insert(Head { count: 0, leaf });
+        head.count += 1;
+        head.leaf = leaf;
+        self.frontier.push(leaf);
+        self.time = time;
+    }
+}
+
+/// Why three byte strings are not one record.
+pub(crate) enum NotThisRecord {
+    Malformed(Malformed),
+    Changed(&'static str),
+}
+
+/// Body and touches that are proved to be a header's.
+pub(crate) struct Opened {
+    pub(crate) body: Body,
+    pub(crate) touches: Vec<model::Touch>,
+}
+
+/// Checks body and touches against what the header commits to.
+pub(crate) fn open(header: &Header, stored: &StoredRecord) -> Result<Opened, NotThisRecord> {
+    let changed = |part| Err(NotThisRecord::Changed(part));
+    if body::hash(&stored.body) != header.body {
+        return changed("body");
+    }
+    let body = Body::decode(&stored.body).map_err(NotThisRecord::Malformed)?;
+    if body.kind() != header.kind {
+        return changed("kind");
+    }
+    let (salt, touches) = touches::decode(&stored.touches).map_err(NotThisRecord::Malformed)?;
+    let (root, count, network) = match &body {
+        Body::Access(body) => (
+            body.touches_root,
+            body.touches,
+            Some(body::network_commitment(body.network, &body.network_opening)),
+        ),
+        Body::UnauthenticatedRefusals { network, network_opening, .. } => {
+            (merkle::EMPTY_ROOT, 0, Some(body::network_commitment(*network, network_opening)))
+        }
+        Body::NotReleased { .. }
+        | Body::Posture { .. }
+        | Body::OperatorAction { .. }
+        | Body::Vetting { .. }
+        | Body::Node(_)
+        | Body::Heads(_) => (merkle::EMPTY_ROOT, 0, None),
+    };
+    if network != header.network {
+        return changed("network");
+    }
+    if touches.len() as u64 != count || touches::root(&touches, &salt) != root {
+        return changed("touches");
+    }
+    let classes = touches.iter().fold(model::ClassSet::EMPTY, |all, t| all.union(&t.classes));
+    if classes != header.classes {
+        return changed("class mask");
+    }
+    Ok(Opened { body, touches })
+}
