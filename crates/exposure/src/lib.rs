@@ -1,0 +1,17 @@
+//! Who read whom: exact answers from records, never approximate.
+//!
+//! Pure: it is handed records in the order of one log and asks a closure who a pseudonym stands for. It proves nothing;
+//! [`ledger::bundle`] proves the same answer to outsiders. Start reading at [`Question`], then [`fold`].
+
+pub mod fold;
+pub mod question;
+pub mod scope;
+mod wire;
+
+pub use fold::{ClassTotal, Exposure, Fold, HourTotal, IntegrationTotal, Seen, Totals};
+pub use question::Question;
+pub use scope::Scope;
+pub use wire::to_json;
+
+#[cfg(test)]
+mod tests;
