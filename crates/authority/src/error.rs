@@ -1,0 +1,103 @@
+//! Why no token was issued: the OAuth error for the client, the reason for the operator.
+
+use credential::assertion::BadAssertion;
+use credential::{BadProof, Nonce};
+use model::IntegrationId;
+use serde_json::json;
+
+/// A token request that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct TokenError {
+    /// Why.
+    pub reason: Reason,
+    /// Who asked, once its assertion had been verified.
+    pub integration: Option<IntegrationId>,
+}
+
+/// Why a token request was refused. The client is at fault, except where a variant says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The body is not a form with each parameter once.
+    #[error("the form is malformed or repeats a parameter")]
+    Form,
+    /// A parameter is missing or has a value that cannot be right.
+    #[error("parameter `{0}` is missing or wrong")]
+    Parameter(&'static str),
+    /// Another grant type than `client_credentials`.
+    #[error("the grant type is not supported")]
+    GrantType,
+    /// The client assertion.
+    #[error("{0}")]
+    Assertion(BadAssertion),
+    /// The assertion was used before.
+    #[error("the assertion was used before")]
+    AssertionReplayed,
+    /// `client_id` names another client than the assertion, or a secret was sent too.
+    #[error("the client is named or authenticated in two ways")]
+    TwoClients,
+    /// The proof.
+    #[error("{0}")]
+    Proof(BadProof),
+    /// The proof lacks a current nonce: repeat with this one.
+    #[error("the proof has no current nonce")]
+    NonceNeeded(Nonce),
+    /// Proof or certificate hold, but their key is not an active credential of this client.
+    #[error("the key to bind to is not an active credential of the client")]
+    UnknownKey,
+    /// From outside the networks that one of the credentials is pinned to.
+    #[error("the network is not one the credential is pinned to")]
+    Network,
+    /// The integration is not approved, its approval has run out, or posture cut it off.
+    #[error("the integration may not obtain tokens")]
+    NotAdmitted,
+    /// `resource` is not the one these tokens are for.
+    #[error("the resource is not served here")]
+    Resource,
+    /// `scope` is not the id of one grant of the integration that still runs, or is needed because there are many.
+    #[error("the scope is not one running grant of the integration")]
+    Scope,
+    /// Not the client's fault: posture could not be confirmed, or first use not be remembered. Repeat later.
+    #[error("the request cannot be judged at the moment")]
+    Unavailable,
+}
+
+impl TokenError {
+    /// The `error` member: RFC 6749 section 5.2, RFC 8707 section 2, RFC 9449 sections 5 and 8.
+    pub const fn code(&self) -> &'static str {
+        match self.reason {
+            Reason::Form | Reason::Parameter(_) => "invalid_request",
+            Reason::GrantType => "unsupported_grant_type",
+            Reason::Assertion(_) | Reason::AssertionReplayed | Reason::TwoClients => {
+                "invalid_client"
+            }
+            Reason::Proof(_) | Reason::UnknownKey => "invalid_dpop_proof",
+            Reason::NonceNeeded(_) => "use_dpop_nonce",
+            Reason::Network | Reason::NotAdmitted => "unauthorized_client",
+            Reason::Resource => "invalid_target",
+            Reason::Scope => "invalid_scope",
+            Reason::Unavailable => "temporarily_unavailable",
+        }
+    }
+
+    /// The HTTP status. 400 for `invalid_client` too: no header authentication was tried that a 401 could ask to repeat.
+    pub const fn status(&self) -> u16 {
+        if matches!(self.reason, Reason::Unavailable) { 503 } else { 400 }
+    }
+
+    /// The nonce that the `DPoP-Nonce` header must carry, if the client is asked to repeat with one.
+    pub fn challenge(&self) -> Option<&Nonce> {
+        if let Reason::NonceNeeded(nonce) = &self.reason { Some(nonce) } else { None }
+    }
+
+    /// The body, `application/json`. The description is the reason's own text, which names no keys, ids or dates; what
+    /// concerns the integration's standing is no more exact than `NotAdmitted`.
+    pub fn to_json(&self) -> String {
+        json!({ "error": self.code(), "error_description": self.description() }).to_string()
+    }
+
+    //= RFC 6749 section 5.2: characters of error_description must not include '"' and '\'
+    fn description(&self) -> String {
+        self.reason.to_string().replace('`', "")
+    }
+}

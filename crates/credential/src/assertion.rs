@@ -1,0 +1,199 @@
+//! Client assertions (RFC 7523, `private_key_jwt`): how an integration proves itself to the token endpoint.
+
+use crate::authenticate::in_use;
+use crate::dpop;
+use crate::json::{NumericDate, Text};
+use crate::jws::{Compact, Header};
+use crate::replay::Used;
+use crate::token::CLOCK_AHEAD;
+use crate::{Algorithm, PublicKey, base64url};
+use model::{Credential, CredentialId, Directory, IntegrationId, Micros, UnixMicros};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Longest accepted assertion.
+pub const BYTES_MAX: usize = 4 * 1024;
+
+/// How far ahead `exp` may be.
+pub const LIFETIME: Micros = Micros::from_secs(300);
+
+/// Keys that are tried for an assertion without `kid`, so that a stranger's request costs few signature checks.
+const KEYS_TRIED: usize = 4;
+
+/// An assertion that holds. It is not known yet to be used for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asserted {
+    /// Who made it.
+    pub integration: IntegrationId,
+    /// With which registered key.
+    pub credential: CredentialId,
+    /// Its `jti`, for the integration's replay set.
+    pub used: Used,
+    /// The last moment at which it could be accepted.
+    pub until: UnixMicros,
+}
+
+/// What is wrong with an assertion; the client is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAssertion {
+    /// Not a compact JWS with the required claims, or more than 4 KiB.
+    #[error("the assertion is malformed")]
+    Malformed,
+    /// `typ` says that it is another kind of JWT.
+    #[error("the assertion is a JWT of another type")]
+    Type,
+    /// `iss` and `sub` are not one registered client.
+    #[error("the assertion names no registered client")]
+    UnknownClient,
+    /// `kid` names no active key of the client, or is needed because there are many.
+    #[error("the assertion names no active key of its client")]
+    UnknownKey,
+    /// `alg` is not an accepted asymmetric algorithm, or not that of the registered key.
+    #[error("the assertion names another algorithm than its key is registered for")]
+    Algorithm,
+    /// The signature does not verify.
+    #[error("the assertion's signature does not verify")]
+    Signature,
+    /// `aud` is not the issuer, as one string.
+    #[error("the assertion's audience is not the issuer")]
+    Audience,
+    /// On or after `exp`.
+    #[error("the assertion has expired")]
+    Expired,
+    /// `exp` is more than five minutes ahead.
+    #[error("the assertion lives too long")]
+    LivesTooLong,
+    /// `iat` or `nbf` is more than 10 s ahead.
+    #[error("the assertion is from the future")]
+    NotYetValid,
+}
+
+/// Verifies a client assertion. `issuer`: our issuer identifier, the only audience.
+///
+/// # Errors
+/// See [`BadAssertion`]. First use is the caller's check, because it must come after everything that asks the client to repeat.
+///
+/// Source: RFC 7523 section 3, FAPI 2.0 security profile section 5.3.2.1 (`aud` is the issuer, as a string). The key may be
+/// any active key registered for the client, and `alg` is the key's.
+pub fn verify(
+    assertion: &str,
+    issuer: &str,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<Asserted, BadAssertion> {
+    let compact = Compact::parse(assertion, BYTES_MAX).ok_or(BadAssertion::Malformed)?;
+    let header = compact.header_bytes().ok_or(BadAssertion::Malformed)?;
+    let header: Header<'_> =
+        serde_json::from_slice(&header).map_err(|_| BadAssertion::Malformed)?;
+    //= RFC 8725 section 3.11: a JWT of another kind must not pass for this one
+    let typed = header.is_type("JWT") || header.is_type("client-authentication+jwt");
+    if header.typ.is_some() && !typed {
+        return Err(BadAssertion::Type);
+    }
+    let algorithm = header.algorithm().ok_or(BadAssertion::Algorithm)?;
+    let payload = compact.payload_bytes().ok_or(BadAssertion::Malformed)?;
+    let claims: Claims<'_> =
+        serde_json::from_slice(&payload).map_err(|_| BadAssertion::Malformed)?;
+    let integration = claims.client(directory)?;
+    let credential =
+        signer(&compact, header.kid.as_deref(), algorithm, integration, directory, now)?;
+    claims.check(issuer, now)?;
+    Ok(Asserted {
+        integration,
+        credential,
+        used: dpop::used(&claims.jti),
+        until: claims.exp.moment(),
+    })
+}
+
+/// The registered key that signed. A `kid` is the credential's id or the key's thumbprint.
+fn signer(
+    compact: &Compact<'_>,
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    integration: IntegrationId,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<CredentialId, BadAssertion> {
+    let is_meant = |credential: &&Credential| {
+        credential.integration == integration
+            && in_use(credential, now)
+            && kid.is_none_or(|kid| {
+                credential.id.to_string() == kid || base64url::encode(&credential.thumbprint) == kid
+            })
+    };
+    let keys: Vec<(CredentialId, PublicKey)> = directory
+        .credentials
+        .values()
+        .filter(is_meant)
+        .filter_map(|credential| Some((credential.id, registered_key(credential)?)))
+        .take(KEYS_TRIED + 1)
+        .collect();
+    if keys.is_empty() || keys.len() > KEYS_TRIED {
+        return Err(BadAssertion::UnknownKey);
+    }
+    if keys.iter().all(|(_, key)| key.algorithm() != algorithm) {
+        return Err(BadAssertion::Algorithm);
+    }
+    let signed = keys.iter().find(|(_, key)| compact.verify(key, algorithm));
+    signed.map(|(id, _)| *id).ok_or(BadAssertion::Signature)
+}
+
+/// The key of a credential registered by key; none for one registered by certificate, or if JWK and thumbprint disagree.
+fn registered_key(credential: &Credential) -> Option<PublicKey> {
+    let key = PublicKey::from_jwk(&credential.jwk).ok()?;
+    (key.thumbprint() == credential.thumbprint).then_some(key)
+}
+
+#[derive(Deserialize)]
+struct Claims<'a> {
+    #[serde(borrow)]
+    iss: Text<'a>,
+    #[serde(borrow)]
+    sub: Text<'a>,
+    #[serde(borrow)]
+    aud: &'a RawValue,
+    exp: NumericDate,
+    iat: Option<NumericDate>,
+    nbf: Option<NumericDate>,
+    #[serde(borrow)]
+    jti: Text<'a>,
+}
+
+impl Claims<'_> {
+    //= RFC 7523 section 3: for client authentication the subject must be the client_id; so is the issuer
+    fn client(&self, directory: &Directory) -> Result<IntegrationId, BadAssertion> {
+        if self.iss != self.sub {
+            return Err(BadAssertion::UnknownClient);
+        }
+        let id: IntegrationId = self.sub.parse().map_err(|_| BadAssertion::UnknownClient)?;
+        if directory.integrations.contains_key(&id) {
+            Ok(id)
+        } else {
+            Err(BadAssertion::UnknownClient)
+        }
+    }
+
+    fn check(&self, issuer: &str, now: UnixMicros) -> Result<(), BadAssertion> {
+        //= FAPI 2.0 security profile section 5.3.2.1: the issuer identifier as a string, no array
+        let audience: Text<'_> =
+            serde_json::from_str(self.aud.get()).map_err(|_| BadAssertion::Audience)?;
+        if &*audience != issuer {
+            return Err(BadAssertion::Audience);
+        }
+        if self.jti.is_empty() {
+            return Err(BadAssertion::Malformed);
+        }
+        let exp = self.exp.moment();
+        if now >= exp {
+            return Err(BadAssertion::Expired);
+        }
+        if exp > now + LIFETIME {
+            return Err(BadAssertion::LivesTooLong);
+        }
+        //= FAPI 2.0 security profile section 5.3.2.1: iat and nbf up to 10 s in the future are accepted
+        let ahead =
+            |date: Option<NumericDate>| date.is_some_and(|date| date.moment() > now + CLOCK_AHEAD);
+        if ahead(self.iat) || ahead(self.nbf) { Err(BadAssertion::NotYetValid) } else { Ok(()) }
+    }
+}

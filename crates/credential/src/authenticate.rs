@@ -1,0 +1,264 @@
+//! From a request's headers to a [`Caller`]: the one place where anybody becomes somebody.
+
+use crate::denied::{BadToken, Denied, KnownCaller};
+use crate::dpop::{self, Expected, Unproved};
+use crate::replay::NotFirst;
+use crate::token::{Binding, VerifiedToken};
+use crate::{BadProof, Verifier, replay, token};
+use model::{
+    ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
+    IntegrationId, SubjectId, UnixMicros, VendorId,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// The parts of a request that can prove its sender. `Debug` does not print the headers.
+#[derive(Clone, Copy)]
+pub struct RequestProof<'a> {
+    /// The method as received.
+    pub method: &'a str,
+    /// Our configured external origin and the path as received, without query and fragment.
+    pub url: &'a str,
+    /// The value of every `Authorization` header received.
+    pub authorization: &'a [&'a [u8]],
+    /// The value of every `DPoP` header received.
+    pub dpop: &'a [&'a [u8]],
+    /// The peer of the socket.
+    pub network: ClientIp,
+    /// SHA-256 of the DER of the client certificate of this very connection, never of a header.
+    pub client_certificate: Option<Digest>,
+}
+
+impl fmt::Debug for RequestProof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestProof({} {} from {})", self.method, self.url, self.network)
+    }
+}
+
+/// Proof that this one request was made by the holder of a registered key, under a grant that has not expired.
+///
+/// Minted only by [`authenticate`]. It says nothing of what the caller may read, nor of posture: an integration that
+/// is severed or not approved still becomes a `Caller`, so that its refusal is recorded as its own.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    known: KnownCaller,
+    token: Arc<VerifiedToken>,
+    network: ClientIp,
+}
+
+impl Caller {
+    /// The one place a `Caller` comes from.
+    fn mint(known: KnownCaller, token: Arc<VerifiedToken>, network: ClientIp) -> Self {
+        Self { known, token, network }
+    }
+
+    /// The integration's owner.
+    pub fn vendor(&self) -> VendorId {
+        self.known.vendor
+    }
+
+    /// Who it is.
+    pub fn integration(&self) -> IntegrationId {
+        self.known.integration
+    }
+
+    /// The credential whose possession was proved.
+    pub fn credential(&self) -> CredentialId {
+        self.known.credential
+    }
+
+    /// The one grant its token names.
+    pub fn grant(&self) -> GrantId {
+        self.known.grant
+    }
+
+    /// The subject its token speaks for, if it speaks for one.
+    pub fn subject(&self) -> Option<&SubjectId> {
+        self.token.facts.subject.as_ref()
+    }
+
+    /// The peer of the socket.
+    pub fn network(&self) -> ClientIp {
+        self.network
+    }
+
+    /// When its token ends.
+    pub fn token_expires(&self) -> UnixMicros {
+        self.token.facts.expires
+    }
+}
+
+/// Establishes who makes a request.
+///
+/// `now`: UTC microseconds. The directory and every date are consulted on each request; only the token's signature is remembered.
+/// A DPoP proof that is accepted is remembered, so each makes at most one `Caller`.
+///
+/// # Errors
+/// [`Denied`]: the caller is at fault, but for [`Denied::Unavailable`]. [`Denied::caller`] says whose token it was, if that much held.
+///
+/// Source: RFC 9449 section 7, RFC 8705 section 3, RFC 9068 section 4.
+pub fn authenticate(
+    proof: &RequestProof<'_>,
+    now: UnixMicros,
+    verifier: &Verifier,
+    directory: &Directory,
+) -> Result<Caller, Denied> {
+    let (scheme, text) = presented(proof.authorization)?;
+    let token = verifier.token(text).map_err(|reason| Denied::Token { reason, caller: None })?;
+    let credential = find_credential(&token, directory, now);
+    let caller = credential.and_then(|credential| known_caller(&token, credential, directory));
+
+    let bad_token = |reason| Denied::Token { reason, caller };
+    token.check_times(now).map_err(bad_token)?;
+    let (Some(credential), Some(known)) = (credential, caller) else {
+        return Err(bad_token(BadToken::UnknownCredential));
+    };
+    check_registered(&token, credential, directory, now).map_err(bad_token)?;
+
+    match (&token.facts.binding, scheme) {
+        //= RFC 9449 section 7.2: a DPoP-bound token must not be accepted as a bearer token
+        (Binding::Key(_), Scheme::Bearer) => return Err(Denied::BoundTokenAsBearer { caller }),
+        (Binding::Key(key), Scheme::Dpop) => {
+            prove_key(proof, now, verifier, &token, key, known)?;
+        }
+        (Binding::Certificate(certificate), scheme) => {
+            //= RFC 8705 section 3: the certificate of the connection must match the thumbprint in the token
+            if scheme != Scheme::Bearer || proof.client_certificate.as_ref() != Some(certificate) {
+                return Err(Denied::Certificate { caller });
+            }
+        }
+    }
+
+    // After possession is proved, so that a stolen token alone raises no signal against its owner.
+    if !may_come_from(credential, proof.network) {
+        return Err(Denied::Network { caller: known });
+    }
+    Ok(Caller::mint(known, token, proof.network))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    Dpop,
+}
+
+fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
+    let header = match headers {
+        [] => return Err(Denied::Missing),
+        [header] => *header,
+        [_, _, ..] => return Err(Denied::Malformed),
+    };
+    if header.len() > token::BYTES_MAX + 8 {
+        return Err(Denied::Malformed);
+    }
+    let header = std::str::from_utf8(header).map_err(|_| Denied::Malformed)?;
+    let (scheme, text) = header.split_once(' ').ok_or(Denied::Malformed)?;
+    //= RFC 9110 section 11.1: the scheme is case-insensitive
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        _ => return Err(Denied::Malformed),
+    };
+    let one_token = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+    if one_token { Ok((scheme, text)) } else { Err(Denied::Malformed) }
+}
+
+/// The credential of the token's integration that the token is bound to; one in use before one that is not.
+fn find_credential<'d>(
+    token: &VerifiedToken,
+    directory: &'d Directory,
+    now: UnixMicros,
+) -> Option<&'d Credential> {
+    let (Binding::Key(thumbprint) | Binding::Certificate(thumbprint)) = &token.facts.binding;
+    let is_it = |credential: &&Credential| {
+        credential.integration == token.facts.integration && credential.thumbprint == *thumbprint
+    };
+    let last_found = token.credential.get().and_then(|id| directory.credentials.get(id));
+    if let Some(credential) = last_found.filter(is_it).filter(|credential| in_use(credential, now))
+    {
+        return Some(credential);
+    }
+    let candidates = || directory.credentials.values().filter(is_it);
+    let found = candidates().find(|credential| in_use(credential, now));
+    if let Some(credential) = found {
+        // Set once and only a hint: if it was set before, the scan above runs again at the next request.
+        let _ = token.credential.set(credential.id);
+    }
+    found.or_else(|| candidates().next())
+}
+
+fn known_caller(
+    token: &VerifiedToken,
+    credential: &Credential,
+    directory: &Directory,
+) -> Option<KnownCaller> {
+    let integration = directory.integrations.get(&token.facts.integration)?;
+    Some(KnownCaller {
+        vendor: integration.vendor,
+        integration: integration.id,
+        credential: credential.id,
+        grant: token.facts.grant,
+    })
+}
+
+fn check_registered(
+    token: &VerifiedToken,
+    credential: &Credential,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<(), BadToken> {
+    if !in_use(credential, now) {
+        return Err(BadToken::CredentialEnded);
+    }
+    let of_integration = |grant: &&Grant| grant.integration == token.facts.integration;
+    let grant = directory.grants.get(&token.facts.grant).filter(of_integration);
+    let grant = grant.ok_or(BadToken::UnknownGrant)?;
+    if now >= grant.expires { Err(BadToken::GrantExpired) } else { Ok(()) }
+}
+
+/// Whether a credential may be used at `now`.
+pub(crate) fn in_use(credential: &Credential, now: UnixMicros) -> bool {
+    match credential.state {
+        CredentialState::Active { until } => now < until,
+        CredentialState::Retired => false,
+    }
+}
+
+/// Whether `network` is among those the credential is pinned to, if it is pinned.
+pub fn may_come_from(credential: &Credential, network: ClientIp) -> bool {
+    credential.networks.is_empty()
+        || credential.networks.iter().any(|pinned| pinned.contains(&network.addr()))
+}
+
+fn prove_key(
+    proof: &RequestProof<'_>,
+    now: UnixMicros,
+    verifier: &Verifier,
+    token: &VerifiedToken,
+    key: &Digest,
+    known: KnownCaller,
+) -> Result<(), Denied> {
+    let caller = Some(known);
+    let expected = Expected {
+        method: proof.method,
+        url: proof.url,
+        token: Some(&token.digest),
+        key: Some(key),
+    };
+    let (proved, parsed) =
+        dpop::verify_with(proof.dpop, &expected, &verifier.nonces, now, token.proof_key.get())
+            .map_err(|unproved| match unproved {
+                Unproved::Bad(reason) => Denied::Proof { reason, caller },
+                Unproved::NonceNeeded(nonce) => Denied::NonceNeeded { nonce, caller },
+            })?;
+    if let Some(parsed) = parsed {
+        let _ = token.proof_key.set(parsed); // another thread may have been first with an equal one
+    }
+    //= RFC 9449 section 11.1: the jti is remembered for as long as its proof would be accepted
+    verifier.proofs.observe(replay::holder_of(key), proved.used, proved.until, now).map_err(
+        |not_first| match not_first {
+            NotFirst::Replayed => Denied::Proof { reason: BadProof::Replayed, caller },
+            NotFirst::Forgotten | NotFirst::Full => Denied::Unavailable { caller: known },
+        },
+    )
+}

@@ -1,0 +1,35 @@
+//! Who is calling? Tokens, DPoP proofs, client assertions, replay: everything that turns a request's credentials into a [`Caller`].
+//!
+//! Nothing here decides what a caller may read (that is `policy`) or whether it has been cut off (that is `sever`); a
+//! [`Caller`] says only that this request was made, once, by the holder of a registered key, under a grant that still runs.
+//! Start reading at [`mod@authenticate`], then [`dpop`].
+
+pub mod assertion;
+pub mod authenticate;
+mod base64url;
+mod cache;
+pub mod client;
+pub mod denied;
+pub mod dpop;
+mod htu;
+mod json;
+mod jwk;
+mod jws;
+mod nonce;
+pub mod replay;
+mod signing;
+pub mod token;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
+
+pub use authenticate::{Caller, RequestProof, authenticate};
+pub use denied::{BadProof, BadToken, Denied, KnownCaller};
+pub use jwk::{Algorithm, BadKey, PublicKey};
+pub use nonce::{Nonce, NonceKey};
+pub use signing::{NotAPrivateKey, SigningKey};
+pub use token::AccessToken;
+pub use verifier::Verifier;

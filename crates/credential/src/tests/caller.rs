@@ -1,0 +1,98 @@
+//! Who is accepted, and what a token and its binding are worth once they were.
+
+use super::attempt::Attempt;
+use super::world::{
+    AUDIENCE, BY_CERTIFICATE, CERTIFICATE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World,
+    network,
+};
+use crate::token::{self, Binding, Facts};
+use crate::{Algorithm, Denied};
+use model::CredentialState;
+use serde_json::json;
+
+#[test]
+fn the_honest_request_is_accepted_as_its_integration() {
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+        let world = World::new(algorithm);
+        let caller = Attempt::honest(&world).send(&world).unwrap();
+        assert_eq!(caller.integration(), INTEGRATION);
+        assert_eq!(caller.credential(), CREDENTIAL);
+        assert_eq!(caller.grant(), GRANT);
+        assert_eq!(caller.network(), network());
+        assert_eq!(caller.token_expires(), world.facts().expires);
+        assert_eq!(caller.subject(), None);
+    }
+}
+
+#[test]
+fn a_certificate_bound_token_rides_on_its_connection() {
+    let mut world = World::new(Algorithm::EdDsa);
+    let facts = Facts { binding: Binding::Certificate(CERTIFICATE), ..world.facts() };
+    let token = world.token(&facts);
+    let attempt = |scheme: &str, certificate| Attempt {
+        authorization: vec![format!("{scheme} {token}")],
+        dpop: vec![],
+        certificate,
+        ..Attempt::honest(&world)
+    };
+    let right = attempt("Bearer", Some(CERTIFICATE));
+    let caller = right.send(&world).unwrap();
+    assert_eq!(caller.credential(), BY_CERTIFICATE);
+    for wrong in [
+        attempt("Bearer", None),
+        attempt("Bearer", Some([8; 32])),
+        attempt("DPoP", Some(CERTIFICATE)),
+    ] {
+        let denied = wrong.send(&world).unwrap_err();
+        assert!(matches!(denied, Denied::Certificate { caller: Some(_) }), "{denied}");
+    }
+    let state = &mut world.directory.credentials.get_mut(&BY_CERTIFICATE).unwrap().state;
+    *state = CredentialState::Retired;
+    assert_eq!(right.send(&world).unwrap_err().code(), "invalid_token");
+}
+
+#[test]
+fn a_pinned_credential_is_refused_from_elsewhere_once_possession_is_proved() {
+    let mut world = World::new(Algorithm::EdDsa);
+    let pin = |world: &mut World, networks: &[&str]| {
+        let credential = world.directory.credentials.get_mut(&CREDENTIAL).unwrap();
+        credential.networks = networks.iter().map(|net| net.parse().unwrap()).collect();
+    };
+    pin(&mut world, &["198.51.100.0/24", "192.0.2.0/29"]);
+    Attempt::honest(&world).send(&world).unwrap();
+    pin(&mut world, &["198.51.100.0/24"]);
+    let second = Attempt::with_proof(&world, &world.key, |_, claims| claims["jti"] = json!("2"));
+    let denied = second.send(&world).unwrap_err();
+    assert!(matches!(denied, Denied::Network { .. }));
+    assert_eq!((denied.code(), denied.status(), denied.www_authenticate()), ("network", 403, None));
+    let stolen = Attempt { dpop: vec![], ..Attempt::honest(&world) };
+    assert_eq!(stolen.send(&world).unwrap_err().code(), "invalid_dpop_proof");
+}
+
+#[test]
+fn a_remembered_token_is_still_judged_by_clock_and_directory() {
+    let mut world = World::new(Algorithm::EdDsa);
+    let token = world.token(&world.facts());
+    let send = |world: &World, jti, now| {
+        let proof = world.proof(&world.key, &token, jti);
+        world.send_raw(&[format!("DPoP {token}").as_bytes()], &[proof.as_bytes()], now)
+    };
+    send(&world, 1, NOW).unwrap();
+    let expires = world.facts().expires;
+    assert_eq!(send(&world, 2, expires).unwrap_err().to_string(), "the token has expired");
+    world.directory.grants.get_mut(&GRANT).unwrap().expires = NOW;
+    assert_eq!(send(&world, 3, NOW).unwrap_err().to_string(), "the token's grant has expired");
+    world.directory.credentials.remove(&CREDENTIAL);
+    assert_eq!(send(&world, 4, NOW).unwrap_err().code(), "invalid_token");
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let world = World::new(Algorithm::EdDsa);
+    let token = token::sign(&world.facts(), ISSUER, AUDIENCE, &world.issuer_key, "k1", [1; 16]);
+    assert_eq!(format!("{token:?}"), "AccessToken(..)");
+    let caller = Attempt::honest(&world).send(&world).unwrap();
+    for printed in [format!("{:?}", world.verifier), format!("{caller:?}")] {
+        assert!(!printed.contains(token.expose()), "{printed}");
+    }
+}

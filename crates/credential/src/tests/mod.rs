@@ -1,0 +1,9 @@
+//! The crate seen from outside: what an attacker can try, what a client may do.
+
+mod attempt;
+mod caller;
+mod forged;
+mod once;
+mod properties;
+mod rfc9449;
+mod world;
