@@ -1,0 +1,253 @@
+//! Lives of one node on a disk that loses all it may: records are appended, the power goes or the process dies, the node starts again.
+//!
+//! Whatever happened, after each start: every acknowledged record is in the log at its index, every subject it names is in the vault,
+//! every published checkpoint is one of this log, and every record replays. That the log opens at all is part of it: a crash is not corruption.
+
+use crate::clocks::ToldClocks;
+use crate::dice::Dice;
+use crate::torn_disk::{Faults, TornDisk};
+use ledger::merkle::Frontier;
+use ledger::note::SigningKey;
+use ledger::{Draft, TreeHead};
+use model::{
+    AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, Digest, IntegrationId, Micros,
+    Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::embedded::disk::KeepSynced;
+use storage::embedded::journal::JournalSizes;
+use storage::embedded::log::{NotAdded, prepare_segment};
+use storage::embedded::recorder::{Opening, Parts, open_parts};
+use storage::embedded::unavailable::{OpenFailed, Unavailable};
+use storage::embedded::vault::VaultKeys;
+
+/// Small, so that a run crosses several segments.
+const SIZES: JournalSizes = JournalSizes { segment_bytes: 16 << 10, reserve_bytes: 2 << 10 };
+const BEGAN: UnixMicros = UnixMicros(1_790_000_000_000_000);
+const SUBJECTS: u64 = 40;
+
+/// A promise that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A crash made the log or the vault unusable.
+    #[error("the log does not open after a crash: {0}")]
+    DoesNotOpen(String),
+    /// An acknowledged record is missing or another one.
+    #[error("acknowledged record `{0}` is not in the log")]
+    RecordLost(u64),
+    /// The vault does not know a subject of an acknowledged record.
+    #[error("a subject of acknowledged record `{0}` is not in the vault")]
+    SubjectLost(u64),
+    /// A published checkpoint is of another history.
+    #[error("the published checkpoint of `{0}` records is not one of this log")]
+    CheckpointLost(u64),
+}
+
+/// What a run did, to show that it did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Starts after a power cut.
+    pub power_cuts: u64,
+    /// Starts after the process died on a machine that went on.
+    pub kills: u64,
+    /// Starts that found a torn tail.
+    pub torn: u64,
+}
+
+/// One run of a few lives. `faults`: what is wrong with the disk besides crashes.
+///
+/// # Errors
+/// The first [`Broken`] promise.
+pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
+    let mut node = Node {
+        dice: Dice::new(seed),
+        disk: TornDisk::new(seed ^ 0x5eed),
+        clocks: ToldClocks::at(BEGAN),
+        acknowledged: BTreeMap::new(),
+        checkpoints: Vec::new(),
+        done: Done::default(),
+    };
+    for _ in 0..2 + node.dice.below(4) {
+        let at = Some(1 + node.dice.below(80));
+        let loses_all_unsynced = faults.loses_all_unsynced || node.dice.one_in(3);
+        let faults = Faults { loses_all_unsynced, ..faults };
+        let crash = match node.dice.below(3) {
+            0 => Faults { error_at: at, ..faults },
+            _ => Faults { power_cut_at: at, ..faults },
+        };
+        node.disk.set_faults(crash);
+        node.live()?;
+        if node.disk.has_power() && node.dice.one_in(2) {
+            node.disk.process_restarts();
+            node.done.kills += 1;
+        } else {
+            node.disk.power_cycle();
+            node.done.power_cuts += 1;
+        }
+        node.check()?;
+    }
+    Ok(node.done)
+}
+
+struct Node {
+    dice: Dice,
+    disk: TornDisk,
+    clocks: ToldClocks,
+    acknowledged: BTreeMap<u64, Acknowledged>,
+    checkpoints: Vec<TreeHead>,
+    done: Done,
+}
+
+struct Acknowledged {
+    leaf: Digest,
+    subjects: Vec<(SubjectId, Pseudonym)>,
+    quarter: u32,
+}
+
+impl Node {
+    /// Opens the log and appends until something fails or the dice say that the process is killed.
+    fn live(&mut self) -> Result<(), Broken> {
+        let Some(mut parts) = self.open()? else { return Ok(()) };
+        for _ in 0..self.dice.below(60) {
+            if self.step(&mut parts).is_err() {
+                return Ok(()); // the process would end here, and the next start find out
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if the disk failed meanwhile.
+    fn open(&mut self) -> Result<Option<Parts>, Broken> {
+        let disk: Arc<dyn KeepSynced> = Arc::new(self.disk.clone());
+        match open_parts(&disk, Box::new(self.clocks.clone()), opening()) {
+            Ok(parts) => {
+                self.done.torn += u64::from(parts.recovered.torn);
+                Ok(Some(parts))
+            }
+            Err(OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_)) => Ok(None),
+            Err(failed) => Err(Broken::DoesNotOpen(failed.to_string())),
+        }
+    }
+
+    /// One group commit, and now and then a checkpoint.
+    fn step(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+        self.clocks.go_on(Micros::from_millis(1 + self.dice.below(400)));
+        let stopped = |what: &str| Unavailable::Stopped(what.to_owned());
+        if let Some(number) = parts.log.wants_segment() {
+            let made = prepare_segment(&self.disk, SIZES, number);
+            parts.log.stock(made.map_err(|e| stopped(&e.to_string()))?);
+        }
+
+        let mut drafts = Vec::new();
+        for _ in 0..1 + self.dice.below(6) {
+            let now = BEGAN + Micros::from_secs(self.dice.below(100) * 86_400);
+            let mut subjects = Vec::new();
+            for _ in 0..self.dice.below(12) {
+                let name = format!("account-{}", self.dice.below(SUBJECTS));
+                let Some(subject) = SubjectId::new(&name) else { continue };
+                let (_, pseudonym) = parts.vault.row(&subject, now)?;
+                subjects.push((subject, pseudonym));
+            }
+            subjects.sort_by_key(|(_, pseudonym)| *pseudonym);
+            subjects.dedup_by_key(|(_, pseudonym)| *pseudonym);
+            drafts.push((access(&subjects), subjects, now.quarter()));
+        }
+
+        parts.log.begin()?;
+        let mut added = BTreeMap::new();
+        for (draft, subjects, quarter) in drafts {
+            match parts.log.add(&draft) {
+                Ok(index) => {
+                    added.insert(index, (subjects, quarter));
+                }
+                Err(NotAdded::BatchFull) => break,
+                Err(NotAdded::Refused(why)) => return Err(why),
+            }
+        }
+        let tree = if self.dice.one_in(5) { parts.log.add_heads().ok() } else { None };
+        for receipt in parts.log.commit()? {
+            if let Some((subjects, quarter)) = added.remove(&receipt.index()) {
+                let acknowledged = Acknowledged { leaf: *receipt.leaf_hash(), subjects, quarter };
+                self.acknowledged.insert(receipt.index(), acknowledged);
+                self.done.acknowledged += 1;
+            }
+        }
+        if let Some(tree) = tree {
+            let failed = |failed: OpenFailed| stopped(&failed.to_string());
+            parts.publisher.publish(&tree).map_err(failed)?;
+            self.checkpoints.push(tree);
+            if self.dice.one_in(4) {
+                parts.publisher.sync_tiles().map_err(|e| stopped(&e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the log on a disk without faults and holds it against what was acknowledged and published.
+    fn check(&mut self) -> Result<(), Broken> {
+        let Some(parts) = self.open()? else {
+            return Err(Broken::DoesNotOpen("the disk failed without a fault".into()));
+        };
+        let mut leaves = Vec::new();
+        for record in parts.log.view().records_from(0) {
+            let (_, record) = record.map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
+            leaves.push(record.leaf_hash());
+        }
+        for (&index, acknowledged) in &self.acknowledged {
+            let leaf = usize::try_from(index).ok().and_then(|index| leaves.get(index));
+            if leaf != Some(&acknowledged.leaf) {
+                return Err(Broken::RecordLost(index));
+            }
+            for (subject, pseudonym) in &acknowledged.subjects {
+                let known = parts.vault.subject_of(pseudonym, acknowledged.quarter);
+                if known != Ok(Some(subject.clone())) {
+                    return Err(Broken::SubjectLost(index));
+                }
+            }
+        }
+        for tree in &self.checkpoints {
+            let mut frontier = Frontier::default();
+            let size = usize::try_from(tree.size).unwrap_or(usize::MAX);
+            leaves.iter().take(size).for_each(|leaf| frontier.push(*leaf));
+            if frontier.root() != tree.root {
+                return Err(Broken::CheckpointLost(tree.size));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What every simulated node is opened with.
+///
+/// # Panics
+/// If the key's fixed name or seed were refused.
+pub fn opening() -> Opening {
+    let key = SigningKey::new("simulation/node/1", &[3; 32]);
+    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
+    match key {
+        Ok(key) => Opening { sizes: SIZES, ..Opening::standard(key, vault) },
+        Err(refused) => unreachable!("{refused}"),
+    }
+}
+
+fn access(subjects: &[(SubjectId, Pseudonym)]) -> Draft {
+    let classes: ClassSet = [ClassNumber::new(1)].into_iter().collect();
+    Draft::Access(AccessRecord {
+        request: RequestId::from_bytes([1; 16]),
+        vendor: VendorId::from_bytes([2; 16]),
+        integration: IntegrationId::from_bytes([3; 16]),
+        credential: CredentialId::from_bytes([4; 16]),
+        grant: None,
+        operation: None,
+        network: ClientIp::from_peer([192, 0, 2, 1].into()),
+        contract: [6; 32],
+        policy: [7; 32],
+        class_table: [8; 32],
+        outcome: Outcome::Released,
+        bytes: 1_800,
+        touches: subjects.iter().map(|&(_, pseudonym)| Touch { pseudonym, classes }).collect(),
+    })
+}

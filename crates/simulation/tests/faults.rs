@@ -1,0 +1,129 @@
+//! P9 for the record: with the disk full, failing or hanging and the clock stepped, data stops, and posture changes are recorded while they can be.
+
+use ledger::Draft;
+use model::{ClientIp, Micros, Refusal, UnixMicros};
+use simulation::clocks::ToldClocks;
+use simulation::power_cuts::opening;
+use simulation::torn_disk::{Faults, TornDisk};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::embedded::recorder::{Opening, Recorder, open_on};
+use storage::embedded::unavailable::{OpenFailed, Unavailable};
+
+const NOW: UnixMicros = UnixMicros(1_790_000_000_000_000);
+
+fn open(disk: &TornDisk, clocks: &ToldClocks) -> Result<Recorder, OpenFailed> {
+    let opening = Opening { wait_max: Duration::from_millis(200), ..opening() };
+    let opened = open_on(Arc::new(disk.clone()), Box::new(clocks.clone()), None, opening)?;
+    Ok(opened.recorder)
+}
+
+fn data() -> Draft {
+    Draft::UnauthenticatedRefusals {
+        network: ClientIp::from_peer([192, 0, 2, 1].into()),
+        reason: Refusal::Unauthenticated,
+        second: 7,
+        count: 1,
+    }
+}
+
+fn posture() -> Draft {
+    Draft::Posture { entry: vec![1; 200] }
+}
+
+fn append_until(recorder: &Recorder, wanted: impl Fn(&Unavailable) -> bool) {
+    let began = Instant::now();
+    loop {
+        match recorder.append_blocking(data()) {
+            Err(why) if wanted(&why) => return,
+            other => assert!(began.elapsed() < Duration::from_secs(20), "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn on_a_full_disk_data_is_refused_and_posture_changes_are_recorded() {
+    let disk = TornDisk::new(1);
+    let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();
+    disk.set_faults(Faults { capacity: Some(1), ..Faults::default() });
+    append_until(&recorder, |why| *why == Unavailable::DiskFull);
+    recorder.append_blocking(posture()).unwrap();
+    assert_eq!(recorder.append_blocking(data()).map(|_| ()), Err(Unavailable::DiskFull));
+
+    disk.set_faults(Faults::default());
+    let began = Instant::now();
+    while recorder.append_blocking(data()).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "space came back and data is refused");
+    }
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let disk = TornDisk::new(2);
+    let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();
+    recorder.append_blocking(data()).unwrap();
+    disk.set_faults(Faults { error_at: Some(2), ..Faults::default() });
+    append_until(&recorder, |why| matches!(why, Unavailable::Stopped(_)));
+    // The disk is well again; whether the failed batch is on it is not known, so nothing more is taken.
+    disk.set_faults(Faults::default());
+    for draft in [data(), posture()] {
+        assert!(matches!(recorder.append_blocking(draft), Err(Unavailable::Stopped(_))));
+    }
+    drop(recorder);
+    open(&disk, &ToldClocks::at(NOW)).unwrap().append_blocking(data()).unwrap();
+}
+
+#[test]
+fn a_disk_that_hangs_is_waited_for_no_longer_than_allowed() {
+    let disk = TornDisk::new(3);
+    let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();
+    disk.hang(true);
+    let began = Instant::now();
+    let busy = Err(Unavailable::Busy(Duration::from_millis(200)));
+    assert_eq!(recorder.append_blocking(data()).map(|_| ()), busy);
+    assert_eq!(
+        recorder.append_blocking(data()).map(|_| ()),
+        busy,
+        "queued behind the one that hangs"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+    disk.hang(false);
+    let began = Instant::now();
+    while recorder.append_blocking(data()).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the disk is back and data is refused");
+    }
+}
+
+#[test]
+fn a_stepped_clock_stops_data_until_somebody_says_so() {
+    let disk = TornDisk::new(4);
+    let clocks = ToldClocks::at(NOW);
+    let recorder = open(&disk, &clocks).unwrap();
+    recorder.append_blocking(data()).unwrap();
+    clocks.set_wall(NOW - Micros::from_secs(30));
+    let stepped = Err(Unavailable::ClockStepped(-30_000_000));
+    assert_eq!(recorder.append_blocking(data()).map(|_| ()), stepped);
+    let posture = recorder.append_blocking(posture()).unwrap();
+    assert!(posture.time() >= NOW, "recorded time does not go back");
+    recorder.acknowledge_clock();
+    recorder.append_blocking(data()).unwrap();
+}
+
+#[test]
+fn a_rotten_byte_in_the_middle_keeps_the_log_shut_and_is_named() {
+    let disk = TornDisk::new(5);
+    let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();
+    for _ in 0..10 {
+        recorder.append_blocking(data()).unwrap();
+    }
+    drop(recorder);
+    disk.rot("ledger/segments/0000000000.seg", 300);
+    let opened = open_on(Arc::new(disk), Box::new(ToldClocks::at(NOW)), None, opening());
+    match opened.map(|_| ()) {
+        Err(OpenFailed::Corrupt { path, offset, .. }) => {
+            assert_eq!(path, "ledger/segments/0000000000.seg");
+            assert!(offset <= 300);
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,27 @@
+//! The embedded engine: one node's records and subject vault in plain files, synced before anything is acknowledged.
+//!
+//! Start reading at `recorder`, then `log`, which it gives a thread. What it does not do: answer questions (`exposure`), decide
+//! anything, replicate.
+
+mod batch;
+pub mod clocks;
+pub mod disk;
+pub mod journal;
+pub mod keeper;
+pub mod lock;
+pub mod log;
+pub mod posture;
+pub mod publisher;
+pub mod recorder;
+mod scan;
+pub mod speed;
+mod stored;
+pub mod unavailable;
+pub mod vault;
+pub mod view;
+
+pub use keeper::{Changed, Keeper};
+pub use posture::PostureRegister;
+pub use recorder::Recorder;
+pub use unavailable::Unavailable;
+pub use vault::Vault;

@@ -1,0 +1,353 @@
+//! The recorder: takes drafts from any number of tasks, gives each a receipt once its record is durable.
+//!
+//! Everything taken while one sync ran goes into the next: one write, one sync, then all receipts. Four threads, each with one
+//! reason to wait: the *writer* waits for the disk, the *publisher* writes tiles and checkpoints, the *preparer* fills segments
+//! with zeros, the *watch* answers those who have waited too long.
+//!
+//! What it does not do: retry. A write or sync that failed stops the recorder until the process is started again.
+
+mod writer;
+
+pub(crate) use writer::raise_priority;
+
+use crate::embedded::clocks::{ReadClocks, SystemClocks};
+use crate::embedded::disk::{KeepSynced, LocalDisk};
+use crate::embedded::journal::JournalSizes;
+use crate::embedded::lock::DirectoryLock;
+use crate::embedded::log::{Log, NotAdded, Recovered};
+use crate::embedded::publisher::{Published, Publisher};
+use crate::embedded::unavailable::{OpenFailed, Unavailable};
+use crate::embedded::vault::{Vault, VaultKeys};
+use crate::embedded::view::LogView;
+use ledger::checkpoint::Checkpoint;
+use ledger::note::SigningKey;
+use ledger::{Draft, NodeEvent, Receipt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Drafts that may wait; the next is refused at once.
+const QUEUE_MAX: usize = 16_384;
+
+/// What a data directory is opened with.
+pub struct Opening {
+    /// Signs checkpoints and receipts; its name is the log's origin.
+    pub key: SigningKey,
+    /// The vault's keys.
+    pub vault: VaultKeys,
+    /// Sizes of the segments.
+    pub sizes: JournalSizes,
+    /// How long an append waits for the disk before it is refused.
+    pub wait_max: Duration,
+    /// Of a log whose former generation lost its end: that generation's last checkpoint, which the first record names.
+    pub lost_checkpoint: Option<Vec<u8>>,
+}
+
+impl Opening {
+    /// With [`JournalSizes::STANDARD`] and two seconds of waiting.
+    pub fn standard(key: SigningKey, vault: VaultKeys) -> Self {
+        Self {
+            key,
+            vault,
+            sizes: JournalSizes::STANDARD,
+            wait_max: Duration::from_secs(2),
+            lost_checkpoint: None,
+        }
+    }
+}
+
+/// An open data directory.
+pub struct Opened {
+    /// Takes drafts.
+    pub recorder: Recorder,
+    /// Knows subjects.
+    pub vault: Arc<Vault>,
+    /// Reads records.
+    pub view: LogView,
+    /// What opening found.
+    pub recovered: Recovered,
+    /// The last checkpoint that was signed before; none on a fresh log.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A handle to the recorder; clones share it. When the last is dropped without [`Recorder::stop`], the log ends without a stop record,
+/// as in a crash.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the handle and the threads share.
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Wakes the writer.
+    work: Condvar,
+    in_flight: Mutex<InFlight>,
+    checkpoint: Mutex<Option<Arc<str>>>,
+    commits: AtomicU64,
+    wait_max: Duration,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Vec<Item>,
+    /// When the first of `items` came.
+    since: Option<Instant>,
+    /// Whether the writer waits on `work`; else it looks by itself and need not be woken.
+    writer_waits: bool,
+    acknowledge_clock: bool,
+    end: End,
+    stopped: Option<Unavailable>,
+}
+
+struct Item {
+    draft: Draft,
+    reply: Reply,
+}
+
+type Reply = oneshot::Sender<Result<Receipt, Unavailable>>;
+
+/// How the recorder is to end.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    NotYet,
+    /// With a stop record, heads and checkpoint.
+    InOrder,
+    /// At once.
+    Dropped,
+}
+
+/// Replies the writer owes, in the order in which it took the drafts. Emptied by the watch when they have waited too long.
+#[derive(Default)]
+struct InFlight {
+    replies: std::collections::VecDeque<Reply>,
+    since: Option<Instant>,
+}
+
+/// Opens the data directory `root`, on the local disk and the system's clocks, under its lock.
+///
+/// # Errors
+/// [`OpenFailed`]: the operator has to act.
+pub fn open(root: &Path, opening: Opening) -> Result<Opened, OpenFailed> {
+    let disk = LocalDisk::new(root)
+        .map_err(|source| OpenFailed::Disk { path: root.display().to_string(), source })?;
+    let lock = DirectoryLock::take(root)?;
+    open_on(Arc::new(disk), Box::new(SystemClocks::new()), Some(lock), opening)
+}
+
+/// Opens a data directory on any disk and clocks. `lock` is held until the writer has ended.
+///
+/// # Errors
+/// [`OpenFailed`]: the operator has to act.
+pub fn open_on(
+    disk: Arc<dyn KeepSynced>,
+    clocks: Box<dyn ReadClocks>,
+    lock: Option<DirectoryLock>,
+    opening: Opening,
+) -> Result<Opened, OpenFailed> {
+    let (sizes, wait_max) = (opening.sizes, opening.wait_max);
+    let Parts { log, publisher, vault, recovered, checkpoint } =
+        open_parts(&disk, clocks, opening)?;
+    let view = log.view().clone();
+    let shared = Arc::new(Shared {
+        queue: Mutex::default(),
+        work: Condvar::new(),
+        in_flight: Mutex::default(),
+        checkpoint: Mutex::default(),
+        commits: AtomicU64::new(0),
+        wait_max,
+    });
+    let threads = writer::spawn(&shared, log, publisher, disk, sizes, lock)
+        .map_err(|source| OpenFailed::Disk { path: "thread".into(), source })?;
+    let inner = Inner { shared, threads: Mutex::new(threads) };
+    let recorder = Recorder { inner: Arc::new(inner) };
+    Ok(Opened { recorder, vault, view, recovered, checkpoint })
+}
+
+/// What a recorder is made of, opened and not yet given threads.
+pub struct Parts {
+    /// The log, begun with its start record.
+    pub log: Log,
+    /// Writes its tiles and checkpoints.
+    pub publisher: Publisher,
+    /// Knows subjects.
+    pub vault: Arc<Vault>,
+    /// What opening found.
+    pub recovered: Recovered,
+    /// The last checkpoint that was signed before; none on a fresh log.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Opens a data directory for a caller that does the threads' work itself, such as a simulation.
+///
+/// # Errors
+/// [`OpenFailed`]: the operator has to act.
+pub fn open_parts(
+    disk: &Arc<dyn KeepSynced>,
+    clocks: Box<dyn ReadClocks>,
+    opening: Opening,
+) -> Result<Parts, OpenFailed> {
+    let Opening { key, vault, sizes, lost_checkpoint, .. } = opening;
+    let key = Arc::new(key);
+    disk.create_dir("ledger")
+        .map_err(|source| OpenFailed::Disk { path: "ledger".into(), source })?;
+    let vault = Arc::new(Vault::open(&**disk, &vault)?);
+    let mut published = Published::read(Arc::clone(disk), Arc::clone(&key))?;
+    let (mut log, recovered) = Log::open(
+        Arc::clone(disk),
+        sizes,
+        key,
+        Arc::clone(&vault),
+        clocks,
+        &mut |sequencer, record| published.visit(sequencer, record),
+    )?;
+    let (publisher, checkpoint) = published.check(&recovered.tree, log.view().clone())?;
+    log.begin().map_err(OpenFailed::NoStartRecord)?;
+    log.add(&Draft::Node(NodeEvent::Start { lost_checkpoint })).map_err(
+        |refused| match refused {
+            NotAdded::Refused(why) => OpenFailed::NoStartRecord(why),
+            NotAdded::BatchFull => OpenFailed::NoStartRecord(Unavailable::TooLarge),
+        },
+    )?;
+    log.commit().map_err(OpenFailed::NoStartRecord)?;
+    Ok(Parts { log, publisher, vault, recovered, checkpoint })
+}
+
+impl Recorder {
+    /// Records `draft`. When this returns a receipt, the record is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: what the draft describes must not happen. After [`Unavailable::Busy`] and [`Unavailable::Stopped`] the record may exist
+    /// all the same and counts as read, unless the caller has `NotReleased` recorded for it.
+    pub async fn append(&self, draft: Draft) -> Result<Receipt, Unavailable> {
+        let receipt = self.queue(draft)?;
+        receipt.await.unwrap_or_else(|_| Err(self.inner.shared.why_stopped()))
+    }
+
+    /// As [`Recorder::append`], for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`Recorder::append`].
+    pub fn append_blocking(&self, draft: Draft) -> Result<Receipt, Unavailable> {
+        let receipt = self.queue(draft)?;
+        receipt.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.why_stopped()))
+    }
+
+    /// Takes data again after a step of the clock. The operator's acknowledgement is a record of its own, which the caller appends.
+    pub fn acknowledge_clock(&self) {
+        let mut queue = self.inner.shared.queue();
+        queue.acknowledge_clock = true;
+        self.inner.shared.wake(&mut queue);
+    }
+
+    /// The last checkpoint, as a signed note; none before the first of this run.
+    pub fn checkpoint(&self) -> Option<Arc<str>> {
+        self.inner.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many batches were made durable, each by one write and one sync.
+    pub fn commits(&self) -> u64 {
+        self.inner.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// Why the recorder takes nothing any more; none while it does.
+    pub fn stopped(&self) -> Option<Unavailable> {
+        self.inner.shared.queue().stopped.clone()
+    }
+
+    /// Ends the log in order: what waits is recorded, then the stop, heads and a checkpoint. Blocks until that is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable::Stopped`] with the reason if the log had stopped before.
+    pub fn stop(&self) -> Result<(), Unavailable> {
+        self.inner.end(End::InOrder);
+        match self.stopped() {
+            Some(Unavailable::Stopped(why)) if why != STOPPED_IN_ORDER => {
+                Err(Unavailable::Stopped(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue(
+        &self,
+        draft: Draft,
+    ) -> Result<oneshot::Receiver<Result<Receipt, Unavailable>>, Unavailable> {
+        let (reply, receipt) = oneshot::channel();
+        let shared = &self.inner.shared;
+        let mut queue = shared.queue();
+        if let Some(stopped) = &queue.stopped {
+            return Err(stopped.clone());
+        }
+        if queue.items.len() >= QUEUE_MAX {
+            return Err(Unavailable::Busy(shared.wait_max));
+        }
+        if queue.items.is_empty() {
+            queue.since = Some(Instant::now());
+        }
+        queue.items.push(Item { draft, reply });
+        shared.wake(&mut queue);
+        Ok(receipt)
+    }
+}
+
+/// What [`Recorder::stopped`] says after [`Recorder::stop`].
+const STOPPED_IN_ORDER: &str = "the process is stopping";
+
+impl Inner {
+    fn end(&self, end: End) {
+        {
+            let mut queue = self.shared.queue();
+            if queue.end == End::NotYet {
+                queue.end = end;
+            }
+            self.shared.wake(&mut queue);
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked has said so, and its callers were answered by their channel closing.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end(End::Dropped);
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, queue: &mut MutexGuard<'_, Queue>) {
+        if std::mem::take(&mut queue.writer_waits) {
+            self.work.notify_one();
+        }
+    }
+
+    fn why_stopped(&self) -> Unavailable {
+        let stopped = self.queue().stopped.clone();
+        stopped.unwrap_or_else(|| Unavailable::Stopped("the writer ended".into()))
+    }
+}
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+use super::*;
+use crate::embedded::view::LogView;
+use ledger::record::Body;
+use model::{ClientIp, Refusal, SubjectId, UnixMicros};
+use std::fs;
+
+fn opening() -> Opening {
+    let key = SigningKey::new("test/node/1", &[3; 32]).unwrap();
+    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
+    let sizes = JournalSizes { segment_bytes: 1 << 20, reserve_bytes: 64 << 10 };
+    Opening { sizes, ..Opening::standard(key, vault) }
+}
+
+fn refusals(count: u64) -> Draft {
+    Draft::UnauthenticatedRefusals {
+        network: ClientIp::from_peer([192, 0, 2, 1].into()),
+        reason: Refusal::Unauthenticated,
+        second: 7,
+        count,
+    }
+}
+
+fn bodies(view: &LogView) -> Vec<Body> {
+    view.records_from(0).map(|record| record.unwrap().1.decode().unwrap().body).collect()
+}
+
+#[test]
+fn a_receipt_names_a_record_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();
+    let receipt = recorder.append_blocking(refusals(3)).unwrap();
+    let (index, record) = view.records_from(receipt.index()).next().unwrap().unwrap();
+    assert_eq!((index, record.leaf_hash()), (receipt.index(), *receipt.leaf_hash()));
+}
+
+#[test]
+fn a_log_starts_and_stops_with_its_own_records_and_a_checkpoint_over_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, view, checkpoint, .. } = open(dir.path(), opening()).unwrap();
+    assert_eq!(checkpoint, None);
+    recorder.append_blocking(refusals(1)).unwrap();
+    recorder.stop().unwrap();
+    let bodies = bodies(&view);
+    assert!(matches!(bodies.first(), Some(Body::Node(NodeEvent::Start { .. }))));
+    assert!(matches!(bodies[bodies.len() - 2], Body::Node(NodeEvent::Stop)));
+    assert!(matches!(bodies[bodies.len() - 1], Body::Heads(_)));
+    assert!(matches!(recorder.append_blocking(refusals(1)), Err(Unavailable::Stopped(_))));
+    drop(recorder);
+
+    let reopened = open(dir.path(), opening()).unwrap();
+    let checkpoint = reopened.checkpoint.unwrap();
+    assert_eq!(checkpoint.tree, reopened.recovered.tree);
+    assert_eq!(checkpoint.tree.size, bodies.len() as u64);
+    assert!(!reopened.recovered.torn);
+}
+
+#[test]
+fn many_tasks_get_each_their_own_receipt() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let receipts: Vec<(u64, Receipt)> = runtime.block_on(async {
+        let tasks: Vec<_> = (0..2000)
+            .map(|n| {
+                let recorder = recorder.clone();
+                tokio::spawn(async move { (n, recorder.append(refusals(n)).await.unwrap()) })
+            })
+            .collect();
+        let mut receipts = Vec::new();
+        for task in tasks {
+            receipts.push(task.await.unwrap());
+        }
+        receipts
+    });
+    let bodies = bodies(&view);
+    for (n, receipt) in receipts {
+        let Body::UnauthenticatedRefusals { count, .. } =
+            bodies[usize::try_from(receipt.index()).unwrap()]
+        else {
+            panic!("another record")
+        };
+        assert_eq!(count, n);
+    }
+}
+
+#[test]
+fn segments_follow_one_another_under_load_and_all_of_it_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();
+    let big = || Draft::Vetting {
+        integration: model::IntegrationId::from_bytes([1; 16]),
+        step: "evidence".into(),
+        detail: vec![5; 60_000],
+    };
+    for _ in 0..100 {
+        recorder.append_blocking(big()).unwrap();
+    }
+    assert!(view.end().segment >= 5);
+    recorder.stop().unwrap();
+    let records = view.records_from(0).count();
+    drop(recorder);
+    let at_rest = LogView::at_rest(Arc::new(LocalDisk::new(dir.path()).unwrap())).unwrap();
+    assert_eq!(at_rest.records_from(0).count(), records);
+    assert_eq!(at_rest.records_from(50).count(), records - 50);
+    assert_eq!(at_rest.records_since(UnixMicros(0)).count(), records);
+    assert_eq!(open(dir.path(), opening()).unwrap().recovered.tree.size, records as u64);
+}
+
+#[test]
+fn tiles_lead_to_the_checkpoints_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, .. } = open(dir.path(), opening()).unwrap();
+    for n in 0..600 {
+        recorder.append_blocking(refusals(n)).unwrap();
+    }
+    recorder.stop().unwrap();
+    check_tiles(dir.path());
+    // Tiles lost with the power are written again.
+    drop(recorder);
+    fs::remove_dir_all(dir.path().join("ledger/tile")).unwrap();
+    fs::remove_file(dir.path().join("ledger/tiles.durable")).unwrap();
+    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
+    check_tiles(dir.path());
+}
+
+fn check_tiles(root: &Path) {
+    let note = fs::read_to_string(root.join("ledger/checkpoint")).unwrap();
+    let key = opening().key.verifying_key().unwrap();
+    let tree = ledger::checkpoint::open(&note, &[key]).unwrap().tree;
+    let fetch = |path: &str| fs::read(root.join("ledger").join(path)).ok();
+    let mut tiles = ledger::tile::TileReader::open(tree, fetch).unwrap();
+    for index in 0..tree.size {
+        tiles.inclusion(index).unwrap();
+    }
+    for bundle in 0..tree.size.div_ceil(256) {
+        tiles.entries(bundle).unwrap();
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_segments_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
+    let segment = dir.path().join("ledger/segments/0000000000.seg");
+    let copy = fs::read(&segment).unwrap();
+    let Opened { recorder, .. } = open(dir.path(), opening()).unwrap();
+    recorder.append_blocking(refusals(1)).unwrap();
+    recorder.stop().unwrap();
+    drop(recorder);
+    fs::write(&segment, copy).unwrap();
+    assert!(matches!(open(dir.path(), opening()).map(|_| ()), Err(OpenFailed::OlderCopy { .. })));
+}
+
+#[test]
+fn a_checkpoint_of_another_log_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
+    let other = SigningKey::new("test/node/1", &[4; 32]).unwrap();
+    let failed = open(dir.path(), Opening { key: other, ..opening() }).map(|_| ());
+    assert!(matches!(failed, Err(OpenFailed::OtherCheckpoint { .. })), "{failed:?}");
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path(), opening()).unwrap();
+    assert!(matches!(open(dir.path(), opening()).map(|_| ()), Err(OpenFailed::Locked { .. })));
+    drop(opened);
+    open(dir.path(), opening()).unwrap();
+}
+
+#[test]
+fn a_segment_taken_away_stops_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, .. } = open(dir.path(), opening()).unwrap();
+    let began = Instant::now();
+    fs::remove_file(dir.path().join("ledger/segments/0000000000.seg")).unwrap();
+    while recorder.stopped().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(5), "not noticed");
+        let _ = recorder.append_blocking(refusals(1));
+    }
+    assert!(matches!(recorder.append_blocking(refusals(1)), Err(Unavailable::Stopped(_))));
+    assert!(recorder.stop().is_err());
+}
+
+#[test]
+fn a_subject_in_a_durable_record_is_in_the_vault_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, vault, .. } = open(dir.path(), opening()).unwrap();
+    let subject = SubjectId::new("account-1").unwrap();
+    let now = UnixMicros(1_790_000_000_000_000);
+    let (_, pseudonym) = vault.row(&subject, now).unwrap();
+    recorder.append_blocking(refusals(1)).unwrap();
+    drop(vault);
+    drop(recorder);
+    let vault = open(dir.path(), opening()).unwrap().vault;
+    assert_eq!(vault.subject_of(&pseudonym, now.quarter()), Ok(Some(subject)));
+}

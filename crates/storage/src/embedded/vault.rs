@@ -1,0 +1,527 @@
+//! The subject vault: who stands behind a pseudonym. Rows are added, never changed; erasing replaces a row by an empty one.
+//!
+//! [`Vault::row`] answers from memory and queues the row of a subject it had not seen. A record must never be durable before the
+//! rows of the subjects it names, or those people could not be told. Why that holds:
+//!
+//! 1. `row` queues a row *before* it puts the subject into the map, both under the subject's lock; so whoever is given a
+//!    pseudonym, first or later, is given it after the row is queued.
+//! 2. A caller hands its record to the recorder after it was given the pseudonyms in it.
+//! 3. The recorder first takes records from its queue, then calls `flush`, then writes the records. `flush` makes durable all that
+//!    was queued when it was called, which by 1 and 2 includes every row those records name.
+//!
+//! What it does not do: hold back a pseudonym until its row is durable. A row that a crash loses was named by no durable record.
+
+pub(crate) mod row;
+
+use crate::embedded::disk::{KeepSynced, SyncedFile};
+use crate::embedded::unavailable::{OpenFailed, Unavailable};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use model::{Pseudonym, SubjectId, SubjectOrdinal, UnixMicros};
+use row::{HEADER_BYTES, ROW_BYTES, RowHeader, WrappingKey};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+/// Where the rows lie in the data directory.
+pub(crate) const ROWS_PATH: &str = "vault/rows";
+
+const SHARDS: usize = 64;
+/// Rows waiting for the disk; beyond it unknown subjects are refused. 16 MiB of rows.
+const PENDING_MAX: usize = 65_536;
+/// Space is allocated and zero-filled in steps of this many bytes, so that most syncs change no file length.
+const GROW_BYTES: u64 = 256 << 10;
+/// Rows in one write and sync.
+const WRITE_ROWS_MAX: usize = 4_096;
+
+/// The vault's two keys.
+#[derive(Clone)]
+pub struct VaultKeys {
+    /// Finds a subject's row. It cannot be changed without reading every row.
+    pub index: [u8; 32],
+    /// Encrypts rows.
+    pub wrapping: [u8; 32],
+    /// The number rows name the wrapping key by.
+    pub wrapping_id: u16,
+}
+
+/// Subjects, their ordinals and their pseudonyms. Shared by all request tasks and the recorder's thread.
+pub struct Vault {
+    index_key: hmac::Key,
+    wrapping_key: WrappingKey,
+    random: SystemRandom,
+    shards: Vec<RwLock<Shard>>,
+    /// Lock order: a shard, then `quarters`, then `pending`.
+    quarters: RwLock<BTreeMap<u32, Arc<QuarterMap>>>,
+    pending: Mutex<Pending>,
+    /// Rows that are durable.
+    durable: AtomicU32,
+    file: Arc<dyn SyncedFile>,
+}
+
+type Shard = HashMap<u128, Known, BuildHasherDefault<AlreadyHashed>>;
+type QuarterShard = HashMap<u128, SubjectOrdinal, BuildHasherDefault<AlreadyHashed>>;
+
+/// Ordinals by the pseudonyms of one quarter.
+struct QuarterMap {
+    shards: Vec<RwLock<QuarterShard>>,
+    /// Set when the subjects known before the map was made are in it.
+    filled: OnceLock<()>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    ordinal: SubjectOrdinal,
+    seed: [u8; 32],
+    quarter: u32,
+    pseudonym: Pseudonym,
+}
+
+/// Rows not yet durable, and how far the file reaches.
+struct Pending {
+    next_ordinal: u32,
+    rows: Vec<[u8; ROW_BYTES]>,
+    /// Zero-filled length of the file.
+    allocated: u64,
+    /// Set by the first write or sync that failed.
+    stopped: Option<String>,
+}
+
+impl Vault {
+    /// Opens the vault, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`OpenFailed::Key`] if the rows are of other keys; [`OpenFailed::Corrupt`] with the place; [`OpenFailed::Disk`].
+    pub fn open(disk: &dyn KeepSynced, keys: &VaultKeys) -> Result<Self, OpenFailed> {
+        let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
+        let index_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.index);
+        let Some(wrapping_key) = WrappingKey::new(keys.wrapping_id, &keys.wrapping) else {
+            return Err(OpenFailed::Key { what: "the vault's wrapping key is unusable".into() });
+        };
+        disk.create_dir("vault").map_err(failed)?;
+        let file = match disk.open(ROWS_PATH) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                disk.replace(ROWS_PATH, &row::header(&index_key)).map_err(failed)?;
+                disk.open(ROWS_PATH).map_err(failed)?
+            }
+            Err(source) => return Err(failed(source)),
+        };
+        let vault = Self {
+            index_key,
+            wrapping_key,
+            random: SystemRandom::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            quarters: RwLock::default(),
+            pending: Mutex::new(Pending {
+                next_ordinal: 0,
+                rows: Vec::new(),
+                allocated: file.length().map_err(failed)?,
+                stopped: None,
+            }),
+            durable: AtomicU32::new(0),
+            file,
+        };
+        vault.load(keys.wrapping_id)?;
+        Ok(vault)
+    }
+
+    /// A subject's ordinal, and its pseudonym in the quarter of `now`. A subject not seen before is given both.
+    ///
+    /// # Errors
+    /// [`Unavailable::Busy`] if too many new subjects wait for the disk; [`Unavailable::Stopped`] if it failed.
+    pub fn row(
+        &self,
+        subject: &SubjectId,
+        now: UnixMicros,
+    ) -> Result<(SubjectOrdinal, Pseudonym), Unavailable> {
+        let quarter = now.quarter();
+        let tag = hmac::sign(&self.index_key, subject.as_str().as_bytes());
+        let key = map_key(tag.as_ref());
+        let Some(shard) = self.shards.get(shard_of(key)) else {
+            return Err(Unavailable::Stopped("the vault has no shards".into()));
+        };
+        let known = shard.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        match known {
+            Some(known) if known.quarter == quarter => Ok((known.ordinal, known.pseudonym)),
+            Some(known) => {
+                let pseudonym = pseudonym(&known.seed, quarter);
+                let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+                shard.insert(key, Known { quarter, pseudonym, ..known });
+                Ok((known.ordinal, pseudonym))
+            }
+            None => {
+                let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+                let known = match shard.get(&key) {
+                    Some(other_was_faster) => *other_was_faster,
+                    None => {
+                        let known = self.queue_row(subject, tag.as_ref(), quarter)?;
+                        shard.insert(key, known);
+                        known
+                    }
+                };
+                Ok((known.ordinal, pseudonym(&known.seed, quarter)))
+            }
+        }
+    }
+
+    /// A subject's pseudonym in a quarter; `None` if it was never seen. Asking leaves no trace.
+    pub fn pseudonym_of(&self, subject: &SubjectId, quarter: u32) -> Option<Pseudonym> {
+        let tag = hmac::sign(&self.index_key, subject.as_str().as_bytes());
+        let key = map_key(tag.as_ref());
+        let shard = self.shards.get(shard_of(key))?.read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&key).map(|known| pseudonym(&known.seed, quarter))
+    }
+
+    /// Which subject had this pseudonym in this quarter. The first question about a quarter costs one HMAC per subject.
+    ///
+    /// `None` if there is none, or the subject was erased.
+    ///
+    /// # Errors
+    /// [`Unavailable::Stopped`] if the row cannot be read.
+    pub fn subject_of(
+        &self,
+        pseudonym: &Pseudonym,
+        quarter: u32,
+    ) -> Result<Option<SubjectId>, Unavailable> {
+        self.ordinal_of(pseudonym, quarter).map_or(Ok(None), |ordinal| self.subject(ordinal))
+    }
+
+    /// The ordinal of the subject that had this pseudonym in this quarter. The first question about a quarter costs one HMAC per subject.
+    pub fn ordinal_of(&self, pseudonym: &Pseudonym, quarter: u32) -> Option<SubjectOrdinal> {
+        let key = u128::from_be_bytes(pseudonym.0);
+        let map = self.quarter(quarter);
+        let shard = map.shards.get(shard_of(key))?;
+        shard.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
+    /// The subject with this ordinal; `None` if it was never given or its subject was erased.
+    ///
+    /// # Errors
+    /// [`Unavailable::Stopped`] if the row cannot be read.
+    pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
+        let mut row = [0; ROW_BYTES];
+        {
+            let pending = self.pending();
+            if ordinal.0 >= pending.next_ordinal {
+                return Ok(None);
+            }
+            let durable = self.durable.load(Ordering::Acquire);
+            if let Some(place) = ordinal.0.checked_sub(durable)
+                && let Some(waiting) = pending.rows.get(place as usize)
+            {
+                row = *waiting;
+            }
+        }
+        if row == [0; ROW_BYTES] {
+            let read = self.file.read_at(row_offset(ordinal.0), &mut row);
+            read.map_err(|e| Unavailable::Stopped(format!("`{ROWS_PATH}` cannot be read: {e}")))?;
+        }
+        Ok(row::read(&row)
+            .filter(|header| !header.erased)
+            .and_then(|_| row::open(&row, &self.wrapping_key))
+            .map(|(subject, _)| subject))
+    }
+
+    /// Calls `visit` with the pseudonym in `quarter` and the ordinal of every subject, in no order.
+    pub fn pseudonyms(&self, quarter: u32, mut visit: impl FnMut(Pseudonym, SubjectOrdinal)) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            for known in shard.values() {
+                visit(pseudonym(&known.seed, quarter), known.ordinal);
+            }
+        }
+    }
+
+    /// How many ordinals were given: all are below this.
+    pub fn ordinals(&self) -> u32 {
+        self.pending().next_ordinal
+    }
+
+    /// Makes durable every row queued so far. Called by the recorder's thread only.
+    ///
+    /// # Errors
+    /// [`Unavailable::DiskFull`] if the file cannot grow: the rows stay queued, records that name subjects must wait.
+    /// [`Unavailable::Stopped`] if a write or sync failed: final.
+    pub(crate) fn flush(&self) -> Result<(), Unavailable> {
+        loop {
+            let (rows, allocated) = {
+                let pending = self.pending();
+                if let Some(why) = &pending.stopped {
+                    return Err(Unavailable::Stopped(why.clone()));
+                }
+                let rows: Vec<u8> =
+                    pending.rows.iter().take(WRITE_ROWS_MAX).flatten().copied().collect();
+                (rows, pending.allocated)
+            };
+            if rows.is_empty() {
+                return Ok(());
+            }
+            match self.write(&rows, allocated) {
+                Ok(allocated) => {
+                    let count = rows.len() / ROW_BYTES;
+                    let mut pending = self.pending();
+                    pending.allocated = allocated;
+                    pending.rows.drain(..count);
+                    let count = u32::try_from(count).unwrap_or(0);
+                    // Under the same lock as the rows, so that a reader finds each row in one place.
+                    self.durable.fetch_add(count, Ordering::Release);
+                }
+                Err(Refusal::Full) => return Err(Unavailable::DiskFull),
+                Err(Refusal::Failed(e)) => {
+                    let why = format!("`{ROWS_PATH}`: {e}");
+                    self.pending().stopped = Some(why.clone());
+                    return Err(Unavailable::Stopped(why));
+                }
+            }
+        }
+    }
+
+    fn write(&self, rows: &[u8], allocated: u64) -> Result<u64, Refusal> {
+        let at = row_offset(self.durable.load(Ordering::Acquire));
+        let end = at + rows.len() as u64;
+        let mut allocated = allocated;
+        while allocated < end {
+            let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
+            match self.file.write_at(allocated, &zeros) {
+                Ok(()) => allocated += GROW_BYTES,
+                Err(e) if e.kind() == ErrorKind::StorageFull => return Err(Refusal::Full),
+                Err(e) => return Err(Refusal::Failed(e)),
+            }
+        }
+        self.file.write_at(at, rows).map_err(Refusal::Failed)?;
+        self.file.sync_data().map_err(Refusal::Failed)?;
+        Ok(allocated)
+    }
+
+    /// Queues the row of a subject not seen before. The caller holds the lock of the subject's shard.
+    fn queue_row(
+        &self,
+        subject: &SubjectId,
+        index: &[u8],
+        quarter: u32,
+    ) -> Result<Known, Unavailable> {
+        let mut secret = [0; 44];
+        let mut tag = [0; 32];
+        tag.copy_from_slice(index.get(..32).unwrap_or(&[0; 32]));
+        let no_random = |_| Unavailable::Stopped("the system gave no random bytes".into());
+        self.random.fill(&mut secret).map_err(no_random)?;
+        let mut seed = [0; 32];
+        let mut nonce = [0; 12];
+        seed.copy_from_slice(secret.get(..32).unwrap_or(&[0; 32]));
+        nonce.copy_from_slice(secret.get(32..).unwrap_or(&[0; 12]));
+
+        let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
+        if let Some(why) = &pending.stopped {
+            return Err(Unavailable::Stopped(why.clone()));
+        }
+        let ordinal = SubjectOrdinal(pending.next_ordinal);
+        let next = pending.next_ordinal.checked_add(1);
+        let Some(next) = next.filter(|_| pending.rows.len() < PENDING_MAX) else {
+            return Err(Unavailable::Busy(std::time::Duration::ZERO));
+        };
+        let header = RowHeader {
+            erased: false,
+            wrapping_key: 0,
+            ordinal,
+            durable_before: self.durable.load(Ordering::Acquire),
+            index: tag,
+        };
+        let row = row::seal(&header, subject, &seed, nonce, &self.wrapping_key);
+        pending.rows.push(row.ok_or_else(|| Unavailable::Stopped("sealing a row failed".into()))?);
+        pending.next_ordinal = next;
+        drop(pending);
+        for (&quarter, map) in &*quarters {
+            insert(map, pseudonym(&seed, quarter), ordinal);
+        }
+        Ok(Known { ordinal, seed, quarter, pseudonym: pseudonym(&seed, quarter) })
+    }
+
+    /// The map of one quarter, filled.
+    ///
+    /// A row is queued under the read side of `quarters` and under its shard's lock. So a subject that did not find the map when
+    /// it was queued is in its shard, or will be when `pseudonyms` gets that shard's lock.
+    fn quarter(&self, quarter: u32) -> Arc<QuarterMap> {
+        let held =
+            self.quarters.read().unwrap_or_else(PoisonError::into_inner).get(&quarter).cloned();
+        let map = held.unwrap_or_else(|| {
+            let mut quarters = self.quarters.write().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || QuarterMap {
+                shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+                filled: OnceLock::new(),
+            };
+            Arc::clone(quarters.entry(quarter).or_insert_with(|| Arc::new(fresh())))
+        });
+        map.filled.get_or_init(|| {
+            self.pseudonyms(quarter, |pseudonym, ordinal| insert(&map, pseudonym, ordinal));
+        });
+        map
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads every row into the map; drops a torn tail; makes the rest durable.
+    fn load(&self, wrapping_id: u16) -> Result<(), OpenFailed> {
+        let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
+        let corrupt = |offset, what: &str| OpenFailed::Corrupt {
+            path: ROWS_PATH.to_owned(),
+            offset,
+            what: what.to_owned(),
+        };
+        let mut header = [0; HEADER_BYTES];
+        self.file.read_at(0, &mut header).map_err(failed)?;
+        if header != row::header(&self.index_key) {
+            let what = "`vault/rows` was made with another index key, or its header is corrupt";
+            return Err(OpenFailed::Key { what: what.to_owned() });
+        }
+
+        let mut count: u32 = 0;
+        let mut end_found = None;
+        let mut torn = false;
+        let mut chunk = vec![0; ROW_BYTES * WRITE_ROWS_MAX];
+        let mut at = HEADER_BYTES as u64;
+        loop {
+            let read = self.file.read_at(at, &mut chunk).map_err(failed)?;
+            for row in chunk.get(..read).unwrap_or(&[]).chunks(ROW_BYTES) {
+                if row == [0; ROW_BYTES] {
+                    end_found.get_or_insert(count);
+                    continue;
+                }
+                match (row::read(row), end_found) {
+                    (Some(header), None) => {
+                        if header.ordinal.0 != count {
+                            return Err(corrupt(row_offset(count), "the row is not in its place"));
+                        }
+                        if !header.erased {
+                            self.load_row(&header, row, wrapping_id)
+                                .map_err(|what| corrupt(row_offset(count), what))?;
+                        }
+                        count += 1;
+                    }
+                    (Some(header), Some(end)) if header.durable_before > end => {
+                        return Err(corrupt(row_offset(end), "a row that was durable is broken"));
+                    }
+                    (Some(_), Some(_)) => torn = true,
+                    (None, _) => {
+                        end_found.get_or_insert(count);
+                        torn |= row.iter().any(|&byte| byte != 0);
+                    }
+                }
+            }
+            if read < chunk.len() {
+                break;
+            }
+            at += read as u64;
+        }
+        self.settle(count, torn).map_err(failed)?;
+        self.pending().next_ordinal = count;
+        self.durable.store(count, Ordering::Release);
+        Ok(())
+    }
+
+    fn load_row(
+        &self,
+        header: &RowHeader,
+        row: &[u8],
+        wrapping_id: u16,
+    ) -> Result<(), &'static str> {
+        if header.wrapping_key != wrapping_id {
+            return Err("the row is under another wrapping key");
+        }
+        let (_, seed) =
+            row::open(row, &self.wrapping_key).ok_or("the row does not open under its key")?;
+        let key = map_key(&header.index);
+        let known = Known {
+            ordinal: header.ordinal,
+            seed,
+            // No quarter has this number; the first use fills it in.
+            quarter: u32::MAX,
+            pseudonym: Pseudonym([0; 16]),
+        };
+        let shard = self.shards.get(shard_of(key)).ok_or("no shard")?;
+        let before = shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+        before.map_or(Ok(()), |_| Err("the subject has two rows"))
+    }
+
+    /// As the journal does: what the last write left is written again, so that this sync speaks of it; what is torn is zeroed.
+    fn settle(&self, count: u32, torn: bool) -> io::Result<()> {
+        let end = row_offset(count);
+        let start =
+            end.saturating_sub((ROW_BYTES * WRITE_ROWS_MAX) as u64).max(HEADER_BYTES as u64);
+        let mut last = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        let read = self.file.read_at(start, &mut last)?;
+        last.truncate(read);
+        self.file.write_at(start, &last)?;
+        if torn {
+            let length = self.file.length()?;
+            let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
+            let mut at = end;
+            while at < length {
+                let step = usize::try_from(length - at).unwrap_or(usize::MAX).min(zeros.len());
+                self.file.write_at(at, zeros.get(..step).unwrap_or(&[]))?;
+                at += step as u64;
+            }
+        }
+        self.file.sync_data()
+    }
+}
+
+enum Refusal {
+    Full,
+    Failed(io::Error),
+}
+
+/// The pseudonym of the subject with this seed: HMAC-SHA-256(seed, quarter as 4 bytes big-endian), its first 16 bytes.
+fn pseudonym(seed: &[u8; 32], quarter: u32) -> Pseudonym {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), &quarter.to_be_bytes());
+    Pseudonym(tag.as_ref().first_chunk().copied().unwrap_or_default())
+}
+
+fn insert(map: &QuarterMap, pseudonym: Pseudonym, ordinal: SubjectOrdinal) {
+    let key = u128::from_be_bytes(pseudonym.0);
+    if let Some(shard) = map.shards.get(shard_of(key)) {
+        shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, ordinal);
+    }
+}
+
+fn row_offset(ordinal: u32) -> u64 {
+    HEADER_BYTES as u64 + u64::from(ordinal) * ROW_BYTES as u64
+}
+
+/// Half of an HMAC: two subjects collide with a probability of 2^-64 at 2^32 subjects.
+fn map_key(tag: &[u8]) -> u128 {
+    u128::from_be_bytes(tag.first_chunk().copied().unwrap_or_default())
+}
+
+fn shard_of(key: u128) -> usize {
+    usize::try_from(key >> 64).unwrap_or(0) % SHARDS
+}
+
+/// The keys of the maps are HMACs already: their low 64 bits serve as the hash.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = u64::try_from(key & u128::from(u64::MAX)).unwrap_or(0);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+#[path = "vault_tests.rs"]
+mod tests;

@@ -1,0 +1,7 @@
+//! The engines of this node: the record, the vault and posture in plain files, the registry in SQLite.
+//!
+//! It does the I/O and decides nothing: what a record is belongs to `ledger`, what posture means to `sever`.
+
+pub mod clock;
+pub mod embedded;
+pub mod registry;

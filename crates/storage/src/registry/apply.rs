@@ -1,0 +1,581 @@
+//! Carrying out one signed command, in one transaction.
+
+use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
+use super::lifecycle::{Stage, Step};
+use super::target::{Target, is_slug};
+use super::{Registry, RegistryError, read};
+use credential::PublicKey;
+use ipnet::IpNet;
+use model::{
+    CredentialId, DataClass, Digest, GrantId, IntegrationId, OperationId, Operator, OperatorId,
+    Purpose, UnixMicros, VendorId,
+};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+use std::collections::BTreeSet;
+
+/// What was carried out, as the record needs it.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The command and who signed it.
+    pub authorised: Authorised,
+    /// The registry's revision after it.
+    pub revision: u64,
+}
+
+impl Registry {
+    /// Carries out `command`: checks its signatures against the roster, that it was never carried out before, that no
+    /// freeze stops it and that it makes sense, and then does all of it or nothing.
+    ///
+    /// `posture_head`: the head of posture in force, which what widens must have been signed against.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; the registry is then as it was.
+    pub async fn apply(
+        &self,
+        command: &SignedCommand,
+        posture_head: &Digest,
+        now: UnixMicros,
+    ) -> Result<Applied, RegistryError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let roster = read::operators(&mut tx).await?;
+        let authorised = command.verify(&roster, now, posture_head)?;
+        refuse_replay(&mut tx, &authorised).await?;
+        refuse_frozen(&mut tx, authorised.command()).await?;
+        carry_out(&mut tx, authorised.command(), now).await?;
+        let revision = match authorised.command().effect() {
+            Effect::Narrows | Effect::Widens => bump_revision(&mut tx).await?,
+            Effect::Looks => read::revision(&mut tx).await?,
+        };
+        remember(&mut tx, command, &authorised, now, revision).await?;
+        tx.commit().await?;
+        Ok(Applied { authorised, revision })
+    }
+
+    /// Marks the integrations whose approval ran out, for lists; decisions look at the date themselves. Returns how many.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    pub async fn expire(&self, now: UnixMicros) -> Result<u64, RegistryError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let done = sqlx::query(
+            "UPDATE integrations SET stage = 'expired' WHERE stage IN ('approved', 'restricted') AND until <= $1",
+        )
+        .bind(bigint(now.0)?)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if done > 0 {
+            bump_revision(&mut tx).await?;
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+}
+
+async fn refuse_replay(
+    tx: &mut SqliteConnection,
+    authorised: &Authorised,
+) -> Result<(), RegistryError> {
+    let id = authorised.id();
+    let seen: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM commands WHERE id = $1")
+        .bind(&id)
+        .fetch_one(tx)
+        .await?;
+    if seen > 0 { Err(RegistryError::AlreadyApplied(id)) } else { Ok(()) }
+}
+
+async fn refuse_frozen(tx: &mut SqliteConnection, command: &Command) -> Result<(), RegistryError> {
+    match read::frozen(tx).await? {
+        Some(reason) if command.is_onboarding() => {
+            Err(RegistryError::Frozen { action: command.action(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn carry_out(
+    tx: &mut Transaction<'static, Sqlite>,
+    command: &Command,
+    now: UnixMicros,
+) -> Result<(), RegistryError> {
+    match command {
+        Command::VendorAdd { vendor, slug, name } => vendor_add(tx, *vendor, slug, name).await,
+        Command::IntegrationApply { integration, slug, vendor } => {
+            integration_apply(tx, *integration, slug, *vendor).await
+        }
+        Command::IntegrationApprove { integration, until, tier } => {
+            integration_approve(tx, *integration, *until, *tier, now).await
+        }
+        Command::IntegrationRestrict { integration, .. } => {
+            step(tx, *integration, Step::Restrict).await
+        }
+        Command::IntegrationRetire { integration } => step(tx, *integration, Step::Retire).await,
+        Command::CredentialAdd { credential, integration, jwk, until, networks } => {
+            future(*until, now)?;
+            let jwk = serde_json::Value::Object(jwk.clone()).to_string();
+            credential_add(tx, *credential, *integration, &jwk, *until, networks).await
+        }
+        Command::CredentialRetire { credential } => {
+            let done = sqlx::query("UPDATE credentials SET retired = 1 WHERE id = $1")
+                .bind(credential.to_string())
+                .execute(&mut **tx)
+                .await?;
+            known(done.rows_affected(), credential)
+        }
+        Command::GrantAdd {
+            grant,
+            integration,
+            operations,
+            classes,
+            purpose,
+            scope,
+            budget,
+            expires,
+        } => {
+            future(*expires, now)?;
+            grant_add(tx, *grant, *integration, purpose, scope, *budget, *expires).await?;
+            grant_lists(tx, *grant, operations, classes, scope).await
+        }
+        Command::GrantWithdraw { grant } => {
+            let done = sqlx::query("UPDATE grants SET withdrawn = 1 WHERE id = $1")
+                .bind(grant.to_string())
+                .execute(&mut **tx)
+                .await?;
+            known(done.rows_affected(), grant)
+        }
+        Command::OperatorAdd { operator, name, public_key } => {
+            let operator = Operator { id: *operator, name: name.clone(), public_key: *public_key };
+            insert_operator(tx, &operator).await
+        }
+        Command::OperatorRemove { operator } => operator_remove(tx, *operator).await,
+        Command::Freeze { reason } => {
+            sqlx::query("UPDATE registry SET frozen_reason = $1")
+                .bind(reason)
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        }
+        Command::Unfreeze {} => {
+            sqlx::query("UPDATE registry SET frozen_reason = NULL").execute(&mut **tx).await?;
+            Ok(())
+        }
+        Command::Sever { target, .. } => follow(tx, target, Step::Sever).await,
+        Command::Restore { target, .. } => follow(tx, target, Step::Restore).await,
+        Command::HoneyPlant { subject } => {
+            sqlx::query("INSERT INTO honey_subjects (subject) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(subject.0.as_str())
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        }
+        // Their effect is elsewhere, or they only look; here they are remembered.
+        Command::ClockAcknowledge {} | Command::ExposureQuery { .. } | Command::Evidence { .. } => {
+            Ok(())
+        }
+    }
+}
+
+async fn vendor_add(
+    tx: &mut SqliteConnection,
+    vendor: VendorId,
+    slug: &str,
+    name: &str,
+) -> Result<(), RegistryError> {
+    check_slug(slug)?;
+    check_name(name)?;
+    let done = sqlx::query(
+        "INSERT INTO vendors (id, slug, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(vendor.to_string())
+    .bind(slug)
+    .bind(name)
+    .execute(tx)
+    .await?;
+    free(done.rows_affected(), format!("vendor {vendor} or `{slug}`"))
+}
+
+async fn integration_apply(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+    slug: &str,
+    vendor: VendorId,
+) -> Result<(), RegistryError> {
+    check_slug(slug)?;
+    let vendors: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM vendors WHERE id = $1")
+        .bind(vendor.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+    known(u64::try_from(vendors).unwrap_or(0), &vendor)?;
+    let done = sqlx::query(
+        "INSERT INTO integrations (id, slug, vendor, tier, stage, stage_before, until)
+         VALUES ($1, $2, $3, 0, 'applied', NULL, NULL) ON CONFLICT DO NOTHING",
+    )
+    .bind(integration.to_string())
+    .bind(slug)
+    .bind(vendor.to_string())
+    .execute(tx)
+    .await?;
+    free(done.rows_affected(), format!("integration {integration} or `{slug}`"))
+}
+
+async fn integration_approve(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+    until: UnixMicros,
+    tier: u8,
+    now: UnixMicros,
+) -> Result<(), RegistryError> {
+    future(until, now)?;
+    if tier > 3 {
+        return Err(RegistryError::Invalid(format!("{tier} is not a tier; tiers are 0 to 3")));
+    }
+    let (stage, before) = stage(tx, integration).await?;
+    let after = stage.after(Step::Approve, before)?;
+    sqlx::query("UPDATE integrations SET stage = $1, tier = $2, until = $3 WHERE id = $4")
+        .bind(after.as_str())
+        .bind(i64::from(tier))
+        .bind(bigint(until.0)?)
+        .bind(integration.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes a step that sets nothing but the stage.
+async fn step(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+    step: Step,
+) -> Result<(), RegistryError> {
+    let (stage, before) = stage(tx, integration).await?;
+    let after = stage.after(step, before)?;
+    let before = match (stage, after) {
+        (Stage::Severed, Stage::Severed) => before,
+        (_, Stage::Severed) => Some(stage),
+        _ => None,
+    };
+    sqlx::query("UPDATE integrations SET stage = $1, stage_before = $2 WHERE id = $3")
+        .bind(after.as_str())
+        .bind(before.map(Stage::as_str))
+        .bind(integration.to_string())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn stage(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+) -> Result<(Stage, Option<Stage>), RegistryError> {
+    let row: Option<(String, Option<String>)> =
+        sqlx::query_as("SELECT stage, stage_before FROM integrations WHERE id = $1")
+            .bind(integration.to_string())
+            .fetch_optional(tx)
+            .await?;
+    let (stage, before) = row.ok_or_else(|| RegistryError::Unknown(integration.to_string()))?;
+    let read = |word: &str| {
+        Stage::parse(word)
+            .ok_or_else(|| RegistryError::Corrupt(format!("an integration that is `{word}`")))
+    };
+    Ok((read(&stage)?, before.as_deref().map(read).transpose()?))
+}
+
+async fn credential_add(
+    tx: &mut SqliteConnection,
+    credential: CredentialId,
+    integration: IntegrationId,
+    jwk: &str,
+    until: UnixMicros,
+    networks: &[String],
+) -> Result<(), RegistryError> {
+    let key =
+        PublicKey::from_jwk(jwk).map_err(|error| RegistryError::Invalid(error.to_string()))?;
+    active(tx, integration).await?;
+    let done = sqlx::query(
+        "INSERT INTO credentials (id, integration, thumbprint, jwk, until, retired)
+         VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(credential.to_string())
+    .bind(integration.to_string())
+    .bind(key.thumbprint().to_vec())
+    .bind(key.canonical_jwk())
+    .bind(bigint(until.0)?)
+    .execute(&mut *tx)
+    .await?;
+    free(done.rows_affected(), format!("credential {credential} or its key"))?;
+    for text in networks {
+        let network: IpNet = text
+            .parse()
+            .map_err(|_| RegistryError::Invalid(format!("`{text}` is not a network")))?;
+        sqlx::query(
+            "INSERT INTO credential_networks (credential, network) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(credential.to_string())
+        .bind(network.trunc().to_string())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn grant_add(
+    tx: &mut SqliteConnection,
+    grant: GrantId,
+    integration: IntegrationId,
+    purpose: &str,
+    scope: &Scope,
+    budget: Limits,
+    expires: UnixMicros,
+) -> Result<(), RegistryError> {
+    if Purpose::new(purpose).is_none() {
+        return Err(RegistryError::Invalid(format!("`{purpose}` is not a purpose")));
+    }
+    let (scope, pointer, value) = match scope {
+        Scope::TokenSubject {} => ("token_subject", None, None),
+        Scope::Consenting { .. } => ("consenting", None, None),
+        Scope::Attribute { pointer, value } => {
+            //= RFC 6901 section 3: empty, or reference tokens that each begin with `/`; the whole record is no attribute
+            if !pointer.starts_with('/') {
+                return Err(RegistryError::Invalid(format!("`{pointer}` is not a JSON pointer")));
+            }
+            ("attribute", Some(pointer), Some(value))
+        }
+        Scope::All {} => ("all", None, None),
+    };
+    active(tx, integration).await?;
+    let done = sqlx::query(
+        "INSERT INTO grants (id, integration, purpose, scope, scope_pointer, scope_value,
+                             burst, hour, day, expires, withdrawn)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(grant.to_string())
+    .bind(integration.to_string())
+    .bind(purpose)
+    .bind(scope)
+    .bind(pointer)
+    .bind(value)
+    .bind(i64::from(budget.burst))
+    .bind(i64::from(budget.hour))
+    .bind(i64::from(budget.day))
+    .bind(bigint(expires.0)?)
+    .execute(tx)
+    .await?;
+    free(done.rows_affected(), format!("grant {grant}"))
+}
+
+async fn grant_lists(
+    tx: &mut SqliteConnection,
+    grant: GrantId,
+    operations: &BTreeSet<String>,
+    classes: &BTreeSet<String>,
+    scope: &Scope,
+) -> Result<(), RegistryError> {
+    if operations.is_empty() {
+        return Err(RegistryError::Invalid("the grant names no operation".into()));
+    }
+    for operation in operations {
+        if OperationId::new(operation).is_none() {
+            return Err(RegistryError::Invalid(format!("`{operation}` is not an operation id")));
+        }
+        sqlx::query("INSERT INTO grant_operations (grant_id, operation) VALUES ($1, $2)")
+            .bind(grant.to_string())
+            .bind(operation)
+            .execute(&mut *tx)
+            .await?;
+    }
+    let table = read::classes(&mut *tx).await?;
+    for name in classes {
+        let covers_some =
+            DataClass::new(name).is_some_and(|class| !table.covered_by(&class).is_empty());
+        if !covers_some {
+            return Err(RegistryError::Unknown(format!("data class `{name}`")));
+        }
+        sqlx::query("INSERT INTO grant_classes (grant_id, class) VALUES ($1, $2)")
+            .bind(grant.to_string())
+            .bind(name)
+            .execute(&mut *tx)
+            .await?;
+    }
+    if let Scope::Consenting { subjects } = scope {
+        for subject in subjects {
+            sqlx::query(
+                "INSERT INTO grant_subjects (grant_id, subject) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(grant.to_string())
+            .bind(subject.0.as_str())
+            .execute(&mut *tx)
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn insert_operator(
+    tx: &mut SqliteConnection,
+    operator: &Operator,
+) -> Result<(), RegistryError> {
+    check_name(&operator.name)?;
+    let done = sqlx::query(
+        "INSERT INTO operators (id, name, public_key, removed) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(operator.id.to_string())
+    .bind(&operator.name)
+    .bind(operator.public_key.to_vec())
+    .execute(tx)
+    .await?;
+    free(done.rows_affected(), format!("operator {} or its key", operator.id))
+}
+
+/// Two must remain, or nothing could be widened ever again, and a roster of one could add a second key of the same person.
+async fn operator_remove(
+    tx: &mut SqliteConnection,
+    operator: OperatorId,
+) -> Result<(), RegistryError> {
+    let done = sqlx::query("UPDATE operators SET removed = 1 WHERE id = $1 AND removed = 0")
+        .bind(operator.to_string())
+        .execute(&mut *tx)
+        .await?;
+    known(done.rows_affected(), &operator)?;
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM operators WHERE removed = 0")
+        .fetch_one(tx)
+        .await?;
+    if left < 2 {
+        return Err(RegistryError::Invalid("two operators must remain".into()));
+    }
+    Ok(())
+}
+
+/// Moves the life cycle of the integrations that `target` names. Posture knows the other targets.
+async fn follow(
+    tx: &mut SqliteConnection,
+    target: &Target,
+    taken: Step,
+) -> Result<(), RegistryError> {
+    let integrations: Vec<(String,)> = match target {
+        Target::Integration(named) => {
+            sqlx::query_as("SELECT id FROM integrations WHERE id = $1 OR slug = $1")
+                .bind(named.to_string())
+                .fetch_all(&mut *tx)
+                .await?
+        }
+        Target::Vendor(named) => {
+            let vendor: Option<(String,)> =
+                sqlx::query_as("SELECT id FROM vendors WHERE id = $1 OR slug = $1")
+                    .bind(named.to_string())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            let (vendor,) = vendor.ok_or_else(|| RegistryError::Unknown(target.to_string()))?;
+            return follow_vendor(tx, &vendor, taken).await;
+        }
+        Target::Credential(_) | Target::Grant(_) | Target::Operation(_) | Target::Network(_) => {
+            return Ok(());
+        }
+    };
+    let [(id,)] = &integrations[..] else {
+        return Err(RegistryError::Unknown(target.to_string()));
+    };
+    step(tx, parse(id)?, taken).await
+}
+
+/// All of the vendor's integrations that can take the step; a vendor without any is severed all the same.
+async fn follow_vendor(
+    tx: &mut SqliteConnection,
+    vendor: &str,
+    taken: Step,
+) -> Result<(), RegistryError> {
+    let ids: Vec<(String,)> = sqlx::query_as("SELECT id FROM integrations WHERE vendor = $1")
+        .bind(vendor)
+        .fetch_all(&mut *tx)
+        .await?;
+    for (id,) in ids {
+        match step(&mut *tx, parse(&id)?, taken).await {
+            Ok(()) | Err(RegistryError::NotFromHere(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn bump_revision(tx: &mut SqliteConnection) -> Result<u64, RegistryError> {
+    sqlx::query("UPDATE registry SET revision = revision + 1").execute(&mut *tx).await?;
+    read::revision(tx).await
+}
+
+async fn remember(
+    tx: &mut SqliteConnection,
+    command: &SignedCommand,
+    authorised: &Authorised,
+    now: UnixMicros,
+    revision: u64,
+) -> Result<(), RegistryError> {
+    sqlx::query(
+        "INSERT INTO commands (id, sequence, action, payload, applied, revision)
+         VALUES ($1, (SELECT COUNT(*) FROM commands), $2, $3, $4, $5)",
+    )
+    .bind(authorised.id())
+    .bind(authorised.command().action())
+    .bind(command.payload.clone())
+    .bind(bigint(now.0)?)
+    .bind(bigint(revision)?)
+    .execute(&mut *tx)
+    .await?;
+    for (operator, signature) in &command.signatures {
+        sqlx::query(
+            "INSERT INTO approvals (command, operator, signature) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(authorised.id())
+        .bind(operator.to_string())
+        .bind(signature.to_vec())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Keys and grants are for integrations that can still read, or may be approved to.
+async fn active(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+) -> Result<(), RegistryError> {
+    let (stage, _) = stage(tx, integration).await?;
+    match stage {
+        Stage::Severed | Stage::Retired => {
+            Err(RegistryError::Invalid(format!("{integration} is {stage}")))
+        }
+        Stage::Applied | Stage::Approved | Stage::Restricted | Stage::Expired => Ok(()),
+    }
+}
+
+fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
+    if rows > 0 { Ok(()) } else { Err(RegistryError::Unknown(what.to_string())) }
+}
+
+fn free(rows: u64, what: String) -> Result<(), RegistryError> {
+    if rows > 0 { Ok(()) } else { Err(RegistryError::Taken(what)) }
+}
+
+fn future(at: UnixMicros, now: UnixMicros) -> Result<(), RegistryError> {
+    if at > now { Ok(()) } else { Err(RegistryError::Invalid(format!("{at} has passed"))) }
+}
+
+fn check_slug(slug: &str) -> Result<(), RegistryError> {
+    if is_slug(slug) {
+        return Ok(());
+    }
+    Err(RegistryError::Invalid(format!("`{slug}` is not a slug: 1 to 63 of a-z, 0-9 and `-`")))
+}
+
+fn check_name(name: &str) -> Result<(), RegistryError> {
+    if (1..=256).contains(&name.len()) && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(RegistryError::Invalid("a name is 1 to 256 bytes without control characters".into()))
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, RegistryError> {
+    text.parse().map_err(|_| RegistryError::Corrupt(format!("the id `{text}`")))
+}
+
+fn bigint(value: u64) -> Result<i64, RegistryError> {
+    i64::try_from(value).map_err(|_| RegistryError::Invalid(format!("{value} is out of range")))
+}

@@ -1,0 +1,481 @@
+//! Signed operator commands: what an operator can ask for, and who must have signed it.
+//!
+//! What narrows needs one operator. What widens needs two different keys over the same bytes, which name the posture head
+//! they were signed against, so that two people agree on one change to one known state. [`Command::effect`] is the one place
+//! that says which is which.
+
+use super::target::Target;
+use super::text;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use model::{
+    CredentialId, Digest, GrantId, IntegrationId, Micros, Operator, OperatorId, SubjectId,
+    UnixMicros, VendorId,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Put before the payload when signing, so that a signature over a command is a signature over nothing else.
+pub const SIGNED_PREFIX: &[u8] = b"portcullis-command/1\n";
+/// Longest payload, in bytes: a grant to a thousand consenting subjects fits.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+const SIGNATURES_MAX: usize = 8;
+/// An operator's clock may be this far ahead of ours.
+const SKEW: Micros = Micros::from_secs(60);
+/// Two people sign within days; a signature is not to lie about for longer.
+const LIFE_MAX: Micros = Micros::from_secs(7 * 86_400);
+
+/// What an operator asks for. Ids are chosen by whoever writes the command, so that what is signed is all there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "fields are the words of `model`, which documents them")]
+pub enum Command {
+    /// Registers a vendor; lets nothing be read.
+    VendorAdd {
+        #[serde(with = "text::plain")]
+        vendor: VendorId,
+        slug: String,
+        name: String,
+    },
+    /// Registers an integration as applied for.
+    IntegrationApply {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        slug: String,
+        #[serde(with = "text::plain")]
+        vendor: VendorId,
+    },
+    /// Approves, prolongs, or lifts a restriction.
+    IntegrationApprove {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+        tier: u8,
+    },
+    /// A tenth of its budgets, no bulk, no sensitive classes.
+    IntegrationRestrict {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        reason: String,
+    },
+    /// Ends an integration for good.
+    IntegrationRetire {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+    },
+    /// Gives an integration a key.
+    CredentialAdd {
+        #[serde(with = "text::plain")]
+        credential: CredentialId,
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        jwk: serde_json::Map<String, serde_json::Value>,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+        /// Empty: any network.
+        networks: Vec<String>,
+    },
+    /// Takes a key out of use for good.
+    CredentialRetire {
+        #[serde(with = "text::plain")]
+        credential: CredentialId,
+    },
+    /// Lets an integration read.
+    GrantAdd {
+        #[serde(with = "text::plain")]
+        grant: GrantId,
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        operations: BTreeSet<String>,
+        classes: BTreeSet<String>,
+        purpose: String,
+        scope: Scope,
+        budget: Limits,
+        #[serde(with = "text::time")]
+        expires: UnixMicros,
+    },
+    /// Takes a grant back for good.
+    GrantWithdraw {
+        #[serde(with = "text::plain")]
+        grant: GrantId,
+    },
+    /// Adds an operator to the roster.
+    OperatorAdd {
+        #[serde(with = "text::plain")]
+        operator: OperatorId,
+        name: String,
+        #[serde(with = "text::bytes")]
+        public_key: [u8; 32],
+    },
+    /// Takes an operator off the roster for good.
+    OperatorRemove {
+        #[serde(with = "text::plain")]
+        operator: OperatorId,
+    },
+    /// No step of any onboarding advances; what runs goes on.
+    Freeze { reason: String },
+    /// Onboarding goes on.
+    Unfreeze {},
+    /// Cuts off. Posture does it; here the life cycle follows.
+    Sever {
+        #[serde(with = "text::plain")]
+        target: Target,
+        reason: String,
+    },
+    /// Takes a cut back.
+    Restore {
+        #[serde(with = "text::plain")]
+        target: Target,
+        reason: String,
+    },
+    /// Declares a subject to be a decoy that nobody has reason to read.
+    HoneyPlant { subject: SubjectText },
+    /// Accepts the clock after a step; data flows again.
+    ClockAcknowledge {},
+    /// Asks who was read; changes nothing, and is recorded all the same.
+    ExposureQuery { question: String },
+    /// Writes an evidence bundle; changes nothing, and is recorded all the same.
+    Evidence { scope: String },
+}
+
+/// What a command does to what can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Less, or the same: one operator.
+    Narrows,
+    /// More, or somebody else decides about more: two operators.
+    Widens,
+    /// Only looks, and it is recorded who did: one operator.
+    Looks,
+}
+
+/// A grant's subject scope, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in `model::SubjectScope`")]
+pub enum Scope {
+    TokenSubject {},
+    Consenting { subjects: Vec<SubjectText> },
+    Attribute { pointer: String, value: String },
+    All {},
+}
+
+/// A grant's budget, as written: distinct subjects in 60 seconds, an hour and a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in `model::Budget`")]
+pub struct Limits {
+    pub burst: u32,
+    pub hour: u32,
+    pub day: u32,
+}
+
+/// A subject id as written. Like `SubjectId`, it does not print itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectText(pub SubjectId);
+
+/// What is signed: one command, for a while, against one posture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payload {
+    /// Random; a command with an id seen before is refused.
+    #[serde(with = "text::bytes")]
+    pub id: [u8; 16],
+    /// The head of posture that the signers saw.
+    #[serde(with = "text::bytes")]
+    pub posture_head: Digest,
+    /// When it was written.
+    #[serde(with = "text::time")]
+    pub issued: UnixMicros,
+    /// The first moment at which it is too late.
+    #[serde(with = "text::time")]
+    pub expires: UnixMicros,
+    /// What is asked for.
+    pub command: Command,
+}
+
+/// A payload and who signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCommand {
+    /// [`Payload`] as JSON, exactly as signed.
+    pub payload: Vec<u8>,
+    /// Ed25519 signatures over [`SIGNED_PREFIX`] and the payload.
+    pub signatures: Vec<(OperatorId, [u8; 64])>,
+}
+
+/// Proof that the right operators signed this command in time. Minted only by [`SignedCommand::verify`].
+#[derive(Clone, Debug)]
+pub struct Authorised {
+    payload: Payload,
+    operators: BTreeSet<OperatorId>,
+}
+
+/// Why a command is not carried out. Whoever sent it is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The payload is not a command.
+    #[error("the command cannot be read: {0}")]
+    Malformed(String),
+    /// The payload or the list of signatures is too long.
+    #[error("the command is too large")]
+    TooLarge,
+    /// It was signed for a time that has passed.
+    #[error("the command ran out at {0}")]
+    Expired(UnixMicros),
+    /// It claims to be written later than it is.
+    #[error("the command was issued at {0}, which has not come yet")]
+    NotYet(UnixMicros),
+    /// It would be good for more than seven days.
+    #[error("the command expires more than seven days after it was issued, or before")]
+    LivesTooLong,
+    /// A signer is not on the roster.
+    #[error("{0} is not an operator")]
+    UnknownOperator(OperatorId),
+    /// A signature does not hold.
+    #[error("the signature of {0} does not hold")]
+    BadSignature(OperatorId),
+    /// Not enough different keys signed.
+    #[error("`{action}` needs the signatures of {needed} different keys and has {found}")]
+    TooFewKeys {
+        /// The action.
+        action: &'static str,
+        /// Keys needed.
+        needed: usize,
+        /// Different keys that signed.
+        found: usize,
+    },
+    /// Posture has changed since the signers looked.
+    #[error("`{action}` was signed against another posture; look again and sign again")]
+    OtherPosture {
+        /// The action.
+        action: &'static str,
+    },
+}
+
+impl Command {
+    /// The value of `action` in the payload.
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::VendorAdd { .. } => "vendor_add",
+            Self::IntegrationApply { .. } => "integration_apply",
+            Self::IntegrationApprove { .. } => "integration_approve",
+            Self::IntegrationRestrict { .. } => "integration_restrict",
+            Self::IntegrationRetire { .. } => "integration_retire",
+            Self::CredentialAdd { .. } => "credential_add",
+            Self::CredentialRetire { .. } => "credential_retire",
+            Self::GrantAdd { .. } => "grant_add",
+            Self::GrantWithdraw { .. } => "grant_withdraw",
+            Self::OperatorAdd { .. } => "operator_add",
+            Self::OperatorRemove { .. } => "operator_remove",
+            Self::Freeze { .. } => "freeze",
+            Self::Unfreeze {} => "unfreeze",
+            Self::Sever { .. } => "sever",
+            Self::Restore { .. } => "restore",
+            Self::HoneyPlant { .. } => "honey_plant",
+            Self::ClockAcknowledge {} => "clock_acknowledge",
+            Self::ExposureQuery { .. } => "exposure_query",
+            Self::Evidence { .. } => "evidence",
+        }
+    }
+
+    /// Whether it takes one operator or two.
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::IntegrationApprove { .. }
+            | Self::CredentialAdd { .. }
+            | Self::GrantAdd { .. }
+            // The roster decides who decides; taking somebody off it can hand the rest to one person.
+            | Self::OperatorAdd { .. }
+            | Self::OperatorRemove { .. }
+            | Self::Unfreeze {}
+            | Self::Restore { .. } => Effect::Widens,
+            // A name on a list: nothing is read until two operators approve.
+            Self::VendorAdd { .. }
+            | Self::IntegrationApply { .. }
+            | Self::IntegrationRestrict { .. }
+            | Self::IntegrationRetire { .. }
+            | Self::CredentialRetire { .. }
+            | Self::GrantWithdraw { .. }
+            | Self::Freeze { .. }
+            | Self::Sever { .. }
+            | Self::HoneyPlant { .. }
+            // Nothing more can be read than before the step.
+            | Self::ClockAcknowledge {} => Effect::Narrows,
+            Self::ExposureQuery { .. } | Self::Evidence { .. } => Effect::Looks,
+        }
+    }
+
+    /// Whether a freeze stops it.
+    pub const fn is_onboarding(&self) -> bool {
+        matches!(
+            self,
+            Self::IntegrationApply { .. }
+                | Self::IntegrationApprove { .. }
+                | Self::CredentialAdd { .. }
+                | Self::GrantAdd { .. }
+        )
+    }
+}
+
+impl Payload {
+    /// The bytes to sign and to send as [`SignedCommand::payload`].
+    ///
+    /// # Errors
+    /// None for a payload that was read from JSON or built from valid values.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// What an operator's key signs for `payload`.
+    pub fn message(payload: &[u8]) -> Vec<u8> {
+        [SIGNED_PREFIX, payload].concat()
+    }
+}
+
+/// [`SignedCommand`] as it travels and as the record keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    /// Base64url, unpadded, so that the bytes that were signed arrive as they were.
+    payload: String,
+    signatures: Vec<EnvelopeSignature>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvelopeSignature {
+    #[serde(with = "text::plain")]
+    operator: OperatorId,
+    #[serde(with = "text::bytes")]
+    signature: [u8; 64],
+}
+
+impl SignedCommand {
+    /// The command as one JSON object: `{"payload": base64url, "signatures": [{"operator": "opr_...", "signature": hex}]}`.
+    ///
+    /// # Errors
+    /// None in practice: every part is text.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let signature = |&(operator, signature): &_| EnvelopeSignature { operator, signature };
+        serde_json::to_vec(&Envelope {
+            payload: BASE64_URL_SAFE_NO_PAD.encode(&self.payload),
+            signatures: self.signatures.iter().map(signature).collect(),
+        })
+    }
+
+    /// Reads what [`SignedCommand::to_json`] wrote. It is not verified by that.
+    ///
+    /// # Errors
+    /// [`CommandError::TooLarge`] or [`CommandError::Malformed`].
+    pub fn from_json(json: &[u8]) -> Result<Self, CommandError> {
+        // Base64 takes four bytes for three; the rest is room for the signatures.
+        if json.len() > PAYLOAD_BYTES_MAX / 3 * 4 + 4_096 {
+            return Err(CommandError::TooLarge);
+        }
+        let malformed = |error: &dyn std::fmt::Display| CommandError::Malformed(error.to_string());
+        let envelope: Envelope = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
+        let payload =
+            BASE64_URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|error| malformed(&error))?;
+        let signatures = envelope.signatures.iter().map(|s| (s.operator, s.signature)).collect();
+        Ok(Self { payload, signatures })
+    }
+
+    /// Checks form, time, signatures and their number.
+    ///
+    /// `operators`: the roster in force. `posture_head`: the head in force; it binds what widens only, so that a cut is
+    /// never refused because another cut came first. While the roster has one operator, the one being added signs as the
+    /// second: this is how a deployment gets from one key to two.
+    ///
+    /// # Errors
+    /// [`CommandError`]; one bad signature refuses the whole, because somebody meant it to count.
+    pub fn verify(
+        &self,
+        operators: &BTreeMap<OperatorId, Operator>,
+        now: UnixMicros,
+        posture_head: &Digest,
+    ) -> Result<Authorised, CommandError> {
+        if self.payload.len() > PAYLOAD_BYTES_MAX || self.signatures.len() > SIGNATURES_MAX {
+            return Err(CommandError::TooLarge);
+        }
+        let payload: Payload = serde_json::from_slice(&self.payload)
+            .map_err(|error| CommandError::Malformed(error.to_string()))?;
+        if now >= payload.expires {
+            return Err(CommandError::Expired(payload.expires));
+        }
+        if payload.issued > now + SKEW {
+            return Err(CommandError::NotYet(payload.issued));
+        }
+        if payload.issued > payload.expires || payload.expires.since(payload.issued) > LIFE_MAX {
+            return Err(CommandError::LivesTooLong);
+        }
+
+        let second = newcomer(&payload.command, operators);
+        let message = Payload::message(&self.payload);
+        let mut keys = BTreeSet::new();
+        let mut signers = BTreeSet::new();
+        for (id, signature) in &self.signatures {
+            let key = operators.get(id).or(second.as_ref().filter(|second| second.id == *id));
+            let key = key.ok_or(CommandError::UnknownOperator(*id))?.public_key;
+            UnparsedPublicKey::new(&ED25519, key)
+                .verify(&message, signature)
+                .map_err(|_| CommandError::BadSignature(*id))?;
+            keys.insert(key);
+            signers.insert(*id);
+        }
+
+        let action = payload.command.action();
+        let needed = match payload.command.effect() {
+            Effect::Widens => 2,
+            Effect::Narrows | Effect::Looks => 1,
+        };
+        if keys.len() < needed {
+            return Err(CommandError::TooFewKeys { action, needed, found: keys.len() });
+        }
+        if payload.command.effect() == Effect::Widens && payload.posture_head != *posture_head {
+            return Err(CommandError::OtherPosture { action });
+        }
+        Ok(Authorised { payload, operators: signers })
+    }
+}
+
+/// The operator that a roster of one adds to itself.
+fn newcomer(command: &Command, operators: &BTreeMap<OperatorId, Operator>) -> Option<Operator> {
+    let Command::OperatorAdd { operator, name, public_key } = command else { return None };
+    let is_new = !operators.contains_key(operator);
+    (operators.len() == 1 && is_new).then(|| Operator {
+        id: *operator,
+        name: name.clone(),
+        public_key: *public_key,
+    })
+}
+
+impl Authorised {
+    /// What was asked for.
+    pub fn command(&self) -> &Command {
+        &self.payload.command
+    }
+
+    /// Its id, as lower-case hex.
+    pub fn id(&self) -> String {
+        text::hex(&self.payload.id)
+    }
+
+    /// Who signed; never empty.
+    pub fn operators(&self) -> &BTreeSet<OperatorId> {
+        &self.operators
+    }
+}
+
+impl Serialize for SubjectText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for SubjectText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        SubjectId::new(&text).map(Self).ok_or_else(|| D::Error::custom("not a subject id"))
+    }
+}

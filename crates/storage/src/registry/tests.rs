@@ -1,0 +1,6 @@
+//! The registry against a real SQLite file.
+
+mod changes;
+mod fixture;
+mod signatures;
+mod stored;

@@ -1,0 +1,152 @@
+//! A registry in a temporary folder, two operators, and commands signed by them.
+
+use crate::registry::command::{Command, Limits, Payload, Scope, SignedCommand};
+use crate::registry::{Applied, Registry, RegistryError};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use model::{
+    ClassTable, CredentialId, DataClass, Digest, GrantId, IntegrationId, Micros, Operator,
+    OperatorId, UnixMicros, VendorId,
+};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+pub(super) const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_000);
+pub(super) const LATER: UnixMicros = UnixMicros::from_secs(1_810_000_000);
+pub(super) const HEAD: Digest = [7; 32];
+pub(super) const VENDOR: VendorId = VendorId::from_bytes([1; 16]);
+pub(super) const INTEGRATION: IntegrationId = IntegrationId::from_bytes([2; 16]);
+pub(super) const CREDENTIAL: CredentialId = CredentialId::from_bytes([3; 16]);
+pub(super) const GRANT: GrantId = GrantId::from_bytes([4; 16]);
+
+/// One of our customer's staff and the key file.
+pub(super) struct Person {
+    pub(super) operator: Operator,
+    pair: Ed25519KeyPair,
+}
+
+impl Person {
+    pub(super) fn new(n: u8) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[n; 32]).unwrap();
+        let public_key = pair.public_key().as_ref().try_into().unwrap();
+        let id = OperatorId::from_bytes([n; 16]);
+        Self { operator: Operator { id, name: format!("Operator {n}"), public_key }, pair }
+    }
+
+    pub(super) fn sign(&self, payload: &[u8]) -> (OperatorId, [u8; 64]) {
+        let signature = self.pair.sign(&Payload::message(payload));
+        (self.operator.id, signature.as_ref().try_into().unwrap())
+    }
+
+    pub(super) fn add(&self) -> Command {
+        let Operator { id, name, public_key } = self.operator.clone();
+        Command::OperatorAdd { operator: id, name, public_key }
+    }
+
+    /// The public key as a JWK, for a credential.
+    pub(super) fn jwk(&self) -> serde_json::Map<String, serde_json::Value> {
+        let x = BASE64_URL_SAFE_NO_PAD.encode(self.operator.public_key);
+        let jwk = serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+        jwk.as_object().unwrap().clone()
+    }
+}
+
+pub(super) fn payload(command: Command) -> Payload {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    Payload {
+        id: [NEXT.fetch_add(1, Ordering::Relaxed); 16],
+        posture_head: HEAD,
+        issued: NOW,
+        expires: NOW + Micros::from_secs(600),
+        command,
+    }
+}
+
+pub(super) fn signed(payload: &Payload, by: &[&Person]) -> SignedCommand {
+    let payload = payload.to_json().unwrap();
+    let signatures = by.iter().map(|person| person.sign(&payload)).collect();
+    SignedCommand { payload, signatures }
+}
+
+pub(super) struct World {
+    pub(super) registry: Registry,
+    pub(super) ada: Person,
+    pub(super) bo: Person,
+    pub(super) folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Two operators and four classes; nothing else.
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(&folder.path().join("registry.db")).await.unwrap();
+        let (ada, bo) = (Person::new(11), Person::new(12));
+        registry.found(&ada.operator).await.unwrap();
+        let world = Self { registry, ada, bo, folder };
+        world.both(world.bo.add()).await.unwrap();
+        let names = ["user.contact.email", "user.contact.phone", "user.name", "user.location"];
+        world.registry.extend_classes(&table(&names)).await.unwrap();
+        world
+    }
+
+    /// [`World::new`] and one approved integration with a key and a grant.
+    pub(super) async fn with_integration() -> Self {
+        let world = Self::new().await;
+        world.one(vendor_add()).await.unwrap();
+        world.one(apply()).await.unwrap();
+        world.both(approve()).await.unwrap();
+        world.both(credential_add(&Person::new(90))).await.unwrap();
+        world.both(grant_add(&["user.contact"])).await.unwrap();
+        world
+    }
+
+    pub(super) async fn one(&self, command: Command) -> Result<Applied, RegistryError> {
+        self.send(&signed(&payload(command), &[&self.ada])).await
+    }
+
+    pub(super) async fn both(&self, command: Command) -> Result<Applied, RegistryError> {
+        self.send(&signed(&payload(command), &[&self.ada, &self.bo])).await
+    }
+
+    pub(super) async fn send(&self, command: &SignedCommand) -> Result<Applied, RegistryError> {
+        self.registry.apply(command, &HEAD, NOW).await
+    }
+}
+
+pub(super) fn table(names: &[&str]) -> ClassTable {
+    ClassTable::new(names.iter().map(|name| DataClass::new(name).unwrap()).collect()).unwrap()
+}
+
+pub(super) fn vendor_add() -> Command {
+    Command::VendorAdd { vendor: VENDOR, slug: "acme".into(), name: "Acme Ltd".into() }
+}
+
+pub(super) fn apply() -> Command {
+    Command::IntegrationApply { integration: INTEGRATION, slug: "acme-desk".into(), vendor: VENDOR }
+}
+
+pub(super) fn approve() -> Command {
+    Command::IntegrationApprove { integration: INTEGRATION, until: LATER, tier: 2 }
+}
+
+pub(super) fn credential_add(holder: &Person) -> Command {
+    Command::CredentialAdd {
+        credential: CREDENTIAL,
+        integration: INTEGRATION,
+        jwk: holder.jwk(),
+        until: LATER,
+        networks: vec!["203.0.113.0/24".into(), "2001:db8::/32".into()],
+    }
+}
+
+pub(super) fn grant_add(classes: &[&str]) -> Command {
+    Command::GrantAdd {
+        grant: GRANT,
+        integration: INTEGRATION,
+        operations: ["getAccount".into(), "listAccounts".into()].into(),
+        classes: classes.iter().map(|&class| class.into()).collect(),
+        purpose: "support".into(),
+        scope: Scope::Attribute { pointer: "/tenant".into(), value: "7".into() },
+        budget: Limits { burst: 10, hour: 100, day: 1_000 },
+        expires: LATER,
+    }
+}
