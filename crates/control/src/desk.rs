@@ -1,0 +1,212 @@
+//! Where signed commands are carried out: posture first, then the registry, then the record, then the data path.
+
+use crate::questions::{self, Archive, Asked, CannotAnswer};
+use ledger::Draft;
+use model::IntegrationId;
+use serde_json::{Value, json};
+use sever::{Authority, Change, Target};
+use std::sync::Arc;
+use storage::clock;
+use storage::embedded::{Keeper, Recorder, Unavailable};
+use storage::registry::{
+    Applied, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot, target,
+};
+
+/// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
+pub type Publish = Arc<dyn Fn(Snapshot) -> Result<(), String> + Send + Sync>;
+
+/// Carries out operators' commands.
+pub struct Desk {
+    registry: Registry,
+    keeper: Arc<Keeper>,
+    recorder: Recorder,
+    archive: Arc<Archive>,
+    publish: Publish,
+    /// One change at a time, so that readings reach the data path in the order of their revisions.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Why a command was not, or not wholly, carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    /// The registry refused it; whoever sent it is at fault unless it says otherwise.
+    #[error(transparent)]
+    Refused(#[from] RegistryError),
+    /// It names something that is not registered.
+    #[error("{0} is not registered")]
+    Unknown(String),
+    /// The question has no answer.
+    #[error(transparent)]
+    NoAnswer(#[from] CannotAnswer),
+    /// It was carried out, but could not be recorded.
+    #[error("it was carried out and could not be recorded")]
+    NotRecorded(#[from] Unavailable),
+    /// It was carried out, but the data path could not take it over and goes on as before.
+    #[error("it was carried out, but the data path could not take it over: {0}")]
+    NotPublished(String),
+}
+
+impl Desk {
+    /// A desk over this registry, posture and record.
+    pub fn new(
+        registry: Registry,
+        keeper: Arc<Keeper>,
+        recorder: Recorder,
+        archive: Arc<Archive>,
+        publish: Publish,
+    ) -> Self {
+        Self { registry, keeper, recorder, archive, publish, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Carries out one command and records that it was.
+    ///
+    /// # Errors
+    /// [`NotDone`] says how far it got.
+    pub async fn carry_out(&self, command: &SignedCommand) -> Result<Value, NotDone> {
+        let _turn = self.turn.lock().await;
+        let head = self.keeper.switch().posture().head();
+        let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
+        let answer = self.effect(&applied, command).await?;
+        self.recorder.append(draft(&applied, command)).await?;
+        if applied.authorised.command().effect() != Effect::Looks {
+            self.republish().await?;
+        }
+        Ok(answer)
+    }
+
+    /// Takes over a cut that the sever path has already made: the life cycle follows, and the roster forgets nothing.
+    ///
+    /// # Errors
+    /// As [`Desk::carry_out`]; the cut itself stands in any case.
+    pub async fn follow_cut(&self, command: &SignedCommand) -> Result<(), NotDone> {
+        let _turn = self.turn.lock().await;
+        let head = self.keeper.switch().posture().head();
+        let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
+        self.recorder.append(draft(&applied, command)).await?;
+        self.republish().await
+    }
+
+    async fn republish(&self) -> Result<(), NotDone> {
+        let snapshot = self.registry.snapshot().await?;
+        (self.publish)(snapshot).map_err(NotDone::NotPublished)
+    }
+
+    /// What a command does beyond the registry.
+    async fn effect(&self, applied: &Applied, command: &SignedCommand) -> Result<Value, NotDone> {
+        match applied.authorised.command() {
+            Command::Sever { target, reason } => {
+                self.change(applied, command, target, reason, Change::Sever).await
+            }
+            Command::Restore { target, reason } => {
+                self.change(applied, command, target, reason, Change::Restore).await
+            }
+            Command::ClockAcknowledge {} => {
+                self.recorder.acknowledge_clock();
+                Ok(done(applied))
+            }
+            Command::ExposureQuery { question } => {
+                let (archive, snapshot) =
+                    (Arc::clone(&self.archive), self.registry.snapshot().await?);
+                let asked = Asked::read(question, &snapshot)?;
+                blocking(move || archive.exposure(&asked, &snapshot)).await
+            }
+            Command::Evidence { scope } => {
+                let (archive, snapshot) =
+                    (Arc::clone(&self.archive), self.registry.snapshot().await?);
+                let asked = Asked::read(scope, &snapshot)?;
+                questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
+                let note = self.recorder.checkpoint();
+                blocking(move || archive.evidence(&asked, note.as_deref())).await
+            }
+            Command::VendorAdd { .. }
+            | Command::IntegrationApply { .. }
+            | Command::IntegrationApprove { .. }
+            | Command::IntegrationRestrict { .. }
+            | Command::IntegrationRetire { .. }
+            | Command::CredentialAdd { .. }
+            | Command::CredentialRetire { .. }
+            | Command::GrantAdd { .. }
+            | Command::GrantWithdraw { .. }
+            | Command::OperatorAdd { .. }
+            | Command::OperatorRemove { .. }
+            | Command::Freeze { .. }
+            | Command::Unfreeze {}
+            | Command::HoneyPlant { .. } => Ok(done(applied)),
+        }
+    }
+
+    async fn change(
+        &self,
+        applied: &Applied,
+        command: &SignedCommand,
+        named: &target::Target,
+        reason: &str,
+        change: fn(Target) -> Change,
+    ) -> Result<Value, NotDone> {
+        let snapshot = self.registry.snapshot().await?;
+        let target = named
+            .resolve(&snapshot.directory)
+            .ok_or_else(|| NotDone::Unknown(named.to_string()))?;
+        let authority = Authority::Operators {
+            signers: applied.authorised.operators().iter().copied().collect(),
+            command: command.to_json().unwrap_or_default(),
+        };
+        let (keeper, reason) = (Arc::clone(&self.keeper), reason.to_owned());
+        let changed =
+            tokio::task::spawn_blocking(move || keeper.change(change(target), &reason, authority))
+                .await;
+        // The change runs to its end on its own thread; only our own panic there could lose the answer.
+        changed
+            .map(|changed| changed.to_json())
+            .map_err(|_| NotDone::NotPublished("posture could not be changed".into()))
+    }
+}
+
+fn done(applied: &Applied) -> Value {
+    json!({ "action": applied.authorised.command().action(), "revision": applied.revision })
+}
+
+async fn blocking<F>(answer: F) -> Result<Value, NotDone>
+where
+    F: FnOnce() -> Result<Value, CannotAnswer> + Send + 'static,
+{
+    let answered = tokio::task::spawn_blocking(answer).await;
+    Ok(answered.unwrap_or(Err(CannotAnswer::Stopped))?)
+}
+
+/// The record of a command: a step of vetting on its integration, or an operator's action.
+fn draft(applied: &Applied, command: &SignedCommand) -> Draft {
+    let (action, detail) =
+        (applied.authorised.command().action(), command.to_json().unwrap_or_default());
+    if let Some(integration) = vetted(applied.authorised.command()) {
+        return Draft::Vetting { integration, step: action.to_owned(), detail };
+    }
+    // INVARIANT: `Authorised` has at least one signer.
+    let operator = applied.authorised.operators().iter().next().copied();
+    let operator = operator.unwrap_or(model::OperatorId::from_bytes([0; 16]));
+    Draft::OperatorAction { operator, action: action.to_owned(), detail }
+}
+
+fn vetted(command: &Command) -> Option<IntegrationId> {
+    match command {
+        Command::IntegrationApply { integration, .. }
+        | Command::IntegrationApprove { integration, .. }
+        | Command::IntegrationRestrict { integration, .. }
+        | Command::IntegrationRetire { integration }
+        | Command::CredentialAdd { integration, .. }
+        | Command::GrantAdd { integration, .. } => Some(*integration),
+        Command::VendorAdd { .. }
+        | Command::CredentialRetire { .. }
+        | Command::GrantWithdraw { .. }
+        | Command::OperatorAdd { .. }
+        | Command::OperatorRemove { .. }
+        | Command::Freeze { .. }
+        | Command::Unfreeze {}
+        | Command::Sever { .. }
+        | Command::Restore { .. }
+        | Command::HoneyPlant { .. }
+        | Command::ClockAcknowledge {}
+        | Command::ExposureQuery { .. }
+        | Command::Evidence { .. } => None,
+    }
+}

@@ -1,0 +1,73 @@
+//! Carries the control plane's routes over TCP, with or without TLS.
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Extension};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+/// Connections one listener holds open at a time.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How long a client may take over a TLS handshake, and over a request's head.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves until `stop` turns true. `tls`: none for clear text on loopback.
+///
+/// # Errors
+/// If the socket cannot accept at all.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => carry(stream, peer, routes).await,
+                Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => carry(stream, peer, routes).await,
+                    Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
+                    Err(_) => debug!(%peer, "the TLS handshake took too long"),
+                },
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn carry<S>(stream: S, peer: SocketAddr, routes: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .await;
+    if let Err(error) = served {
+        debug!(%peer, %error, "connection ended");
+    }
+}

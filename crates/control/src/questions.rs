@@ -1,0 +1,293 @@
+//! Answers from the record: who was read, and the file that proves it. Both read the log as it is on disk.
+
+use exposure::{Exposure, Fold, Question};
+use ledger::bundle;
+use ledger::note::VerifyingKey;
+use model::{ClassSet, DataClass, IntegrationId, Pseudonym, SubjectId, UnixMicros};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::embedded::view::LogView;
+use storage::embedded::{Recorder, Vault};
+use storage::registry::{Named, Snapshot};
+
+/// The log, the vault and the place for frozen scopes, as questions need them.
+pub struct Archive {
+    /// Reads records, the live tail included.
+    pub view: LogView,
+    /// Knows whose a pseudonym is.
+    pub vault: Arc<Vault>,
+    /// Checks the log's own checkpoints.
+    pub keys: Vec<VerifyingKey>,
+    /// Where scopes are kept.
+    pub scopes: PathBuf,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotAnswer {
+    /// It cannot be understood; whoever asked is at fault.
+    #[error("{0}")]
+    Question(String),
+    /// The log cannot be read: look at it before anything else.
+    #[error("the log cannot be read: {0}")]
+    Log(String),
+    /// No proof can be made.
+    #[error("no evidence can be made: {0}")]
+    NoProof(String),
+    /// A scope of that name exists, or cannot be kept.
+    #[error("the scope cannot be kept: {0}")]
+    Scope(String),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+/// A question as an operator wrote it. Members left out are no filter.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    integration: Option<String>,
+    vendor: Option<String>,
+    credential: Option<String>,
+    grant: Option<String>,
+    operation: Option<String>,
+    network: Option<String>,
+    class: Option<String>,
+    subject: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    scope: Option<String>,
+}
+
+/// A question that can be asked of the log.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub question: Question,
+    subject: Option<SubjectId>,
+    scope: Option<String>,
+}
+
+impl Asked {
+    /// Reads a question written as JSON; slugs and class names are looked up in `snapshot`.
+    ///
+    /// # Errors
+    /// [`CannotAnswer::Question`] says what cannot be understood.
+    pub fn read(json: &str, snapshot: &Snapshot) -> Result<Self, CannotAnswer> {
+        let written: Written = serde_json::from_str(json)
+            .map_err(|error| CannotAnswer::Question(error.to_string()))?;
+        let directory = &snapshot.directory;
+        let unknown = |what: &str, name: &str| {
+            CannotAnswer::Question(format!("{what} `{name}` is not registered"))
+        };
+        let mut integrations: Option<BTreeSet<IntegrationId>> = None;
+        if let Some(name) = &written.integration {
+            let id = Named::<IntegrationId>::parse(name).and_then(|named| named.resolve(directory));
+            integrations = Some(BTreeSet::from([id.ok_or_else(|| unknown("integration", name))?]));
+        }
+        if let Some(name) = &written.vendor {
+            let id =
+                Named::<model::VendorId>::parse(name).and_then(|named| named.resolve(directory));
+            let id = id.ok_or_else(|| unknown("vendor", name))?;
+            let theirs = directory
+                .integrations
+                .values()
+                .filter(|integration| integration.vendor == id)
+                .map(|i| i.id);
+            let theirs: BTreeSet<_> = theirs
+                .filter(|id| integrations.as_ref().is_none_or(|wanted| wanted.contains(id)))
+                .collect();
+            integrations = Some(theirs);
+        }
+        let question = Question {
+            integrations,
+            credentials: id_set(written.credential.as_deref(), "credential")?,
+            grants: id_set(written.grant.as_deref(), "grant")?,
+            operations: written
+                .operation
+                .as_deref()
+                .map(operation)
+                .transpose()?
+                .map(|id| BTreeSet::from([id])),
+            networks: written
+                .network
+                .as_deref()
+                .map(network)
+                .transpose()?
+                .map(|net| BTreeSet::from([net])),
+            classes: written.class.as_deref().map(|name| classes(name, snapshot)).transpose()?,
+            pseudonyms: None,
+            from: time(written.from.as_deref(), UnixMicros(0))?,
+            to: time(written.to.as_deref(), storage::clock::unix_now())?,
+        };
+        let subject = written.subject.map(|id| {
+            SubjectId::new(&id)
+                .ok_or_else(|| CannotAnswer::Question("that is not a subject id".into()))
+        });
+        Ok(Self { question, subject: subject.transpose()?, scope: written.scope })
+    }
+}
+
+impl Archive {
+    /// Who was read, as `portcullis.exposure/1`.
+    ///
+    /// # Errors
+    /// [`CannotAnswer`].
+    pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        let mut question = asked.question.clone();
+        if let Some(subject) = &asked.subject {
+            question.pseudonyms = Some(self.pseudonyms_of(subject, &question));
+        }
+        let exposure = self.fold(&question)?;
+        let scope = asked
+            .scope
+            .as_deref()
+            .map(|name| self.freeze(name, &question, &exposure, snapshot))
+            .transpose()?;
+        let json = exposure::to_json(&question, &exposure, &snapshot.classes, scope.as_ref(), None);
+        serde_json::from_str(&json).map_err(|error| CannotAnswer::Log(error.to_string()))
+    }
+
+    /// The evidence bundle for a question, base64 in JSON, and what it says.
+    ///
+    /// # Errors
+    /// [`CannotAnswer`].
+    pub fn evidence(&self, asked: &Asked, note: Option<&str>) -> Result<Value, CannotAnswer> {
+        let not_provable = || {
+            CannotAnswer::NoProof("evidence covers integrations, classes, networks and a window; ask without the other filters".into())
+        };
+        let question = asked
+            .question
+            .provable()
+            .filter(|_| asked.subject.is_none())
+            .ok_or_else(not_provable)?;
+        let note = note.ok_or_else(|| {
+            CannotAnswer::NoProof("there is no checkpoint yet; ask again in a second".into())
+        })?;
+        let no_proof = |error: bundle::CannotProve| CannotAnswer::NoProof(error.to_string());
+        let mut builder = bundle::Builder::new(question, note, &self.keys).map_err(no_proof)?;
+        for record in self.view.records_from(0) {
+            let (_, stored) = record.map_err(|error| CannotAnswer::Log(error.to_string()))?;
+            builder.push(&stored).map_err(no_proof)?;
+        }
+        let bytes = builder.finish().map_err(no_proof)?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(json!({ "schema": "portcullis.evidence/1", "bundle": hex }))
+    }
+
+    fn fold(&self, question: &Question) -> Result<Exposure, CannotAnswer> {
+        let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
+        let mut fold = Fold::new(question);
+        let mut quarters = BTreeSet::new();
+        // A record that takes one back may come a little after the window.
+        let last = question.to + bundle::TAKEN_BACK_WITHIN;
+        for record in self.view.records_since(question.from) {
+            let (_, stored) = record.map_err(|error| failed(&error))?;
+            let record = stored.decode().map_err(|error| failed(&error))?;
+            if record.header.time >= last {
+                break;
+            }
+            quarters.insert(record.header.time.quarter());
+            fold.push(&record);
+        }
+        let mut lost = None;
+        let exposure = fold.finish(|pseudonym| {
+            quarters.iter().find_map(|&quarter| match self.vault.subject_of(pseudonym, quarter) {
+                Ok(subject) => subject,
+                Err(error) => {
+                    lost = Some(failed(&error));
+                    None
+                }
+            })
+        });
+        // A vault that cannot be read must not look like subjects that were erased.
+        lost.map_or(Ok(exposure), Err)
+    }
+
+    /// Every pseudonym a subject had in the quarters of a window.
+    fn pseudonyms_of(&self, subject: &SubjectId, question: &Question) -> BTreeSet<Pseudonym> {
+        let now = storage::clock::unix_now();
+        let (first, last) = (question.from.quarter(), question.to.min(now).quarter());
+        (first..=last).filter_map(|quarter| self.vault.pseudonym_of(subject, quarter)).collect()
+    }
+
+    fn freeze(
+        &self,
+        name: &str,
+        question: &Question,
+        exposure: &Exposure,
+        snapshot: &Snapshot,
+    ) -> Result<exposure::Scope, CannotAnswer> {
+        let failed = |error: std::io::Error| CannotAnswer::Scope(error.to_string());
+        let well_named = !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !well_named {
+            return Err(CannotAnswer::Question(
+                "a scope's name is 1 to 64 letters, digits and `-`".into(),
+            ));
+        }
+        std::fs::create_dir_all(&self.scopes).map_err(failed)?;
+        let version = (1..)
+            .find(|version| !self.scopes.join(format!("{name}.{version}.json")).exists())
+            .unwrap_or(1);
+        let scope = exposure::Scope::freeze(name, version, question, exposure, &snapshot.classes);
+        std::fs::write(self.scopes.join(format!("{name}.{version}.json")), scope.bytes())
+            .map_err(failed)?;
+        Ok(scope)
+    }
+}
+
+/// Waits until what was recorded before `to` is under a signed checkpoint: at most two seconds, one checkpoint a second.
+pub(crate) async fn wait_for_checkpoint(recorder: &Recorder, to: UnixMicros) {
+    let before = recorder.checkpoint();
+    let live = to + model::Micros::from_secs(2) > storage::clock::unix_now();
+    for _ in 0..40 {
+        if before.is_some() && (!live || recorder.checkpoint() != before) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn id_set<I: std::str::FromStr + Ord>(
+    text: Option<&str>,
+    what: &str,
+) -> Result<Option<BTreeSet<I>>, CannotAnswer> {
+    let wrong = |text: &str| CannotAnswer::Question(format!("`{text}` is not the id of a {what}"));
+    text.map(|text| text.parse().map(|id| BTreeSet::from([id])).map_err(|_| wrong(text)))
+        .transpose()
+}
+
+fn operation(text: &str) -> Result<model::OperationId, CannotAnswer> {
+    model::OperationId::new(text)
+        .ok_or_else(|| CannotAnswer::Question(format!("`{text}` is not an operation")))
+}
+
+fn network(text: &str) -> Result<ipnet::IpNet, CannotAnswer> {
+    match sever::Target::parse(&format!("network:{text}")) {
+        Some(sever::Target::Network(net)) => Ok(net),
+        _ => Err(CannotAnswer::Question(format!("`{text}` is not an address or network"))),
+    }
+}
+
+fn classes(name: &str, snapshot: &Snapshot) -> Result<ClassSet, CannotAnswer> {
+    let class = DataClass::new(name);
+    let set = class.map(|class| snapshot.classes.covered_by(&class)).unwrap_or_default();
+    if set.is_empty() {
+        Err(CannotAnswer::Question(format!("no data class is `{name}` or below it")))
+    } else {
+        Ok(set)
+    }
+}
+
+fn time(text: Option<&str>, otherwise: UnixMicros) -> Result<UnixMicros, CannotAnswer> {
+    let Some(text) = text else { return Ok(otherwise) };
+    UnixMicros::parse(text).ok_or_else(|| {
+        CannotAnswer::Question(format!("`{text}` is not a time like 2026-03-01T12:00:00Z"))
+    })
+}

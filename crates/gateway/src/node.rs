@@ -1,0 +1,160 @@
+//! One node of the data plane: everything a request meets, put together once at start.
+
+use crate::origin::Origin;
+use crate::refuse::{Reason, Refusals};
+use crate::watch::Watch;
+use arc_swap::ArcSwap;
+use credential::Verifier;
+use detection::ListedNetworks;
+use disclosure::Contract;
+use ledger::Draft;
+use model::{ClassTable, ClientIp, Digest, Directory, IntegrationId, RequestId, SubjectId};
+use policy::Policies;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::clock;
+use storage::embedded::Keeper;
+use storage::embedded::{Recorder, Vault};
+use tracing::error;
+
+/// What operators configured and registered, in one consistent reading. Replaced whole when any of it changes.
+pub struct View {
+    /// Vendors, integrations, credentials, grants.
+    pub directory: Directory,
+    /// The origin's contract.
+    pub contract: Arc<Contract>,
+    /// Decides; compiled from the directory and the contract.
+    pub policies: Policies,
+    /// The deployment's data classes.
+    pub classes: ClassTable,
+    /// SHA-256 of the class table.
+    pub class_table_hash: Digest,
+    /// Subjects nobody has a reason to read.
+    pub honey: BTreeSet<SubjectId>,
+}
+
+/// One node of the data plane.
+pub struct Node {
+    /// Scheme and authority that integrations know this node by, such as `https://api.example:8443`.
+    pub external_url: String,
+    /// Most bytes of a request's content, and of an origin's reply.
+    pub max_body: u64,
+    /// Who is trusted to issue tokens, and which proofs were seen.
+    pub verifier: Verifier,
+    /// What is cut off.
+    pub posture: Arc<Keeper>,
+    /// The record.
+    pub recorder: Recorder,
+    /// Subjects' pseudonyms.
+    pub vault: Arc<Vault>,
+    /// The protected API.
+    pub origin: Origin,
+    /// What it is called in `Host`.
+    pub origin_host: String,
+    /// The value of `Authorization` that the origin knows us by, if it asks for one.
+    pub origin_credential: Option<Vec<u8>>,
+    /// Networks that are refused.
+    pub listed: ArcSwap<ListedNetworks>,
+    /// Budgets, detectors and what they set off.
+    pub watch: Watch,
+    pub(crate) refusals: Refusals,
+    view: ArcSwap<View>,
+}
+
+/// What a [`Node`] is made of.
+pub struct Parts {
+    /// See [`Node::external_url`].
+    pub external_url: String,
+    /// See [`Node::max_body`].
+    pub max_body: u64,
+    /// See [`Node::verifier`].
+    pub verifier: Verifier,
+    /// See [`Node::posture`].
+    pub posture: Arc<Keeper>,
+    /// See [`Node::recorder`].
+    pub recorder: Recorder,
+    /// See [`Node::vault`].
+    pub vault: Arc<Vault>,
+    /// See [`Node::origin`].
+    pub origin: Origin,
+    /// See [`Node::origin_host`].
+    pub origin_host: String,
+    /// See [`Node::origin_credential`].
+    pub origin_credential: Option<Vec<u8>>,
+    /// See [`Node::listed`].
+    pub listed: ListedNetworks,
+    /// See [`Node::watch`].
+    pub watch: Watch,
+    /// What operators configured and registered.
+    pub view: View,
+}
+
+impl Node {
+    /// Puts a node together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            external_url: parts.external_url,
+            max_body: parts.max_body,
+            verifier: parts.verifier,
+            posture: parts.posture,
+            recorder: parts.recorder,
+            vault: parts.vault,
+            origin: parts.origin,
+            origin_host: parts.origin_host,
+            origin_credential: parts.origin_credential,
+            listed: ArcSwap::from_pointee(parts.listed),
+            watch: parts.watch,
+            refusals: Refusals::default(),
+            view: ArcSwap::from_pointee(parts.view),
+        })
+    }
+
+    /// What operators configured and registered, as it stands.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Replaces it. Requests under way finish with what they started with; posture is what cuts them.
+    pub fn replace_view(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    /// Refuses networks that are listed.
+    pub(crate) fn admit_network(&self, peer: ClientIp) -> Result<(), Reason> {
+        match self.listed.load().find(peer) {
+            Some(listed) => Err(Reason::Listed { network: peer, list: listed.list.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Records that a release which was already recorded, as this leaf, did not happen.
+    pub(crate) async fn not_released(
+        &self,
+        integration: IntegrationId,
+        request: RequestId,
+        leaf: Digest,
+    ) {
+        if let Err(reason) =
+            self.recorder.append(Draft::NotReleased { integration, request, leaf }).await
+        {
+            // Exposure then counts the request as read: too many, never too few.
+            error!(%request, %reason, "a release that did not happen stays counted");
+        }
+    }
+
+    /// Records once a second what was only counted. Ends when the node is dropped.
+    pub async fn tick(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            every.tick().await;
+            let Some(node) = weak.upgrade() else { return };
+            for draft in node.refusals.take(clock::unix_now().secs()) {
+                if let Err(reason) = node.recorder.append(draft).await {
+                    error!(%reason, "refusals could not be recorded");
+                }
+            }
+        }
+    }
+}

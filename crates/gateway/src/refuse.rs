@@ -1,0 +1,268 @@
+//! Every refusal in one place: what the integration sees, what is recorded, what the detectors hear.
+//!
+//! The integration sees problem details (RFC 9457) with a stable code and a request id, and never why. A refusal of
+//! somebody we know is a record of its own, up to a rate; the rest is counted by network, reason and second, so that
+//! nobody fills the disk by being refused.
+
+use crate::connection::Connection;
+use crate::http1::BadRequest;
+use crate::node::Node;
+use crate::origin::OriginError;
+use crate::release::Reply;
+use crate::serve;
+use credential::{BadProof, Denied};
+use detection::Event;
+use disclosure::{NoOperation, WithheldBecause};
+use ledger::Draft;
+use model::{ClientIp, Outcome, Refusal, RequestId};
+use sever::{Bearing, Cut};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use storage::clock;
+use storage::embedded::Unavailable;
+use tracing::debug;
+
+/// A refused request: why, and whose it was as far as that was proved.
+#[derive(Debug)]
+pub struct Refused {
+    reason: Reason,
+    bearing: Option<Bearing>,
+}
+
+/// Why a request was refused. For the operator; the integration sees [`Refusal::code`].
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// The peer's network is on a list.
+    #[error("network {network} stands on list `{list}`")]
+    Listed {
+        /// The peer.
+        network: ClientIp,
+        /// The list's name.
+        list: String,
+    },
+    /// The contract has no such operation, or the request does not fit it.
+    #[error(transparent)]
+    Operation(#[from] NoOperation),
+    /// Nobody is proved to be asking.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Posture, or our view of it.
+    #[error(transparent)]
+    Cut(#[from] Cut),
+    /// The rules.
+    #[error(transparent)]
+    Policy(#[from] policy::Refused),
+    /// It searches by a data class that it may not read.
+    #[error("a parameter is of a data class that is not in the grant")]
+    SearchNotPermitted,
+    /// The origin has no such record.
+    #[error("the origin has no such record")]
+    NotFound,
+    /// The origin could not be asked.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The answer may not leave.
+    #[error("{0:?}")]
+    Withheld(WithheldBecause),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Unrecorded(#[from] Unavailable),
+}
+
+impl Reason {
+    /// The reason, of a request whose sender was proved.
+    pub(crate) fn of(self, bearing: &Bearing) -> Refused {
+        Refused { reason: self, bearing: Some(bearing.clone()) }
+    }
+
+    /// What the record says.
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Listed { .. } => Refusal::Network,
+            Self::Operation(_) => Refusal::UnknownOperation,
+            Self::Denied(denied) => denied.refusal(),
+            Self::Cut(Cut::Severed { .. }) => Refusal::Severed,
+            Self::Cut(Cut::Lapsed | Cut::OtherIntegration) | Self::Unrecorded(_) => {
+                Refusal::Unavailable
+            }
+            Self::Policy(refused) => refused.refusal(),
+            Self::SearchNotPermitted => Refusal::NotPermitted,
+            Self::NotFound => Refusal::NotFound,
+            Self::Origin(_) => Refusal::OriginFailed,
+            Self::Withheld(because) => match because {
+                WithheldBecause::Honey => Refusal::Honey,
+                WithheldBecause::NotYours => Refusal::NotFound,
+                WithheldBecause::OverBudget => Refusal::OverBudget,
+                WithheldBecause::OutOfContract(_) => Refusal::OutOfContract,
+                WithheldBecause::Unavailable => Refusal::Unavailable,
+            },
+        }
+    }
+}
+
+impl<R: Into<Reason>> From<R> for Refused {
+    fn from(reason: R) -> Self {
+        Self { reason: reason.into(), bearing: None }
+    }
+}
+
+/// Answers a refused request, records the refusal and tells the detectors.
+pub(crate) async fn answer(
+    node: &Node,
+    connection: &Connection,
+    id: RequestId,
+    refused: Refused,
+) -> Reply {
+    let Refused { reason, bearing } = refused;
+    let refusal = reason.refusal();
+    debug!(request = %id, reason = %reason, "refused");
+    if let Some(event) = event(&reason, connection.peer, bearing.as_ref()) {
+        node.watch.observe(&event, clock::unix_now());
+    }
+    match bearing {
+        Some(bearing) if node.refusals.may_stand_alone(&bearing) => {
+            let record =
+                serve::record(&node.view(), &bearing, id, Outcome::Refused(refusal), 0, &[]);
+            // If even the refusal cannot be recorded it is still a refusal: nothing leaves either way.
+            let _unrecorded = node.recorder.append(Draft::Access(record)).await;
+        }
+        _ if is_challenge(&reason) => {}
+        _ => node.refusals.count(connection.peer, refusal),
+    }
+    let mut headers = Vec::new();
+    if let Reason::Denied(denied) = &reason {
+        headers.extend(
+            denied
+                .www_authenticate()
+                .map(|value| ("www-authenticate".to_owned(), value.into_bytes())),
+        );
+        headers.extend(
+            denied
+                .challenge()
+                .map(|nonce| ("dpop-nonce".to_owned(), nonce.as_str().as_bytes().to_vec())),
+        );
+    }
+    if refusal == Refusal::OverBudget {
+        headers.push(("retry-after".to_owned(), b"60".to_vec()));
+    }
+    problem(id, status(refusal), shown(refusal), headers)
+}
+
+/// Answers what is not HTTP with one meaning; the connection closes after it.
+pub(crate) fn malformed(node: &Node, connection: &Connection, bad: BadRequest) -> Reply {
+    debug!(reason = %bad, "refused");
+    node.refusals.count(connection.peer, Refusal::Malformed);
+    let id = RequestId::new(clock::unix_now(), clock::random());
+    problem(id, bad.status(), Refusal::Malformed.code(), Vec::new())
+}
+
+/// Problem details from fixed words and the request id.
+fn problem(id: RequestId, status: u16, code: &str, mut headers: Vec<(String, Vec<u8>)>) -> Reply {
+    headers.push(("content-type".to_owned(), b"application/problem+json".to_vec()));
+    headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
+    headers.push(("portcullis-request".to_owned(), id.to_string().into_bytes()));
+    let body = format!(
+        r#"{{"type":"urn:portcullis:problem:{code}","status":{status},"code":"{code}","request":"{id}"}}"#
+    );
+    Reply::refusal(status, headers, body)
+}
+
+/// A first request without a nonce is how the protocol starts, not a bad proof (RFC 9449 section 9).
+fn is_challenge(reason: &Reason) -> bool {
+    matches!(reason, Reason::Denied(Denied::NonceNeeded { .. }))
+}
+
+/// The code the integration sees. A honey subject must look like nobody at all.
+fn shown(refusal: Refusal) -> &'static str {
+    if refusal == Refusal::Honey { Refusal::NotFound.code() } else { refusal.code() }
+}
+
+fn status(refusal: Refusal) -> u16 {
+    match refusal {
+        Refusal::Malformed => 400,
+        Refusal::Unauthenticated => 401,
+        Refusal::Network | Refusal::Severed | Refusal::NotPermitted => 403,
+        Refusal::UnknownOperation | Refusal::NotFound | Refusal::Honey => 404,
+        Refusal::OverBudget => 429,
+        Refusal::OutOfContract | Refusal::OriginFailed => 502,
+        Refusal::Unavailable => 503,
+    }
+}
+
+/// What the detectors hear of it, if it is of a kind that they listen to. Budgets report their own holds.
+fn event(reason: &Reason, network: ClientIp, bearing: Option<&Bearing>) -> Option<Event> {
+    match (reason, bearing) {
+        (Reason::Listed { list, .. }, _) => {
+            Some(Event::ListedNetwork { network, list: list.clone(), credential: None })
+        }
+        (Reason::Denied(Denied::Network { caller }), _) => {
+            Some(Event::OutsidePins { credential: caller.credential, network })
+        }
+        (
+            Reason::Denied(
+                Denied::BoundTokenAsBearer { .. }
+                | Denied::Token { .. }
+                | Denied::Certificate { .. },
+            ),
+            _,
+        ) => Some(Event::BadProof { network }),
+        (Reason::Denied(Denied::Proof { reason, .. }), _) => {
+            // A slow clock is no attack, and neither is forgetting the header.
+            let honest = matches!(reason, BadProof::Missing | BadProof::Stale | BadProof::Future);
+            (!honest).then_some(Event::BadProof { network })
+        }
+        (Reason::Withheld(WithheldBecause::Honey), Some(bearing)) => Some(Event::Honey {
+            integration: bearing.integration,
+            credential: bearing.credential,
+            operation: bearing.operation.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// Counts refusals that do not get a record of their own, until the next tick takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    counts: Mutex<BTreeMap<(ClientIp, Refusal), u64>>,
+    alone: Mutex<BTreeMap<model::CredentialId, u32>>,
+}
+
+/// Networks told apart between two ticks; beyond it they are counted as the unspecified address.
+const NETWORKS_MAX: usize = 4096;
+
+/// Refusals of one credential that get a record of their own between two ticks.
+const ALONE_MAX: u32 = 20;
+
+impl Refusals {
+    fn count(&self, network: ClientIp, refusal: Refusal) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let crowded = counts.len() >= NETWORKS_MAX && !counts.contains_key(&(network, refusal));
+        let network = if crowded {
+            ClientIp::from_peer(std::net::Ipv4Addr::UNSPECIFIED.into())
+        } else {
+            network
+        };
+        *counts.entry((network, refusal)).or_default() += 1;
+    }
+
+    fn may_stand_alone(&self, bearing: &Bearing) -> bool {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = alone.entry(bearing.credential).or_default();
+        *count += 1;
+        *count <= ALONE_MAX
+    }
+
+    /// Takes what was counted since the last tick, as records.
+    pub(crate) fn take(&self, second: u64) -> Vec<Draft> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let counts =
+            std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        let record = |((network, reason), count)| Draft::UnauthenticatedRefusals {
+            network,
+            reason,
+            second,
+            count,
+        };
+        counts.into_iter().map(record).collect()
+    }
+}

@@ -1,0 +1,110 @@
+//! The sever path: a Unix socket and a thread of its own, which need neither registry nor ledger nor runtime to cut.
+//!
+//! One line in, a signed command; one line out, what it came to. It takes tightening only: everything else belongs on
+//! the operators' listener, where two signatures are counted against the registry.
+
+use arc_swap::ArcSwap;
+use model::{Directory, Operator, OperatorId};
+use serde_json::json;
+use sever::{Authority, Change};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::clock;
+use storage::embedded::{Changed, Keeper};
+use storage::registry::{Command, SignedCommand};
+use tracing::warn;
+
+/// Longest line taken: the largest command in base64, and its signatures.
+const LINE_BYTES_MAX: u64 = 512 * 1024;
+
+/// How long a client may take to send its line.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the sever path knows without asking anybody: who may cut, and what slugs mean.
+#[derive(Debug, Default)]
+pub struct Roster {
+    /// Operators and their keys.
+    pub operators: BTreeMap<OperatorId, Operator>,
+    /// Resolves slugs.
+    pub directory: Directory,
+}
+
+/// Listens at `path` until the process ends. `then` is told each command that was carried out, after it was.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn listen(
+    path: &Path,
+    keeper: Arc<Keeper>,
+    roster: Arc<ArcSwap<Roster>>,
+    then: impl Fn(SignedCommand) + Send + 'static,
+) -> io::Result<()> {
+    // A socket left by a process that was killed; the data directory's lock says that no other process uses it.
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::thread::Builder::new().name("sever".into()).spawn(move || {
+        for stream in listener.incoming() {
+            let answered = stream.and_then(|stream| answer(stream, &keeper, &roster.load(), &then));
+            if let Err(error) = answered {
+                warn!(%error, "a sever client went away");
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn answer(
+    stream: UnixStream,
+    keeper: &Keeper,
+    roster: &Roster,
+    then: &impl Fn(SignedCommand),
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = Vec::new();
+    BufReader::new(&stream).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    let answer = match carry_out(&line, keeper, roster) {
+        Ok((command, changed)) => {
+            let answer = changed.to_json();
+            then(command);
+            answer
+        }
+        Err(reason) => json!({ "error": reason }),
+    };
+    writeln!(&stream, "{answer}")
+}
+
+fn carry_out(
+    line: &[u8],
+    keeper: &Keeper,
+    roster: &Roster,
+) -> Result<(SignedCommand, Changed), String> {
+    let command = SignedCommand::from_json(line).map_err(|error| error.to_string())?;
+    let head = keeper.switch().posture().head();
+    let authorised = command
+        .verify(&roster.operators, clock::unix_now(), &head)
+        .map_err(|error| error.to_string())?;
+    let Command::Sever { target, reason } = authorised.command() else {
+        return Err(format!(
+            "`{}` is not taken here: this listener only severs",
+            authorised.command().action()
+        ));
+    };
+    let target =
+        target.resolve(&roster.directory).ok_or_else(|| format!("{target} is not registered"))?;
+    let authority = Authority::Operators {
+        signers: authorised.operators().iter().copied().collect(),
+        command: line.to_vec(),
+    };
+    Ok((command, keeper.change(Change::Sever(target), reason, authority)))
+}

@@ -1,0 +1,209 @@
+//! The guards' state and what the detectors set off: budgets are charged here, findings become containment here.
+
+use crate::node::{Node, View};
+use detection::{Containment, Detector, Event, ExposureBudgets, Hold, Signal};
+use disclosure::{
+    ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OriginReply, OverBudget,
+    WithheldBecause,
+};
+use model::{Budget, GrantId, Pseudonym, SubjectId, SubjectOrdinal, UnixMicros};
+use policy::Permit;
+use sever::{Authority, Bearing, Change, Target};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use storage::clock;
+use storage::embedded::Keeper;
+use storage::embedded::Vault;
+use tracing::{info, warn};
+
+/// Signals kept for operators to look at; the record keeps what was done about them.
+const SIGNALS_MAX: usize = 1_000;
+
+/// Budgets, detectors and recent signals of one node.
+pub struct Watch {
+    budgets: ExposureBudgets,
+    detector: Mutex<Detector>,
+    signals: Mutex<VecDeque<Signal>>,
+    posture: Arc<Keeper>,
+}
+
+impl Watch {
+    /// A watch that has seen nothing yet; [`Watch::replay`] tells it what the log knows.
+    pub fn new(posture: Arc<Keeper>) -> Self {
+        Self {
+            budgets: ExposureBudgets::default(),
+            detector: Mutex::default(),
+            signals: Mutex::default(),
+            posture,
+        }
+    }
+
+    /// Counts what a record of the log says was read, oldest first, before anything is served.
+    pub fn replay(&self, grant: GrantId, subjects: &[SubjectOrdinal], at: UnixMicros) {
+        self.budgets.replay(grant, subjects, at);
+    }
+
+    /// Lets the core disclose a reply, with this node's vault, budgets and honey subjects as its guards.
+    pub(crate) fn disclose(
+        &self,
+        reply: OriginReply,
+        matched: &Match<'_>,
+        permit: &Permit,
+        bearing: &Bearing,
+        node: &Node,
+        view: &View,
+    ) -> Result<Disclosed, WithheldBecause> {
+        let now = clock::unix_now();
+        let restricted = self.posture.switch().posture().restriction_of(bearing).is_some();
+        let limits = if restricted { tenth(permit.budget()) } else { permit.budget() };
+        let mut subjects = Subjects { vault: &node.vault, now };
+        let mut budget =
+            Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
+        let mut guards =
+            Guards { subjects: &mut subjects, budget: &mut budget, honey: &view.honey };
+        let disclosed = disclosure::disclose(reply, matched, permit, &mut guards);
+        if let Some(hold) = budget.hold {
+            self.observe(
+                &Event::BudgetHold { credential: bearing.credential, grant: bearing.grant, hold },
+                now,
+            );
+        }
+        match disclosed {
+            Ok(disclosed) => {
+                self.note(bearing, disclosed.findings(), now);
+                Ok(disclosed)
+            }
+            Err(withheld) => {
+                self.note(bearing, &withheld.findings, now);
+                Err(withheld.because)
+            }
+        }
+    }
+
+    /// Tells the detectors what was withheld from an answer.
+    fn note(&self, bearing: &Bearing, findings: &Findings, now: UnixMicros) {
+        let (credential, operation) = (bearing.credential, &bearing.operation);
+        let strange = findings
+            .undeclared
+            .saturating_add(u32::try_from(findings.out_of_contract.len()).unwrap_or(u32::MAX));
+        for (count, event) in [
+            (
+                findings.foreign,
+                Event::Foreign {
+                    credential,
+                    operation: operation.clone(),
+                    records: findings.foreign,
+                },
+            ),
+            (
+                strange,
+                Event::OutOfContract { credential, operation: operation.clone(), fields: strange },
+            ),
+            (
+                findings.secrets,
+                Event::Secret { credential, operation: operation.clone(), count: findings.secrets },
+            ),
+        ] {
+            if count > 0 {
+                self.observe(&event, now);
+            }
+        }
+    }
+
+    /// Folds one event and contains what it completes.
+    pub(crate) fn observe(&self, event: &Event, now: UnixMicros) {
+        let signals = lock(&self.detector).fold(event, now);
+        for signal in signals {
+            info!(signal = %signal, "signal");
+            for containment in &signal.containment {
+                self.contain(containment, &signal);
+            }
+            let mut kept = lock(&self.signals);
+            if kept.len() == SIGNALS_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(signal);
+        }
+    }
+
+    /// The most recent signals, oldest first.
+    pub fn signals(&self) -> Vec<Signal> {
+        lock(&self.signals).iter().cloned().collect()
+    }
+
+    fn contain(&self, containment: &Containment, signal: &Signal) {
+        let change = match containment {
+            Containment::Throttle(grant) => Change::Restrict(Target::Grant(*grant)),
+            Containment::Restrict(integration) => {
+                Change::Restrict(Target::Integration(*integration))
+            }
+            Containment::SuspendCredential(credential) => {
+                Change::Sever(Target::Credential(*credential))
+            }
+            Containment::SuspendOperation(operation) => {
+                Change::Sever(Target::Operation(operation.clone()))
+            }
+            Containment::Sever(integration) => Change::Sever(Target::Integration(*integration)),
+            Containment::Page | Containment::OpenCase => {
+                warn!(signal = %signal, "a person should look at this");
+                return;
+            }
+        };
+        let (posture, reason) = (Arc::clone(&self.posture), signal.cause.to_string());
+        // The change waits for a disk; the request that set it off is refused already and need not.
+        tokio::task::spawn_blocking(move || {
+            let changed = posture.change(change, &reason, Authority::Rule("guard".into()));
+            if let Some(problem) = changed.not_durable {
+                warn!(
+                    problem,
+                    entry = changed.entry.number,
+                    "containment holds but is not durable"
+                );
+            }
+        });
+    }
+}
+
+/// A restricted reader has a tenth of its budget, and at least one subject.
+fn tenth(budget: Budget) -> Budget {
+    let tenth = |limit: u32| (limit / 10).max(1);
+    Budget { burst: tenth(budget.burst), hour: tenth(budget.hour), day: tenth(budget.day) }
+}
+
+/// The vault, as the field filter sees it.
+struct Subjects<'a> {
+    vault: &'a Vault,
+    now: UnixMicros,
+}
+
+impl KnowSubjects for Subjects<'_> {
+    fn row(
+        &mut self,
+        id: &SubjectId,
+    ) -> Result<(SubjectOrdinal, Pseudonym), disclosure::Unavailable> {
+        self.vault.row(id, self.now).map_err(|_| disclosure::Unavailable)
+    }
+}
+
+/// One grant's budget, as the field filter sees it.
+struct Charge<'a> {
+    budgets: &'a ExposureBudgets,
+    grant: GrantId,
+    limits: Budget,
+    now: UnixMicros,
+    hold: Option<Hold>,
+}
+
+impl ChargeBudget for Charge<'_> {
+    fn charge(&mut self, subjects: &[SubjectOrdinal]) -> Result<(), OverBudget> {
+        self.budgets.charge(self.grant, &self.limits, subjects, self.now).map_err(|hold| {
+            self.hold = Some(hold);
+            OverBudget
+        })
+    }
+}
+
+/// The maps are consistent after a panic elsewhere: each holder does one change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
