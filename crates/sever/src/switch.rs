@@ -118,8 +118,9 @@ impl Switch {
         }
         let (id, sent_before) = (state.next, state.sent);
         state.next += 1;
+        let integration = bearing.integration;
         state.open.insert(id, bearing);
-        Ok(Passage { gate: Arc::clone(gate), id, request, sent_before })
+        Ok(Passage { gate: Arc::clone(gate), id, integration, request, sent_before })
     }
 
     /// Publishes an entry and aborts every release it covers. Returns when none is left.
@@ -221,11 +222,17 @@ impl Gate {
 pub struct Passage {
     gate: Arc<Gate>,
     id: u64,
+    integration: IntegrationId,
     request: RequestId,
     sent_before: u64,
 }
 
 impl Passage {
+    /// Who reads.
+    pub const fn integration(&self) -> IntegrationId {
+        self.integration
+    }
+
     /// The request it was opened for.
     pub const fn request(&self) -> RequestId {
         self.request

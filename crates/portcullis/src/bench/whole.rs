@@ -1,0 +1,264 @@
+//! The whole path: the gateway as `portcullis serve` runs it, and an integration that proves itself on every request.
+//!
+//! Each request carries a DPoP proof of its own (ES256, RFC 9449), signed before the run so that signing is not in the
+//! measurement. The gateway authenticates, decides, fetches, filters, records durably and only then releases.
+
+use super::connection::Connection;
+use super::load::Requests;
+use super::nginx::free_port;
+use super::process::Process;
+use super::static_origin;
+use crate::init::{self, Addresses};
+use crate::onboarding::{self, Application};
+use anyhow::{Context, Result, bail, ensure};
+use authority::TOKEN_PATH;
+use credential::client::{ProofRequest, sign_assertion, sign_proof};
+use credential::{Algorithm, PublicKey, SigningKey};
+use model::{GrantId, IntegrationId, UnixMicros};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::SystemTime;
+use storage::registry::command::Limits;
+
+/// A running gateway and the integration it knows.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    /// Where the data plane listens, in clear text.
+    pub(crate) data_plane: SocketAddr,
+    /// The data plane's external origin as configured, such as `http://127.0.0.1:8443`; a proof's `htu` begins with it.
+    pub(crate) data_origin: String,
+    /// Where the authority listens, in clear text.
+    pub(crate) authority: SocketAddr,
+    /// The authority's issuer identifier.
+    pub(crate) issuer: String,
+    /// The registered and approved integration.
+    pub(crate) integration: IntegrationId,
+    /// Its grant to read the account.
+    pub(crate) grant: GrantId,
+    /// The private half of its credential, ES256.
+    pub(crate) key: SigningKey,
+}
+
+/// Starts `portcullis serve` on `core`, in front of `origin`, in clear text on loopback and with its whole state in `dir`.
+///
+/// # Errors
+/// If it does not start, or does not take the integration.
+pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -> Result<Running> {
+    let addresses = [free_port()?, free_port()?, free_port()?];
+    let [data_plane, authority, control] = addresses;
+    install(dir, addresses, origin).await?;
+    std::fs::write(dir.join("openapi.yaml"), include_str!("account-openapi.yaml"))?;
+    std::fs::write(dir.join("overlay.yaml"), include_str!("account-overlay.yaml"))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("serve").arg("--config").arg(dir.join("portcullis.toml")).stdout(Stdio::null());
+    let mut process = Process::start(command, core)?;
+    for address in addresses {
+        process.wait_until_listening(address)?;
+    }
+    let key = SigningKey::pkcs8(Algorithm::Es256, random()?).context("no PKCS#8 for ES256")?;
+    let key = SigningKey::from_pkcs8(&key)?;
+    let (integration, grant) = register(dir, control, key.public()).await?;
+    let data_origin = format!("http://localhost:{}", data_plane.port());
+    let issuer = format!("http://localhost:{}", authority.port());
+    Ok(Running { process, data_plane, data_origin, authority, issuer, integration, grant, key })
+}
+
+/// Makes the data directory as `portcullis init` does. `addresses`: of data plane, authority and control, in clear text.
+async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> Result<()> {
+    let addresses = Addresses { listen: addresses, origin, clear_text: true };
+    init::init(dir, "bench", "first", &addresses).await
+}
+
+/// Registers, as operators do: a vendor, an approved integration with `key` as its credential, and a grant to read
+/// [`GRANTED`] by `getAccount` of all subjects, with a budget that the run does not reach.
+async fn register(
+    dir: &Path,
+    control: SocketAddr,
+    key: &PublicKey,
+) -> Result<(IntegrationId, GrantId)> {
+    let operators = onboarding::second_operator(dir, control, "first", "second").await?;
+    // One subject, read often.
+    let budget = Limits { burst: 10, hour: 10, day: 10 };
+    let application = Application {
+        slug: "bench-reader",
+        vendor: "Benchmark",
+        operations: &["getAccount"],
+        classes: &GRANTED,
+        purpose: "support",
+        budget,
+    };
+    onboarding::onboard(&application, key, control, &operators).await
+}
+
+/// The classes of the benchmark's grant: 16 of the account's 69 scalar values.
+pub(crate) const GRANTED: [&str; 7] = [
+    "user.unique_id",
+    "user.name",
+    "user.contact.email",
+    "user.contact.address",
+    "user.location",
+    "user.account.plan",
+    "user.account.status",
+];
+
+/// The integration's side of a running gateway.
+pub(crate) struct Client {
+    gateway: Running,
+    token: String,
+    /// How many bytes of content a right answer has.
+    pub(crate) length: usize,
+}
+
+impl Client {
+    /// Gets a token and makes one request, whose answer must have fewer fields than the origin's.
+    ///
+    /// # Errors
+    /// If the gateway or the authority answers otherwise than it should.
+    pub(crate) async fn new(gateway: Running) -> Result<Self> {
+        let mut client = Self { gateway, token: String::new(), length: 0 };
+        client.token = client.fetch_token().await?;
+        client.length = client.probe().await?;
+        Ok(client)
+    }
+
+    /// The gateway's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.gateway.process.pid()
+    }
+
+    /// Where requests go.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gateway.data_plane
+    }
+
+    /// `count` requests, each with a proof that is fresh for about a minute.
+    ///
+    /// # Errors
+    /// If the gateway gives no nonce.
+    pub(crate) async fn requests(&mut self, count: u64) -> Result<Arc<Requests>> {
+        // A token ends after five minutes; a run never outlives the one it began with.
+        self.token = self.fetch_token().await?;
+        let nonce = self.fetch_nonce().await?;
+        let signed: Vec<Vec<u8>> =
+            (0..count).map(|_| self.request(Some(&nonce))).collect::<Result<_>>()?;
+        Ok(Arc::new(move |n, out: &mut Vec<u8>| {
+            let request = usize::try_from(n).ok().and_then(|n| signed.get(n));
+            // A request beyond those signed is empty and fails the run; a repeated proof would measure refusals.
+            out.extend_from_slice(request.map_or(&[], Vec::as_slice));
+        }))
+    }
+
+    /// One request for the account, with a proof of its own.
+    fn request(&self, nonce: Option<&str>) -> Result<Vec<u8>> {
+        let url = format!("{}{}", self.gateway.data_origin, path());
+        let proof = self.proof("GET", &url, Some(&self.token), nonce)?;
+        let host = host_of(&self.gateway.data_origin);
+        let (path, token) = (path(), &self.token);
+        Ok(format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n"
+        )
+        .into_bytes())
+    }
+
+    fn proof(
+        &self,
+        method: &str,
+        url: &str,
+        access_token: Option<&str>,
+        nonce: Option<&str>,
+    ) -> Result<String> {
+        let request =
+            ProofRequest { method, url, access_token, nonce, jti: random()?, now: now()? };
+        Ok(sign_proof(&self.gateway.key, &request))
+    }
+
+    /// The nonce the data plane wants: it names it when it refuses a proof without one (RFC 9449 section 9).
+    async fn fetch_nonce(&self) -> Result<String> {
+        let mut connection = Connection::open(self.gateway.data_plane).await?;
+        let reply = connection.exchange(&self.request(None)?).await?;
+        ensure!(reply.status == 401, "a proof without a nonce was answered {}", reply.status);
+        Ok(connection
+            .field(&reply, "dpop-nonce")
+            .context("no `DPoP-Nonce` in the refusal")?
+            .to_owned())
+    }
+
+    /// One whole request; the length of its content.
+    async fn probe(&self) -> Result<usize> {
+        let nonce = self.fetch_nonce().await?;
+        let mut connection = Connection::open(self.gateway.data_plane).await?;
+        let reply = connection.exchange(&self.request(Some(&nonce))?).await?;
+        let content = connection.content(&reply);
+        ensure!(
+            reply.status == 200,
+            "the gateway answered {}: {}",
+            reply.status,
+            String::from_utf8_lossy(content)
+        );
+        let says_whose = content
+            .windows(static_origin::ACCOUNT_ID.len())
+            .any(|w| w == static_origin::ACCOUNT_ID.as_bytes());
+        ensure!(says_whose, "the gateway released another record");
+        // Were nothing withheld, the filter would not be in the measurement.
+        ensure!(reply.length < static_origin::ACCOUNT.len(), "the gateway withheld nothing");
+        Ok(reply.length)
+    }
+
+    /// A token by `client_credentials` and `private_key_jwt`, with the authority's nonce if it asks for one.
+    async fn fetch_token(&self) -> Result<String> {
+        let Running { authority, issuer, integration, grant, key, .. } = &self.gateway;
+        let (url, host) = (format!("{issuer}{TOKEN_PATH}"), host_of(issuer));
+        let mut connection = Connection::open(*authority).await?;
+        let mut nonce = None;
+        for _ in 0..2 {
+            let assertion = sign_assertion(key, *integration, issuer, random()?, now()?);
+            let form = format!(
+                "grant_type=client_credentials&scope={grant}&client_id={integration}\
+                 &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}"
+            );
+            let proof = self.proof("POST", &url, None, nonce.as_deref())?;
+            let request = format!(
+                "POST {TOKEN_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\nDPoP: {proof}\r\nContent-Length: {}\r\n\r\n{form}",
+                form.len()
+            );
+            let reply = connection.exchange(request.as_bytes()).await?;
+            let content: serde_json::Value =
+                serde_json::from_slice(connection.content(&reply)).unwrap_or_default();
+            if let (200, Some(token)) =
+                (reply.status, content.get("access_token").and_then(|token| token.as_str()))
+            {
+                return Ok(token.to_owned());
+            }
+            nonce = connection.field(&reply, "dpop-nonce").map(str::to_owned);
+            if nonce.is_none() {
+                bail!("the authority answered {}: {content}", reply.status);
+            }
+        }
+        bail!("the authority refused a proof with its own nonce")
+    }
+}
+
+fn path() -> String {
+    format!("/v1/accounts/{}", static_origin::ACCOUNT_ID)
+}
+
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("no random bytes"))?;
+    Ok(bytes)
+}
+
+fn now() -> Result<UnixMicros> {
+    let since = SystemTime::UNIX_EPOCH.elapsed().context("the clock stands before 1970")?;
+    Ok(UnixMicros(u64::try_from(since.as_micros())?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The benchmark's integration against a stand-in for the gateway: the real token endpoint and the real verifier, on
+//! sockets, with one field as the whole answer.
+
+use super::*;
+use authority::{Standing, TokenEndpoint, TokenRequest};
+use credential::{RequestProof, Verifier, authenticate};
+use model::{
+    Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
+    Integration, IntegrationState, Micros, Purpose, SubjectScope, Vendor, VendorId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const RELEASED: &str = r#"{"id":"acc_000042"}"#;
+
+struct World {
+    endpoint: TokenEndpoint,
+    verifier: Verifier,
+    directory: Directory,
+    data_origin: String,
+}
+
+#[tokio::test]
+async fn every_request_of_a_run_is_accepted_once() {
+    let gateway = stand_in().await;
+    let mut client = Client::new(gateway).await.unwrap();
+    assert_eq!(client.length, RELEASED.len());
+    let mut load = super::super::load::Load::open(client.address(), 4).await.unwrap();
+    let requests = client.requests(50).await.unwrap();
+    let seen = load.run(50, client.length, Arc::clone(&requests)).await.unwrap();
+    assert_eq!((seen.requests, seen.wrong.len()), (50, 0));
+    let again = load.run(50, client.length, requests).await.unwrap();
+    assert_eq!(
+        again.wrong,
+        BTreeMap::from([(401, 50)]),
+        "the stand-in would notice a repeated proof"
+    );
+}
+
+#[test]
+fn the_host_of_a_url_has_its_port() {
+    assert_eq!(host_of("http://a:1/b/c"), "a:1");
+    assert_eq!(host_of("https://a"), "a");
+}
+
+async fn stand_in() -> Running {
+    let secret = |byte| SigningKey::pkcs8(Algorithm::Es256, [byte; 32]).unwrap();
+    let key = SigningKey::from_pkcs8(&secret(1)).unwrap();
+    let data_plane = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let authority = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (data_address, authority_address) =
+        (data_plane.local_addr().unwrap(), authority.local_addr().unwrap());
+    let (data_origin, issuer) =
+        (format!("http://{data_address}"), format!("http://{authority_address}"));
+    let issuer_key = SigningKey::from_pkcs8(&secret(2)).unwrap();
+    let endpoint = TokenEndpoint::new(&issuer, &data_origin, issuer_key, [3; 32]).unwrap();
+    let verifier =
+        Verifier::new(&issuer, &data_origin, endpoint.issuer_keys(), [4; 32], Verifier::PROOFS_MAX);
+    let (directory, integration, grant) = directory(&key);
+    let world = Arc::new(World { endpoint, verifier, directory, data_origin: data_origin.clone() });
+    tokio::spawn(listen(authority, Arc::clone(&world), World::token));
+    tokio::spawn(listen(data_plane, world, World::data));
+    // Something with a process id that ends when it is told to.
+    let mut idle = Command::new("cat");
+    idle.stdin(Stdio::piped());
+    let process = Process::start(idle, 0).unwrap();
+    Running {
+        process,
+        data_plane: data_address,
+        data_origin,
+        authority: authority_address,
+        issuer,
+        integration,
+        grant,
+        key,
+    }
+}
+
+fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
+    let (vendor, integration) = (VendorId::from_bytes([1; 16]), IntegrationId::from_bytes([2; 16]));
+    let (credential, grant) = (CredentialId::from_bytes([3; 16]), GrantId::from_bytes([4; 16]));
+    let until = now().unwrap() + Micros::from_secs(3600);
+    let public = key.public();
+    let directory = Directory {
+        revision: 1,
+        vendors: BTreeMap::from([(
+            vendor,
+            Vendor { id: vendor, slug: "v".into(), name: "V".into() },
+        )]),
+        integrations: BTreeMap::from([(
+            integration,
+            Integration {
+                id: integration,
+                slug: "i".into(),
+                vendor,
+                tier: 1,
+                state: IntegrationState::Approved { until },
+            },
+        )]),
+        credentials: BTreeMap::from([(
+            credential,
+            Credential {
+                id: credential,
+                integration,
+                thumbprint: public.thumbprint(),
+                jwk: public.canonical_jwk().to_owned(),
+                state: CredentialState::Active { until },
+                networks: Vec::new(),
+            },
+        )]),
+        grants: BTreeMap::from([(
+            grant,
+            Grant {
+                id: grant,
+                integration,
+                operations: BTreeSet::new(),
+                classes: ClassSet::EMPTY,
+                purpose: Purpose::new("support").unwrap(),
+                scope: SubjectScope::All,
+                budget: Budget { burst: 1, hour: 1, day: 1 },
+                expires: until,
+            },
+        )]),
+    };
+    (directory, integration, grant)
+}
+
+async fn listen(
+    listener: TcpListener,
+    world: Arc<World>,
+    answer: fn(&World, &str, &str) -> String,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve(stream, Arc::clone(&world), answer));
+    }
+}
+
+async fn serve(mut stream: TcpStream, world: Arc<World>, answer: fn(&World, &str, &str) -> String) {
+    let mut seen = Vec::new();
+    while stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {
+        let text = String::from_utf8(seen.clone()).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = field(head, "content-length").map_or(0, |length| length.parse().unwrap());
+        if body.len() == length {
+            stream.write_all(answer(&world, head, body).as_bytes()).await.unwrap();
+            seen.clear();
+        }
+    }
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    fields.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+}
+
+fn answer(status: u16, nonce: Option<&str>, body: &str) -> String {
+    let nonce = nonce.map_or(String::new(), |nonce| format!("DPoP-Nonce: {nonce}\r\n"));
+    format!("HTTP/1.1 {status} X\r\n{nonce}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+impl World {
+    fn token(&self, head: &str, body: &str) -> String {
+        let dpop: Vec<&[u8]> = field(head, "dpop").into_iter().map(str::as_bytes).collect();
+        let network = ClientIp::from_peer([127, 0, 0, 1].into());
+        let request =
+            TokenRequest { body: body.as_bytes(), dpop: &dpop, network, client_certificate: None };
+        let standing = |_: &authority::Applicant| Standing::Admitted;
+        match self.endpoint.token(
+            &request,
+            &self.directory,
+            &standing,
+            now().unwrap(),
+            random().unwrap(),
+        ) {
+            Ok(token) => answer(200, None, &token.to_json()),
+            Err(error) => {
+                answer(400, error.challenge().map(credential::Nonce::as_str), &error.to_json())
+            }
+        }
+    }
+
+    fn data(&self, head: &str, _: &str) -> String {
+        let all = |name| field(head, name).into_iter().map(str::as_bytes).collect::<Vec<_>>();
+        let proof = RequestProof {
+            method: "GET",
+            url: &format!("{}{}", self.data_origin, path()),
+            authorization: &all("authorization"),
+            dpop: &all("dpop"),
+            network: ClientIp::from_peer([127, 0, 0, 1].into()),
+            client_certificate: None,
+        };
+        match authenticate(&proof, now().unwrap(), &self.verifier, &self.directory) {
+            Ok(_) => answer(200, None, RELEASED),
+            Err(denied) => answer(401, denied.challenge().map(credential::Nonce::as_str), ""),
+        }
+    }
+}

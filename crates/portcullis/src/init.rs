@@ -1,0 +1,81 @@
+//! `portcullis init DIR`: a data directory with configuration, keys, a local CA and the first operators.
+
+use crate::config::{self, Config};
+use crate::keys;
+use crate::node;
+use crate::operator::OperatorKey;
+use anyhow::{Context, Result, bail};
+use ledger::note;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use storage::registry::Registry;
+
+/// Where the listeners and the origin are to be.
+pub(crate) struct Addresses {
+    pub(crate) listen: [SocketAddr; 3],
+    pub(crate) origin: SocketAddr,
+    pub(crate) clear_text: bool,
+}
+
+/// Makes the directory. `first`: the name of the first operator, whose key goes to `keys/operators/NAME.key`.
+///
+/// # Errors
+/// If the directory exists and is not empty, or cannot be written.
+pub(crate) async fn init(
+    directory: &Path,
+    deployment: &str,
+    first: &str,
+    addresses: &Addresses,
+) -> Result<()> {
+    if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("`{}` is not empty; nothing was changed", directory.display());
+    }
+    let private = |path: &Path| {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.with_context(|| format!("cannot make `{}`", path.display()))
+    };
+    private(directory)?;
+    private(&directory.join("keys/operators"))?;
+    for name in keys::NAMES {
+        keys::write(&directory.join("keys").join(name), &keys::random::<32>()?)?;
+    }
+    certificates(&directory.join("keys"))?;
+    let log = note::SigningKey::new(
+        &node::log_origin(deployment),
+        &keys::read(&directory.join("keys/log.key"))?,
+    );
+    let log = log
+        .and_then(|key| key.verifying_key())
+        .context("`--deployment` takes visible ASCII without `+`, `\"` and `\\`")?;
+    std::fs::write(directory.join("keys/log.pub"), format!("{log}\n"))?;
+    let template =
+        Config::template(deployment, addresses.clear_text, addresses.listen, addresses.origin);
+    std::fs::write(directory.join(config::FILE), template)?;
+    let operator =
+        OperatorKey::create(&directory.join(format!("keys/operators/{first}.key")), first)?;
+    let registry = Registry::open(&directory.join("registry.db")).await?;
+    registry.found(&operator.operator()?).await?;
+    Ok(())
+}
+
+/// A CA of our own and a certificate for `localhost`, for trying things out; real deployments replace `server.pem` and `server.key`.
+fn certificates(directory: &Path) -> Result<()> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "Portcullis local CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let ca_pem = ca.self_signed(&ca_key)?.pem();
+    let server_key = KeyPair::generate()?;
+    let server = CertificateParams::new(vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ])?;
+    let server = server.signed_by(&server_key, &Issuer::new(ca, ca_key))?;
+    std::fs::write(directory.join("ca.pem"), ca_pem)?;
+    std::fs::write(directory.join("server.pem"), server.pem())?;
+    keys::write(&directory.join("server.key"), server_key.serialize_pem().as_bytes())
+}

@@ -1,0 +1,139 @@
+//! Portcullis: a zero-trust gateway and control plane for the third parties that read a company's user data.
+//!
+//! Each subcommand is a module; this file is their list.
+
+mod bench;
+mod commands;
+mod config;
+mod demo;
+mod init;
+mod keys;
+mod node;
+mod onboarding;
+mod operator;
+mod verify;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "A zero-trust gateway for the third parties that read your users' data",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Watch an incident being prevented, contained, cut off, measured and proved, on loopback
+    Demo(demo::Options),
+    /// Make a data directory: configuration, keys, a local CA, the first operator
+    Init {
+        /// A directory that is empty or does not exist
+        directory: PathBuf,
+        /// First part of the log's name
+        #[arg(long, default_value = "deployment")]
+        deployment: String,
+        /// Name of the first operator
+        #[arg(long, default_value = "first")]
+        operator: String,
+        /// Address of the API to protect
+        #[arg(long, default_value = "127.0.0.1:9000")]
+        origin: SocketAddr,
+    },
+    /// Serve from a data directory
+    Serve {
+        /// The configuration file in it
+        #[arg(long, default_value = config::FILE)]
+        config: PathBuf,
+    },
+    #[command(flatten)]
+    Operators(Box<commands::Operators>),
+    /// Check evidence, or a whole log, offline and with public keys only
+    Verify(commands::Verify),
+    /// Measure ourselves beside a peer, on this machine
+    #[command(subcommand)]
+    Bench(Benches),
+    /// The benchmark's bare hop, a process of its own
+    #[command(hide = true)]
+    BenchHop {
+        /// The static origin
+        origin: SocketAddr,
+    },
+    /// The demo's origin, a process of its own
+    #[command(hide = true)]
+    DemoOrigin {
+        /// Where it logs its answers
+        log: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Benches {
+    /// CPU per request beside nginx: the bare hop, and the whole path with a durable record
+    Gateway(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(arguments.command)));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("portcullis: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Subcommands) -> Result<ExitCode> {
+    match command {
+        Subcommands::Demo(options) => return demo::run(&options).await,
+        Subcommands::Init { directory, deployment, operator, origin } => {
+            let listen = [8443, 8444, 8445].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            let addresses = init::Addresses { listen, origin, clear_text: false };
+            init::init(&directory, &deployment, &operator, &addresses).await?;
+            say(&format!(
+                "made {}; put openapi.yaml and overlay.yaml there, then `portcullis serve`",
+                directory.display()
+            ));
+        }
+        Subcommands::Serve { config } => serve(&config).await?,
+        Subcommands::Operators(command) => command.run().await?,
+        Subcommands::Verify(options) => options.run()?,
+        Subcommands::Bench(Benches::Gateway(options)) => bench::gateway(options).await?,
+        Subcommands::BenchHop { origin } => bench::hop::run(origin).await?,
+        Subcommands::DemoOrigin { log } => demo::origin::run(&log).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(path: &std::path::Path) -> Result<()> {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let running = node::start(&config::Config::read(path)?).await?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    running.stop().await
+}
+
+/// Data goes to standard output, everything else to standard error.
+fn say(line: &str) {
+    use std::io::Write;
+    // With nobody to read it there is nothing to be done about it.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

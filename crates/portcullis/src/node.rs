@@ -1,0 +1,353 @@
+//! Puts one node together from its data directory and starts its listeners. Reads as the deployment diagram.
+
+use crate::config::Config;
+use crate::keys;
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use authority::TokenEndpoint;
+use control::desk::{Desk, Publish};
+use control::operators::{self, Operators};
+use control::questions::Archive;
+use control::tokens::{self, Tokens};
+use credential::{Algorithm, SigningKey, Verifier};
+use detection::{ListOwner, ListedNetworks};
+use disclosure::Contract;
+use gateway::listener::{self, Transport};
+use gateway::node::{Node, Parts, View};
+use gateway::origin::{Origin, OriginConfig};
+use gateway::sever_listener::{self, Roster};
+use gateway::watch::Watch;
+use ledger::note::{self, VerifyingKey};
+use ledger::record::Body;
+use model::{Micros, Outcome, UnixMicros};
+use policy::Policies;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::clock;
+use storage::embedded::recorder::{self, Opened, Opening};
+use storage::embedded::vault::VaultKeys;
+use storage::embedded::view::LogView;
+use storage::embedded::{Keeper, PostureRegister, Recorder, Vault};
+use storage::registry::{Registry, Snapshot};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, info, warn};
+
+/// Most bytes of a request's content and of an origin's reply.
+const BODY_MAX: u64 = 4 * 1024 * 1024;
+
+/// A node that serves.
+pub(crate) struct Running {
+    pub(crate) data_plane: SocketAddr,
+    pub(crate) authority: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) issuer: String,
+    pub(crate) node: Arc<Node>,
+    recorder: Recorder,
+    stop: watch::Sender<bool>,
+}
+
+/// Name of the node's log: deployment, node, generation.
+pub(crate) fn log_origin(deployment: &str) -> String {
+    format!("{deployment}/node-1/1")
+}
+
+/// The public key of a data directory's log.
+///
+/// # Errors
+/// If the key file cannot be read.
+pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
+    signing_key(config)?.verifying_key().context("the log's key")
+}
+
+fn signing_key(config: &Config) -> Result<note::SigningKey> {
+    let seed = keys::read(&config.data.join("keys/log.key"))?;
+    note::SigningKey::new(&log_origin(&config.deployment), &seed)
+        .context("`deployment` cannot stand in a log's name")
+}
+
+/// Opens the data directory and serves from it.
+///
+/// # Errors
+/// The operator's: what cannot be read, opened or listened on, and what to do about it.
+pub(crate) async fn start(config: &Config) -> Result<Running> {
+    let data = &config.data;
+    let opened = open_record(config)?;
+    let registry =
+        Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
+    let keeper = open_posture(&data.join("posture"), opened.recorder.clone())?;
+    let (contract, snapshot) = compile_contract(config, &registry).await?;
+
+    let control = listen(config.control).await?;
+    let authority = listen(config.authority).await?;
+    let data_plane = listen(config.data_plane).await?;
+    let issuer = issuer(config, &authority)?;
+    let external_url = external_url(config, &data_plane)?;
+    let token_key = keys::read(&data.join("keys/token.key"))?;
+    let token_key =
+        SigningKey::pkcs8(Algorithm::EdDsa, token_key).context("Ed25519 signs tokens")?;
+    let endpoint = TokenEndpoint::new(
+        &issuer,
+        &external_url,
+        SigningKey::from_pkcs8(&token_key)?,
+        keys::random()?,
+    )
+    .context("the authority's address cannot be an issuer")?;
+
+    let watch = Watch::new(Arc::clone(&keeper));
+    replay_budgets(&watch, &opened.view, &opened.vault)?;
+    let node = Node::new(Parts {
+        external_url: external_url.clone(),
+        max_body: BODY_MAX,
+        verifier: Verifier::new(
+            &issuer,
+            &external_url,
+            endpoint.issuer_keys(),
+            keys::random()?,
+            Verifier::PROOFS_MAX,
+        ),
+        posture: Arc::clone(&keeper),
+        recorder: opened.recorder.clone(),
+        vault: Arc::clone(&opened.vault),
+        origin: Origin::new(OriginConfig {
+            address: config.origin,
+            body_max: BODY_MAX,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(30),
+            idle_max: 1024,
+        }),
+        origin_host: config.origin_host.clone(),
+        origin_credential: None,
+        listed: read_lists(&config.lists)?,
+        watch,
+        view: view(&contract, snapshot.clone())?,
+    });
+
+    let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
+    let publish: Publish = {
+        let (node, roster, contract) =
+            (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
+        Arc::new(move |snapshot: Snapshot| {
+            roster.store(Arc::new(self::roster(&snapshot)));
+            node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
+            Ok(())
+        })
+    };
+    let archive = Archive {
+        view: opened.view.clone(),
+        vault: Arc::clone(&opened.vault),
+        keys: vec![log_key(config)?],
+        scopes: data.join("scopes"),
+    };
+    let desk = Arc::new(Desk::new(
+        registry,
+        Arc::clone(&keeper),
+        opened.recorder.clone(),
+        Arc::new(archive),
+        publish,
+    ));
+
+    let (stop, stopped) = watch::channel(false);
+    start_sever_listener(data, &keeper, roster, &desk)?;
+    let tls = tls(config)?;
+    let acceptor = tls.clone().map(TlsAcceptor::from);
+    let transport = tls.map_or(Transport::Clear, |tls| Transport::Tls(Arc::new(ArcSwap::new(tls))));
+    let directory = {
+        let node = Arc::clone(&node);
+        Arc::new(move || node.view().directory.clone())
+    };
+    let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
+    let tokens =
+        tokens::routes(Arc::new(Tokens { endpoint, keeper: Arc::clone(&keeper), directory }));
+    let operators = operators::routes(Arc::new(Operators { desk, keeper }));
+    keep("data plane", listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()));
+    keep("authority", control::listen::serve(authority, acceptor, tokens, stopped.clone()));
+    keep("operators", control::listen::serve(control, None, operators, stopped));
+    let ticking = Arc::clone(&node);
+    tokio::spawn(async move { ticking.tick().await });
+
+    let (data_plane, authority, control) = addresses;
+    info!(%data_plane, %authority, %control, "serving");
+    Ok(Running { data_plane, authority, control, issuer, node, recorder: opened.recorder, stop })
+}
+
+impl Running {
+    /// Stops accepting, then ends the log in order: stop record, heads, checkpoint.
+    ///
+    /// # Errors
+    /// If the log could not be ended.
+    pub(crate) async fn stop(self) -> Result<()> {
+        let _nobody_listens = self.stop.send(true);
+        let recorder = self.recorder;
+        tokio::task::spawn_blocking(move || recorder.stop())
+            .await?
+            .context("the log could not be ended in order")
+    }
+}
+
+fn open_record(config: &Config) -> Result<Opened> {
+    let vault = VaultKeys {
+        index: keys::read(&config.data.join("keys/vault-index.key"))?,
+        wrapping: keys::read(&config.data.join("keys/vault-wrapping.key"))?,
+        wrapping_id: 1,
+    };
+    let opened = recorder::open(&config.data, Opening::standard(signing_key(config)?, vault))?;
+    if opened.recovered.torn {
+        warn!(
+            "the last write before the stop was cut short; it was acknowledged to nobody and is gone"
+        );
+    }
+    Ok(opened)
+}
+
+fn open_posture(directory: &Path, recorder: Recorder) -> Result<Arc<Keeper>> {
+    Ok(Keeper::start(PostureRegister::open(directory)?, recorder)?)
+}
+
+/// Compiles the contract; classes it names for the first time get their numbers for good.
+async fn compile_contract(
+    config: &Config,
+    registry: &Registry,
+) -> Result<(Arc<Contract>, Snapshot)> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let (openapi, overlay) = (read(&config.openapi)?, read(&config.overlay)?);
+    let mut classes = registry.snapshot().await?.classes;
+    let contract = Contract::compile(&openapi, &overlay, &mut classes).with_context(|| {
+        format!(
+            "the contract `{}` with `{}` does not compile",
+            config.openapi.display(),
+            config.overlay.display()
+        )
+    })?;
+    registry.extend_classes(&classes).await?;
+    Ok((Arc::new(contract), registry.snapshot().await?))
+}
+
+fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
+    let Snapshot { directory, classes, honey, .. } = snapshot;
+    let facts: Vec<_> = contract.operations().map(disclosure::Operation::facts).collect();
+    let policies = Policies::compile(&facts, &classes, &directory, "")
+        .context("the policies do not compile")?;
+    let class_table_hash = ledger::record::class_table_hash(&classes);
+    Ok(View {
+        directory,
+        contract: Arc::clone(contract),
+        policies,
+        classes,
+        class_table_hash,
+        honey,
+    })
+}
+
+fn roster(snapshot: &Snapshot) -> Roster {
+    Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
+}
+
+/// Rebuilds the exposure budgets from the log: what was read in the last day counts, whatever happened to the process.
+fn replay_budgets(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
+    let since = UnixMicros(clock::unix_now().0.saturating_sub(Micros::from_secs(86_400).0));
+    for record in view.records_since(since) {
+        let record = record?.1.decode()?;
+        let time = record.header.time;
+        let Body::Access(access) = &record.body else { continue };
+        let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
+        let ordinals: Vec<_> = record
+            .touches
+            .iter()
+            .filter_map(|touch| vault.ordinal_of(&touch.pseudonym, time.quarter()))
+            .collect();
+        watch.replay(grant, &ordinals, time);
+    }
+    Ok(())
+}
+
+fn read_lists(paths: &[PathBuf]) -> Result<ListedNetworks> {
+    let mut listed = ListedNetworks::default();
+    for path in paths {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the list `{}`", path.display()))?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("list");
+        let report = listed.add(name, ListOwner::Operator, &text);
+        if report.bad > 0 {
+            warn!(list = name, bad = report.bad, first = ?report.bad_lines.first(), "lines that are not a network were left out");
+        }
+        info!(list = name, networks = report.added, "list read");
+    }
+    Ok(listed)
+}
+
+fn start_sever_listener(
+    data: &Path,
+    keeper: &Arc<Keeper>,
+    roster: Arc<ArcSwap<Roster>>,
+    desk: &Arc<Desk>,
+) -> Result<()> {
+    let run = data.join("run");
+    std::fs::create_dir_all(&run)?;
+    let (runtime, desk) = (tokio::runtime::Handle::current(), Arc::clone(desk));
+    let then = move |command| {
+        let desk = Arc::clone(&desk);
+        runtime.spawn(async move {
+            if let Err(reason) = desk.follow_cut(&command).await {
+                error!(%reason, "the cut stands, but the registry does not show it");
+            }
+        });
+    };
+    sever_listener::listen(&run.join("sever.sock"), Arc::clone(keeper), roster, then)
+        .context("cannot listen on run/sever.sock")
+}
+
+fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>> {
+    if config.clear_text {
+        return Ok(None);
+    }
+    let read = |name: &str| {
+        let path = config.data.join("keys").join(name);
+        std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let client_ca = config
+        .client_ca
+        .as_ref()
+        .map(std::fs::read)
+        .transpose()
+        .context("cannot read `client_ca`")?;
+    Ok(Some(gateway::tls::config(
+        &read("server.pem")?,
+        &read("server.key")?,
+        client_ca.as_deref(),
+    )?))
+}
+
+/// A port of 0 asks for a free one; what integrations are told then names the port that was given.
+fn external_url(config: &Config, listener: &TcpListener) -> Result<String> {
+    let port = listener.local_addr()?.port();
+    Ok(config
+        .external_url
+        .strip_suffix(":0")
+        .map_or(config.external_url.clone(), |host| format!("{host}:{port}")))
+}
+
+fn issuer(config: &Config, listener: &TcpListener) -> Result<String> {
+    let scheme = if config.clear_text { "http" } else { "https" };
+    Ok(format!("{scheme}://localhost:{}", listener.local_addr()?.port()))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; is another process there?"))
+}
+
+/// Keeps a listener running; one that ends by itself is worth waking somebody for.
+fn keep(name: &'static str, listener: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(reason) = listener.await {
+            error!(name, %reason, "a listener ended");
+        }
+    });
+}

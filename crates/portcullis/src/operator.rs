@@ -1,0 +1,187 @@
+//! An operator at the command line: signs commands with key files and sends them where they belong.
+
+use crate::keys;
+use anyhow::{Context, Result, bail};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use model::{Micros, Operator, OperatorId};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use storage::clock;
+use storage::registry::{Command, Payload, SignedCommand};
+use tokio::net::TcpStream;
+
+/// How long a signed command may be carried out.
+const LIFE: Micros = Micros::from_secs(600);
+
+/// An operator's key, and who it belongs to.
+pub(crate) struct OperatorKey {
+    pub(crate) id: OperatorId,
+    name: String,
+    pair: Ed25519KeyPair,
+}
+
+impl OperatorKey {
+    /// A new operator with a new key, kept in `path` as `id` and seed in hex.
+    ///
+    /// # Errors
+    /// If the file exists or cannot be written.
+    pub(crate) fn create(path: &Path, name: &str) -> Result<Self> {
+        let (id, seed) =
+            (OperatorId::new(clock::unix_now(), keys::random()?), keys::random::<32>()?);
+        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        keys::write(path, format!("{id} {name} {hex}\n").as_bytes())?;
+        Self::from_parts(id, name, &seed)
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let what = || format!("`{}` is not an operator's key file", path.display());
+        let text = std::fs::read_to_string(path).with_context(what)?;
+        let mut words = text.split_whitespace();
+        let (id, name, hex) = (words.next(), words.next(), words.next());
+        let (Some(id), Some(name), Some(hex)) = (id, name, hex) else { bail!(what()) };
+        let seed: Option<Vec<u8>> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
+            .collect();
+        let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok()).with_context(what)?;
+        Self::from_parts(id.parse().with_context(what)?, name, &seed)
+    }
+
+    fn from_parts(id: OperatorId, name: &str, seed: &[u8; 32]) -> Result<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok().context("not an Ed25519 seed")?;
+        Ok(Self { id, name: name.to_owned(), pair })
+    }
+
+    /// The operator as the registry keeps it.
+    ///
+    /// # Errors
+    /// None in practice: an Ed25519 public key has 32 bytes.
+    pub(crate) fn operator(&self) -> Result<Operator> {
+        let public_key = self
+            .pair
+            .public_key()
+            .as_ref()
+            .try_into()
+            .context("an Ed25519 public key has 32 bytes")?;
+        Ok(Operator { id: self.id, name: self.name.clone(), public_key })
+    }
+}
+
+/// Signs a command with each of `keys` against a posture head.
+///
+/// # Errors
+/// If the system has no randomness.
+pub(crate) fn sign(
+    command: Command,
+    head: model::Digest,
+    keys: &[&OperatorKey],
+) -> Result<SignedCommand> {
+    let now = clock::unix_now();
+    let payload = Payload {
+        id: keys::random()?,
+        posture_head: head,
+        issued: now,
+        expires: now + LIFE,
+        command,
+    }
+    .to_json()?;
+    let message = Payload::message(&payload);
+    let signature = |key: &&OperatorKey| Ok((key.id, key.pair.sign(&message).as_ref().try_into()?));
+    let signatures = keys.iter().map(signature).collect::<Result<_>>()?;
+    Ok(SignedCommand { payload, signatures })
+}
+
+/// Signs and sends a command to the operators' listener.
+///
+/// # Errors
+/// What the node answered, if it did not carry it out; or that it cannot be reached.
+pub(crate) async fn send(
+    control: SocketAddr,
+    command: Command,
+    keys: &[&OperatorKey],
+) -> Result<Value> {
+    let command = sign(command, head(control).await?, keys)?;
+    let (status, answer) = call(control, Method::POST, "/v1/commands", command.to_json()?).await?;
+    if status != 200 {
+        let detail = answer.pointer("/detail").and_then(Value::as_str).unwrap_or("no reason given");
+        bail!("refused: {detail}");
+    }
+    Ok(answer)
+}
+
+/// Signs a command and sends it down the sever path, which works when registry and ledger do not.
+///
+/// # Errors
+/// What the node answered, if it did not cut; or that it cannot be reached.
+pub(crate) fn send_to_sever_socket(
+    socket: &Path,
+    command: Command,
+    keys: &[&OperatorKey],
+) -> Result<Value> {
+    // What narrows is not bound to a posture head, so none needs to be asked for.
+    let line = sign(command, [0; 32], keys)?.to_json()?;
+    let stream = UnixStream::connect(socket).with_context(|| {
+        format!("no node listens on `{}`: is `portcullis serve` running there?", socket.display())
+    })?;
+    (&stream).write_all(&line)?;
+    (&stream).write_all(b"\n")?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer)?;
+    let answer: Value =
+        serde_json::from_str(&answer).context("the node answered nothing readable")?;
+    if let Some(reason) = answer.pointer("/error").and_then(Value::as_str) {
+        bail!("refused: {reason}");
+    }
+    Ok(answer)
+}
+
+/// Posture as the node shows it.
+///
+/// # Errors
+/// If the node cannot be reached.
+pub(crate) async fn posture(control: SocketAddr) -> Result<Value> {
+    Ok(call(control, Method::GET, "/v1/posture", Vec::new()).await?.1)
+}
+
+async fn head(control: SocketAddr) -> Result<model::Digest> {
+    let posture = posture(control).await?;
+    let hex = posture.pointer("/head").and_then(Value::as_str).unwrap_or("");
+    let bytes: Option<Vec<u8>> =
+        (0..32).map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok()).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).context("the node shows no posture head")
+}
+
+async fn call(
+    control: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(u16, Value)> {
+    let stream = TcpStream::connect(control)
+        .await
+        .with_context(|| format!("no node listens on {control}: is `portcullis serve` running?"))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", control.to_string())
+        .body(Full::new(Bytes::from(body)))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    let answer = serde_json::from_slice(&body)
+        .with_context(|| format!("the node answered {status} and nothing readable"))?;
+    Ok((status, answer))
+}
