@@ -1,4 +1,4 @@
-//! One connection: requests in, replies out, one at a time. The HTTP/1.1 loop stands here, HTTP/2 in [`crate::http2`].
+//! One connection: requests in, replies out, one at a time. The HTTP/1.1 loop stands here, HTTP/2 in `http2`.
 
 use crate::http1::encode::{self, Content, Framing, ReplyHead};
 use crate::http1::server::{RequestHead, Rules, parse_head};

@@ -2,7 +2,7 @@
 //!
 //! [`serve`] holds the life of a request in one function; read it first. Below it stand the steps that need I/O
 //! ([`origin`]), above it the connections that carry requests in and replies out ([`connection`],
-//! [`http2`], [`listener`]). This crate decides nothing: every decision is a core crate's.
+//! `http2`, [`listener`]). This crate decides nothing: every decision is a core crate's.
 
 pub mod connection;
 mod forward;
