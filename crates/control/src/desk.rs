@@ -1,15 +1,16 @@
 //! Where signed commands are carried out: posture first, then the registry, then the record, then the data path.
 
 use crate::questions::{self, Archive, Asked, CannotAnswer};
+use aws_lc_rs::digest::{SHA256, digest};
 use ledger::Draft;
-use model::IntegrationId;
+use model::{IntegrationId, OperatorId};
 use serde_json::{Value, json};
 use sever::{Authority, Change, Target};
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::{Keeper, Recorder, Unavailable};
 use storage::registry::{
-    Applied, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot, target,
+    Applied, Authorised, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot, target,
 };
 
 /// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
@@ -58,17 +59,31 @@ impl Desk {
         Self { registry, keeper, recorder, archive, publish, turn: tokio::sync::Mutex::default() }
     }
 
-    /// Carries out one command and records that it was.
+    /// Carries out one command and records it.
+    ///
+    /// What narrows takes effect before it is recorded, so that a ledger that is down cannot hold it up. What widens and
+    /// what looks is recorded first: a record of an attempt that then fails does no harm, an unrecorded one does.
     ///
     /// # Errors
     /// [`NotDone`] says how far it got.
     pub async fn carry_out(&self, command: &SignedCommand) -> Result<Value, NotDone> {
         let _turn = self.turn.lock().await;
         let head = self.keeper.switch().posture().head();
+        let roster = self.registry.snapshot().await?.operators;
+        let authorised =
+            command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
+        let draft = draft(&authorised, command);
+        if authorised.command().effect() == Effect::Narrows {
+            let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
+            let answer = self.effect(&applied, command).await?;
+            self.republish().await?;
+            self.recorder.append(draft).await?;
+            return Ok(answer);
+        }
+        self.recorder.append(draft).await?;
         let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
         let answer = self.effect(&applied, command).await?;
-        self.recorder.append(draft(&applied, command)).await?;
-        if applied.authorised.command().effect() != Effect::Looks {
+        if authorised.command().effect() == Effect::Widens {
             self.republish().await?;
         }
         Ok(answer)
@@ -82,8 +97,9 @@ impl Desk {
         let _turn = self.turn.lock().await;
         let head = self.keeper.switch().posture().head();
         let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
-        self.recorder.append(draft(&applied, command)).await?;
-        self.republish().await
+        self.republish().await?;
+        self.recorder.append(draft(&applied.authorised, command)).await?;
+        Ok(())
     }
 
     async fn republish(&self) -> Result<(), NotDone> {
@@ -155,10 +171,12 @@ impl Desk {
         let changed =
             tokio::task::spawn_blocking(move || keeper.change(change(target), &reason, authority))
                 .await;
-        // The change runs to its end on its own thread; only our own panic there could lose the answer.
-        changed
-            .map(|changed| changed.to_json())
-            .map_err(|_| NotDone::NotPublished("posture could not be changed".into()))
+        match changed {
+            Ok(Ok(changed)) => Ok(changed.to_json()),
+            Ok(Err(not_taken)) => Err(NotDone::NotPublished(not_taken.to_string())),
+            // The change runs to its end on its own thread; only our own panic there could lose the answer.
+            Err(_) => Err(NotDone::NotPublished("posture could not be changed".into())),
+        }
     }
 }
 
@@ -175,16 +193,22 @@ where
 }
 
 /// The record of a command: a step of vetting on its integration, or an operator's action.
-fn draft(applied: &Applied, command: &SignedCommand) -> Draft {
-    let (action, detail) =
-        (applied.authorised.command().action(), command.to_json().unwrap_or_default());
-    if let Some(integration) = vetted(applied.authorised.command()) {
-        return Draft::Vetting { integration, step: action.to_owned(), detail };
+fn draft(authorised: &Authorised, signed: &SignedCommand) -> Draft {
+    let command = authorised.command();
+    let signed = signed.to_json().unwrap_or_default();
+    let detail = if command.may_name_subjects() {
+        digest(&SHA256, &signed).as_ref().to_vec()
+    } else {
+        signed
+    };
+    let action = command.action().to_owned();
+    if let Some(integration) = vetted(command) {
+        return Draft::Vetting { integration, step: action, detail };
     }
     // INVARIANT: `Authorised` has at least one signer.
-    let operator = applied.authorised.operators().iter().next().copied();
-    let operator = operator.unwrap_or(model::OperatorId::from_bytes([0; 16]));
-    Draft::OperatorAction { operator, action: action.to_owned(), detail }
+    let operator = authorised.operators().iter().next().copied();
+    let operator = operator.unwrap_or(OperatorId::from_bytes([0; 16]));
+    Draft::OperatorAction { operator, action, detail }
 }
 
 fn vetted(command: &Command) -> Option<IntegrationId> {

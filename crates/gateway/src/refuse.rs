@@ -17,10 +17,12 @@ use ledger::Draft;
 use model::{ClientIp, Outcome, Refusal, RequestId};
 use sever::{Bearing, Cut};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use storage::clock;
 use storage::embedded::Unavailable;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// A refused request: why, and whose it was as far as that was proved.
 #[derive(Debug)]
@@ -115,7 +117,11 @@ pub(crate) async fn answer(
 ) -> Reply {
     let Refused { reason, bearing } = refused;
     let refusal = reason.refusal();
-    debug!(request = %id, reason = %reason, "refused");
+    debug!(request = %id, %reason, "refused");
+    if matches!(reason, Reason::Unrecorded(_)) && node.refusals.may_warn() {
+        // Every request is refused until somebody acts, so somebody has to hear of it.
+        warn!(%reason, "refusing everything");
+    }
     if let Some(event) = event(&reason, connection.peer, bearing.as_ref()) {
         node.watch.observe(&event, clock::unix_now());
     }
@@ -220,11 +226,22 @@ fn event(reason: &Reason, network: ClientIp, bearing: Option<&Bearing>) -> Optio
     }
 }
 
+/// An IPv6 address as the first of its /64, which one attacker moves about in freely; an IPv4 address as it is.
+fn one_attackers(network: ClientIp) -> ClientIp {
+    match network.addr() {
+        IpAddr::V4(_) => network,
+        IpAddr::V6(v6) => {
+            ClientIp::from_peer(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into())
+        }
+    }
+}
+
 /// Counts refusals that do not get a record of their own, until the next tick takes them.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     counts: Mutex<BTreeMap<(ClientIp, Refusal), u64>>,
     alone: Mutex<BTreeMap<model::CredentialId, u32>>,
+    warned: AtomicBool,
 }
 
 /// Networks told apart between two ticks; beyond it they are counted as the unspecified address.
@@ -235,13 +252,11 @@ const ALONE_MAX: u32 = 20;
 
 impl Refusals {
     fn count(&self, network: ClientIp, refusal: Refusal) {
+        let network = one_attackers(network);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let crowded = counts.len() >= NETWORKS_MAX && !counts.contains_key(&(network, refusal));
-        let network = if crowded {
-            ClientIp::from_peer(std::net::Ipv4Addr::UNSPECIFIED.into())
-        } else {
-            network
-        };
+        let network =
+            if crowded { ClientIp::from_peer(Ipv4Addr::UNSPECIFIED.into()) } else { network };
         *counts.entry((network, refusal)).or_default() += 1;
     }
 
@@ -252,9 +267,15 @@ impl Refusals {
         *count <= ALONE_MAX
     }
 
+    /// True once between two ticks, so that a full disk does not fill the log too.
+    fn may_warn(&self) -> bool {
+        !self.warned.swap(true, Ordering::Relaxed)
+    }
+
     /// Takes what was counted since the last tick, as records.
     pub(crate) fn take(&self, second: u64) -> Vec<Draft> {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.warned.store(false, Ordering::Relaxed);
         let counts =
             std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         let record = |((network, reason), count)| Draft::UnauthenticatedRefusals {

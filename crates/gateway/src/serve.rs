@@ -58,8 +58,9 @@ async fn serve(
     node.posture.switch().admit(&bearing, clock::boot_now()).map_err(|cut| refused(cut.into()))?;
 
     // decide
+    let restricted = node.posture.switch().posture().restriction_of(&bearing).is_some();
     let facts = matched.operation.facts();
-    let permit = policy::decide(&caller, &facts, &view.directory, &view.policies, now)
+    let permit = policy::decide(&caller, &facts, &view.directory, &view.policies, restricted, now)
         .map_err(|no| refused(no.into()))?;
     if !admitted.classes.is_subset(permit.classes()) {
         return Err(refused(Reason::SearchNotPermitted));

@@ -42,7 +42,7 @@ pub fn listen(
     path: &Path,
     keeper: Arc<Keeper>,
     roster: Arc<ArcSwap<Roster>>,
-    then: impl Fn(SignedCommand) + Send + 'static,
+    then: impl Fn(SignedCommand) + Send + Sync + 'static,
 ) -> io::Result<()> {
     // A socket left by a process that was killed; the data directory's lock says that no other process uses it.
     if let Err(error) = std::fs::remove_file(path)
@@ -52,11 +52,24 @@ pub fn listen(
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let shared = Arc::new((keeper, roster, then));
     std::thread::Builder::new().name("sever".into()).spawn(move || {
         for stream in listener.incoming() {
-            let answered = stream.and_then(|stream| answer(stream, &keeper, &roster.load(), &then));
-            if let Err(error) = answered {
-                warn!(%error, "a sever client went away");
+            // Each client has a thread of its own, so that a slow one cannot hold up another's cut. Only the service's own
+            // user can reach the socket.
+            let shared = Arc::clone(&shared);
+            let answering = move || {
+                let (keeper, roster, then) = &*shared;
+                if let Err(error) =
+                    stream.and_then(|stream| answer(stream, keeper, &roster.load(), then))
+                {
+                    warn!(%error, "a sever client went away");
+                }
+            };
+            if let Err(error) =
+                std::thread::Builder::new().name("sever client".into()).spawn(answering)
+            {
+                warn!(%error, "no thread for a sever client");
             }
         }
     })?;
@@ -73,15 +86,14 @@ fn answer(
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
     BufReader::new(&stream).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-    let answer = match carry_out(&line, keeper, roster) {
+    match carry_out(&line, keeper, roster) {
         Ok((command, changed)) => {
-            let answer = changed.to_json();
+            let told = writeln!(&stream, "{}", changed.to_json());
             then(command);
-            answer
+            told
         }
-        Err(reason) => json!({ "error": reason }),
-    };
-    writeln!(&stream, "{answer}")
+        Err(reason) => writeln!(&stream, "{}", json!({ "error": reason })),
+    }
 }
 
 fn carry_out(
@@ -106,5 +118,6 @@ fn carry_out(
         signers: authorised.operators().iter().copied().collect(),
         command: line.to_vec(),
     };
-    Ok((command, keeper.change(Change::Sever(target), reason, authority)))
+    let changed = keeper.change(Change::Sever(target), reason, authority);
+    Ok((command, changed.map_err(|error| error.to_string())?))
 }

@@ -6,9 +6,9 @@ use disclosure::{
     ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OriginReply, OverBudget,
     WithheldBecause,
 };
-use model::{Budget, GrantId, Pseudonym, SubjectId, SubjectOrdinal, UnixMicros};
+use model::{Budget, GrantId, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, UnixMicros};
 use policy::Permit;
-use sever::{Authority, Bearing, Change, Target};
+use sever::{Bearing, Change, Target};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::clock;
@@ -54,8 +54,7 @@ impl Watch {
         view: &View,
     ) -> Result<Disclosed, WithheldBecause> {
         let now = clock::unix_now();
-        let restricted = self.posture.switch().posture().restriction_of(bearing).is_some();
-        let limits = if restricted { tenth(permit.budget()) } else { permit.budget() };
+        let limits = permit.budget();
         let mut subjects = Subjects { vault: &node.vault, now };
         let mut budget =
             Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
@@ -68,27 +67,30 @@ impl Watch {
                 now,
             );
         }
+        let origins_fault = blames_the_origin(permit, matched);
         match disclosed {
             Ok(disclosed) => {
-                self.note(bearing, disclosed.findings(), now);
+                self.note(bearing, disclosed.findings(), origins_fault, now);
                 Ok(disclosed)
             }
             Err(withheld) => {
-                self.note(bearing, &withheld.findings, now);
+                self.note(bearing, &withheld.findings, origins_fault, now);
                 Err(withheld.because)
             }
         }
     }
 
     /// Tells the detectors what was withheld from an answer.
-    fn note(&self, bearing: &Bearing, findings: &Findings, now: UnixMicros) {
+    ///
+    /// `origins_fault`: whether a foreign record in it means that the origin mixed people up.
+    fn note(&self, bearing: &Bearing, findings: &Findings, origins_fault: bool, now: UnixMicros) {
         let (credential, operation) = (bearing.credential, &bearing.operation);
         let strange = findings
             .undeclared
             .saturating_add(u32::try_from(findings.out_of_contract.len()).unwrap_or(u32::MAX));
         for (count, event) in [
             (
-                findings.foreign,
+                if origins_fault { findings.foreign } else { 0 },
                 Event::Foreign {
                     credential,
                     operation: operation.clone(),
@@ -152,22 +154,27 @@ impl Watch {
         let (posture, reason) = (Arc::clone(&self.posture), signal.cause.to_string());
         // The change waits for a disk; the request that set it off is refused already and need not.
         tokio::task::spawn_blocking(move || {
-            let changed = posture.change(change, &reason, Authority::Rule("guard".into()));
-            if let Some(problem) = changed.not_durable {
-                warn!(
-                    problem,
-                    entry = changed.entry.number,
-                    "containment holds but is not durable"
-                );
+            let contained = posture.contain(change, &reason, "guard");
+            if let Some(problem) = contained.and_then(|changed| changed.not_durable) {
+                warn!(problem, "containment holds but is not durable");
             }
         });
     }
 }
 
-/// A restricted reader has a tenth of its budget, and at least one subject.
-fn tenth(budget: Budget) -> Budget {
-    let tenth = |limit: u32| (limit / 10).max(1);
-    Budget { burst: tenth(budget.burst), hour: tenth(budget.hour), day: tenth(budget.day) }
+/// Whether a foreign record in the answer is the origin's doing.
+///
+/// A caller that asks for somebody it may not read gets a foreign record by asking, and a list under an attribute or a
+/// set of consenting subjects is expected to hold others. An answer about another subject than the one that was asked
+/// for, or than the token's own, is not.
+fn blames_the_origin(permit: &Permit, matched: &Match<'_>) -> bool {
+    match (matched.subject().flatten(), permit.scope()) {
+        (Some(asked), SubjectScope::TokenSubject) => permit.token_subject() == Some(&asked),
+        (Some(asked), SubjectScope::Consenting(subjects)) => subjects.contains(&asked),
+        (Some(_), SubjectScope::All) | (None, SubjectScope::TokenSubject) => true,
+        (Some(_) | None, SubjectScope::Attribute { .. })
+        | (None, SubjectScope::Consenting(_) | SubjectScope::All) => false,
+    }
 }
 
 /// The vault, as the field filter sees it.

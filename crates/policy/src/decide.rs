@@ -121,9 +121,11 @@ pub fn decide(
     operation: &OperationFacts<'_>,
     directory: &Directory,
     policies: &Policies,
+    restricted: bool,
     now: UnixMicros,
 ) -> Result<Permit, Refused> {
     let asking = Asking {
+        restricted,
         integration: caller.integration(),
         grant: caller.grant(),
         subject: caller.subject(),
@@ -139,6 +141,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) grant: GrantId,
     pub(crate) subject: Option<&'a SubjectId>,
     pub(crate) token_expires: UnixMicros,
+    /// By posture, whatever the registry says.
+    pub(crate) restricted: bool,
 }
 
 pub(crate) fn weigh(
@@ -152,7 +156,8 @@ pub(crate) fn weigh(
         .integrations
         .get(&asking.integration)
         .ok_or(Refused::UnknownIntegration(asking.integration))?;
-    let (standing, approved_until) = approval(integration, now)?;
+    let (registered, approved_until) = approval(integration, now)?;
+    let standing = if asking.restricted { Standing::Restricted } else { registered };
     let grant = live_grant(asking, directory, now)?;
     if now >= asking.token_expires {
         return Err(Refused::TokenExpired(asking.token_expires));

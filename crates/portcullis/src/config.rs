@@ -81,6 +81,12 @@ impl Config {
         if file.clear_text && !listeners.iter().all(|address| is_loopback(address.ip())) {
             bail!("in `{}`: `clear_text` is for loopback addresses only", path.display());
         }
+        if !is_loopback(file.listen.control.ip()) {
+            bail!(
+                "in `{}`: `control` listens on loopback only; reach it from elsewhere through a tunnel",
+                path.display()
+            );
+        }
         let scheme = if file.clear_text { "http://" } else { "https://" };
         let authority = file.external_url.strip_prefix(scheme).unwrap_or("");
         if authority.is_empty() || authority.contains('/') {

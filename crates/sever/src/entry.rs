@@ -54,6 +54,18 @@ pub enum Authority {
     Rule(String),
 }
 
+impl Authority {
+    /// How many operators stand behind it.
+    pub fn operators(&self) -> usize {
+        match self {
+            Self::Operators { signers, .. } => {
+                signers.iter().collect::<std::collections::BTreeSet<_>>().len()
+            }
+            Self::Rule(_) => 0,
+        }
+    }
+}
+
 /// Bytes that are not an entry of version 1: the posture file is damaged or was written by something else.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("not a posture entry of version 1")]

@@ -12,6 +12,6 @@ pub mod target;
 
 pub use entry::{Authority, Change, Entry};
 pub use lease::{BootMicros, Lease};
-pub use posture::{Containment, NotNext, Posture};
+pub use posture::{Containment, NotTaken, Posture};
 pub use switch::{Cut, Gate, Passage, Settled, Switch};
 pub use target::{Bearing, Target};

@@ -72,14 +72,23 @@ impl Covered {
     }
 }
 
-/// The entry does not follow the head: another writer, a restored copy of the file, or a bug. Stop and compare.
+/// An entry that posture does not take. It is left as it was.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("posture entry {number} does not follow entry {head_number}")]
-pub struct NotNext {
-    /// The entry's number.
-    pub number: u64,
-    /// Where posture stands.
-    pub head_number: u64,
+pub enum NotTaken {
+    /// Another writer, a restored copy of the file, or a bug. Stop and compare.
+    #[error("posture entry {number} does not follow entry {head_number}")]
+    NotNext {
+        /// The entry's number.
+        number: u64,
+        /// Where posture stands.
+        head_number: u64,
+    },
+    /// What widens needs two operators; a rule only narrows.
+    #[error("posture entry {number} widens on the word of fewer than two operators")]
+    WidensAlone {
+        /// The entry's number.
+        number: u64,
+    },
 }
 
 impl Posture {
@@ -111,10 +120,14 @@ impl Posture {
     /// Takes one step along the chain.
     ///
     /// # Errors
-    /// [`NotNext`] if the entry does not name this posture's head; nothing changes then.
-    pub fn apply(&mut self, entry: &Entry) -> Result<(), NotNext> {
-        if entry.number != self.number + 1 || entry.previous != self.head {
-            return Err(NotNext { number: entry.number, head_number: self.number });
+    /// [`NotTaken`]; nothing changes then.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), NotTaken> {
+        let number = entry.number;
+        if number != self.number + 1 || entry.previous != self.head {
+            return Err(NotTaken::NotNext { number, head_number: self.number });
+        }
+        if matches!(entry.change, Change::Restore(_)) && entry.authority.operators() < 2 {
+            return Err(NotTaken::WidensAlone { number });
         }
         match &entry.change {
             Change::Sever(target) => self.severed.add(target, entry),
@@ -127,6 +140,21 @@ impl Posture {
         self.number = entry.number;
         self.head = entry.hash();
         Ok(())
+    }
+
+    /// Whether a change would change nothing: the same target is already contained as much or more.
+    pub fn holds(&self, change: &Change) -> bool {
+        match change {
+            Change::Sever(target) => self.severed.targets.contains_key(target),
+            Change::Restrict(target) => {
+                self.restricted.targets.contains_key(target)
+                    || self.severed.targets.contains_key(target)
+            }
+            Change::Restore(target) => {
+                !self.severed.targets.contains_key(target)
+                    && !self.restricted.targets.contains_key(target)
+            }
+        }
     }
 
     /// The severance that covers this request, if any does.
@@ -179,6 +207,11 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn two_operators() -> Authority {
+        let signers = [1, 2].map(|n| model::OperatorId::from_bytes([n; 16])).to_vec();
+        Authority::Operators { signers, command: Vec::new() }
+    }
+
     #[test]
     fn entries_that_do_not_follow_are_refused() {
         let mut posture = Posture::default();
@@ -191,6 +224,13 @@ pub(crate) mod tests {
         posture.apply(&first).unwrap();
         let before = posture.clone();
         assert!(posture.apply(&first).is_err());
+        let alone = posture.next_entry(
+            Change::Restore(target(0, 1)),
+            "",
+            Authority::Rule("test".into()),
+            UnixMicros(1),
+        );
+        assert_eq!(posture.apply(&alone), Err(NotTaken::WidensAlone { number: 2 }));
         let forged = Entry { previous: [9; 32], number: 2, ..first };
         assert!(posture.apply(&forged).is_err());
         assert_eq!(posture, before);
@@ -203,7 +243,7 @@ pub(crate) mod tests {
             let mut posture = Posture::default();
             for (kind, n, sever) in steps {
                 let change = if sever { Change::Sever(target(kind, n)) } else { Change::Restore(target(kind, n)) };
-                let entry = posture.next_entry(change, "why", Authority::Rule("test".into()), UnixMicros(1));
+                let entry = posture.next_entry(change, "why", two_operators(), UnixMicros(1));
                 posture.apply(&entry).unwrap();
             }
             let naive = posture.severed().any(|(target, _)| target.covers(&bearing(who)));

@@ -8,7 +8,7 @@
 //! gate or refused. When `apply` returns, no write for the severed thing is running or can start.
 
 use crate::lease::{BootMicros, Lease};
-use crate::{Bearing, Entry, NotNext, Posture};
+use crate::{Bearing, Entry, NotTaken, Posture};
 use model::{IntegrationId, RequestId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -126,8 +126,8 @@ impl Switch {
     /// Publishes an entry and aborts every release it covers. Returns when none is left.
     ///
     /// # Errors
-    /// [`NotNext`]; posture is as it was.
-    pub fn apply(&self, entry: &Entry) -> Result<Settled, NotNext> {
+    /// [`NotTaken`]; posture is as it was.
+    pub fn apply(&self, entry: &Entry) -> Result<Settled, NotTaken> {
         {
             let mut published = self.posture.write().unwrap_or_else(PoisonError::into_inner);
             let mut posture = Posture::clone(&published);

@@ -166,6 +166,7 @@ pub(crate) fn compile_all(
     }
     let mut unread = Vec::new();
     find_unread(document, &mut String::new(), &read, &mut unread);
+    unread.sort();
     Ok(Compiled { operations, plan, unread })
 }
 

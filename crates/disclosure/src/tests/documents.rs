@@ -160,7 +160,7 @@ fn the_annotated_box_document_discloses_its_three_classes() {
     let mut desk = annotated(&["user.content", "user.identity"]).token("11446498");
     expect![[r#"
         {"id":"12345","type":"file","name":"Contract.pdf","size":629644,"description":"login with password=******* please","owned_by":{"type":"user","id":"11446498","name":"Aaron Levie"},"tags":["approved"]}
-        11446498: user.identity user.content
+        11446498: user.content user.identity
         ! 1 foreign
         ! 1 secrets"#]]
     .assert_eq(&desk.show("/files/12345", FILE));

@@ -122,7 +122,13 @@ impl World {
 }
 
 pub(super) fn asking() -> Asking<'static> {
-    Asking { integration: INTEGRATION, grant: grant_id(0), subject: None, token_expires: LATER }
+    Asking {
+        integration: INTEGRATION,
+        grant: grant_id(0),
+        subject: None,
+        token_expires: LATER,
+        restricted: false,
+    }
 }
 
 pub(super) fn subject() -> SubjectId {

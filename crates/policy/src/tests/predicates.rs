@@ -173,3 +173,16 @@ fn an_operation_that_is_not_compiled_is_refused() {
     let facts = OperationFacts { id: &other, kind: OperationKind::Read, classes: world.all() };
     assert!(weigh(&asking(), &facts, &world.directory, &policies, UnixMicros(0)).is_err());
 }
+
+#[test]
+fn what_posture_restricts_is_decided_as_what_the_registry_restricts() {
+    let mut world = World::new();
+    let restricted = Asking { restricted: true, ..asking() };
+    let policies = world.compile();
+    let by_posture =
+        world.decide_with(&policies, &restricted, OperationKind::Read, world.all()).unwrap();
+    world.integration().state = IntegrationState::Restricted { until: LATER };
+    let by_registry = world.decide(OperationKind::Read, world.all()).unwrap();
+    assert_eq!(by_posture.budget(), by_registry.budget());
+    assert_eq!(by_posture.classes(), by_registry.classes());
+}

@@ -1,6 +1,6 @@
 use super::*;
-use crate::posture::tests::{bearing, target};
-use crate::{Authority, Change};
+use crate::Change;
+use crate::posture::tests::{bearing, target, two_operators};
 use model::UnixMicros;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,8 +18,7 @@ fn request(n: u8) -> RequestId {
 }
 
 fn change(switch: &Switch, change: Change) -> Settled {
-    let entry =
-        switch.posture().next_entry(change, "test", Authority::Rule("test".into()), UnixMicros(1));
+    let entry = switch.posture().next_entry(change, "test", two_operators(), UnixMicros(1));
     switch.apply(&entry).unwrap()
 }
 

@@ -4,9 +4,10 @@ use super::Recorder;
 use super::posture::PostureRegister;
 use crate::clock;
 use ledger::Draft;
-use sever::{Authority, Change, Entry, Settled, Switch};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use sever::{Authority, Change, Entry, NotTaken, Settled, Switch};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tracing::warn;
 
 /// Keeps one node's posture: the register on disk, the switch that requests meet, and the lease between them.
 pub struct Keeper {
@@ -70,33 +71,65 @@ impl Keeper {
 
     /// Changes posture. When this returns, no write of subject data for what the entry severs runs or can start.
     ///
-    /// Blocks for one disk write; call it from a thread that may wait. Disk, ledger and registry may all be down: the
-    /// cut happens first, and what could not be stored is said in the answer.
-    pub fn change(&self, change: Change, reason: &str, authority: Authority) -> Changed {
+    /// Blocks for a disk write; call it from a thread that may wait. The cut comes first and needs no disk; what could not
+    /// be stored afterwards is said in the answer.
+    ///
+    /// # Errors
+    /// [`NotTaken`] if the change widens on too few words; nothing changed then.
+    pub fn change(
+        &self,
+        change: Change,
+        reason: &str,
+        authority: Authority,
+    ) -> Result<Changed, NotTaken> {
+        self.change_in(self.register(), change, reason, authority)
+    }
+
+    /// Contains by rule, unless the target is already contained as much: a rule that fires a thousand times makes one entry.
+    pub fn contain(&self, change: Change, reason: &str, rule: &str) -> Option<Changed> {
+        let register = self.register();
+        if register.posture().holds(&change) {
+            return None;
+        }
+        // A rule's containment narrows, and what narrows is always taken.
+        self.change_in(register, change, reason, Authority::Rule(rule.to_owned())).ok()
+    }
+
+    fn change_in(
+        &self,
+        mut register: MutexGuard<'_, PostureRegister>,
+        change: Change,
+        reason: &str,
+        authority: Authority,
+    ) -> Result<Changed, NotTaken> {
         let started = clock::boot_now();
-        let mut register = self.register.lock().unwrap_or_else(PoisonError::into_inner);
-        let (entry, written) = register.append(change, reason, authority, clock::unix_now());
-        let settled = self.switch.apply(&entry);
+        let entry = register.next(change, reason, authority, clock::unix_now())?;
         // The register is the only source of entries, so the switch stands exactly where the register stood.
-        assert!(settled.is_ok(), "the switch follows the register");
-        let settled =
-            settled.unwrap_or(Settled { number: entry.number, connections: 0, aborted: 0 });
+        let settled = self.switch.apply(&entry)?;
         let micros = clock::boot_now().0.saturating_sub(started.0);
+        let stored = register.store();
         drop(register);
         let recorded = self.recorder.append_blocking(Draft::Posture { entry: entry.to_bytes() });
-        let not_durable = written
+        let not_durable = stored
             .err()
             .map(|e| format!("posture file: {e}"))
             .or(recorded.err().map(|e| format!("ledger: {e}")));
-        Changed { entry, settled, micros, not_durable }
+        Ok(Changed { entry, settled, micros, not_durable })
     }
 
-    /// The lease counts only when this node has applied every entry of the register.
+    fn register(&self) -> MutexGuard<'_, PostureRegister> {
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease counts only when this node has applied every entry of the register. What the disk refused before is tried again.
     fn renew(&self) {
         let asked = clock::boot_now();
-        let register = self.register.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut register = self.register();
         if register.posture().head() == self.switch.posture().head() {
             self.switch.lease.renew(asked);
+        }
+        if let Err(error) = register.store() {
+            warn!(%error, "posture entries are not durable yet");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! so that a sever still finds its place when the disk is full. A frame of length zero ends it.
 
 use model::UnixMicros;
-use sever::{Authority, Change, Entry, NotNext, Posture};
+use sever::{Authority, Change, Entry, NotTaken, Posture};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,7 +18,10 @@ const AHEAD: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct PostureRegister {
     file: File,
+    /// Where the next frame goes: the end of what is durable.
     end: u64,
+    /// Frames that could not be written yet, in order; they go before any later one.
+    unwritten: Vec<u8>,
     filled: u64,
     posture: Posture,
 }
@@ -44,7 +47,7 @@ pub enum RegisterError {
     },
     /// An entry does not follow the one before it.
     #[error("the posture file does not hold one chain")]
-    Chain(#[from] NotNext),
+    Chain(#[from] NotTaken),
 }
 
 impl PostureRegister {
@@ -67,7 +70,8 @@ impl PostureRegister {
         file.try_lock().map_err(|held| at(held.into()))?;
         let bytes = std::fs::read(&path).map_err(at)?;
         let (posture, end) = read_chain(&bytes)?;
-        let mut register = Self { file, end, filled: bytes.len() as u64, posture };
+        let filled = bytes.len() as u64;
+        let mut register = Self { file, end, unwritten: Vec::new(), filled, posture };
         register.fill_ahead().map_err(at)?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(at)?;
         Ok(register)
@@ -78,28 +82,40 @@ impl PostureRegister {
         &self.posture
     }
 
-    /// Makes the next entry of the chain durable and returns it.
+    /// The next entry of the chain, which posture follows from here on. It is durable once [`PostureRegister::store`] succeeds.
+    ///
+    /// Two steps, so that a node can cut before it waits for a disk.
     ///
     /// # Errors
-    /// The disk's own error; the entry may or may not be in the file then, and the node must cut and say so all the same.
-    pub fn append(
+    /// [`NotTaken`] if the change widens on too few words.
+    pub fn next(
         &mut self,
         change: Change,
         reason: &str,
         authority: Authority,
         now: UnixMicros,
-    ) -> (Entry, io::Result<()>) {
+    ) -> Result<Entry, NotTaken> {
         let entry = self.posture.next_entry(change, reason, authority, now);
-        let bytes = entry.to_bytes();
-        let frame = frame(&bytes);
-        let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
-        // In memory the entry counts whatever the disk says: a cut that could not be stored is still a cut.
-        let follows = self.posture.apply(&entry).is_ok();
-        assert!(follows, "an entry made from the head follows the head");
-        self.end += frame.len() as u64;
+        self.posture.apply(&entry)?;
+        self.unwritten.extend(frame(&entry.to_bytes()));
+        Ok(entry)
+    }
+
+    /// Makes every entry durable that is not yet.
+    ///
+    /// # Errors
+    /// The disk's own error. The entries stay in memory and go first at the next attempt.
+    pub fn store(&mut self) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.unwritten, self.end)?;
+        self.file.sync_data()?;
+        self.end += self.unwritten.len() as u64;
+        self.unwritten.clear();
         // Failing to fill further ahead matters only once what is filled is used up; writing then grows the file.
         let _later = self.fill_ahead();
-        (entry, written)
+        Ok(())
     }
 
     fn fill_ahead(&mut self) -> io::Result<()> {
@@ -123,13 +139,17 @@ fn frame(entry: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Reads frames up to the first length of zero. A last frame that was torn by a crash is dropped: its `sever` never returned.
+/// Reads frames up to the first length of zero, after which there must be nothing. A last frame that was torn by a crash is
+/// dropped: its `sever` never returned.
 fn read_chain(bytes: &[u8]) -> Result<(Posture, u64), RegisterError> {
     let mut posture = Posture::default();
     let mut at = 0;
     while let Some((length, rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk::<4>) {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length == 0 {
+            if rest.iter().any(|&byte| byte != 0) {
+                return Err(RegisterError::Corrupt { offset: at as u64 });
+            }
             break;
         }
         let entry = rest.split_first_chunk::<4>().and_then(|(crc, rest)| {
@@ -154,31 +174,25 @@ mod tests {
     use super::*;
     use sever::Target;
 
-    fn cut(register: &mut PostureRegister, n: u8) {
-        let target = Target::Vendor(model::VendorId::from_bytes([n; 16]));
-        register
-            .append(
-                Change::Sever(target),
-                "test",
-                Authority::Rule("test".into()),
-                UnixMicros(u64::from(n)),
-            )
-            .1
-            .unwrap();
+    fn cut(register: &mut PostureRegister, n: u8) -> io::Result<()> {
+        let change = Change::Sever(Target::Vendor(model::VendorId::from_bytes([n; 16])));
+        let authority = Authority::Rule("test".into());
+        register.next(change, "test", authority, UnixMicros(u64::from(n))).unwrap();
+        register.store()
     }
 
     #[test]
     fn what_was_severed_stays_severed_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut register = PostureRegister::open(dir.path()).unwrap();
-        cut(&mut register, 1);
-        cut(&mut register, 2);
+        cut(&mut register, 1).unwrap();
+        cut(&mut register, 2).unwrap();
         let posture = register.posture().clone();
         assert!(PostureRegister::open(dir.path()).is_err(), "one writer at a time");
         drop(register);
         let mut register = PostureRegister::open(dir.path()).unwrap();
         assert_eq!(*register.posture(), posture);
-        cut(&mut register, 3);
+        cut(&mut register, 3).unwrap();
     }
 
     #[test]
@@ -186,7 +200,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut register = PostureRegister::open(dir.path()).unwrap();
         for n in 1..=3 {
-            cut(&mut register, n);
+            cut(&mut register, n).unwrap();
         }
         let end = usize::try_from(register.end).unwrap();
         drop(register);
@@ -205,5 +219,30 @@ mod tests {
             PostureRegister::open(dir.path()),
             Err(RegisterError::Corrupt { offset: 0 })
         ));
+    }
+
+    #[test]
+    fn an_entry_that_could_not_be_written_goes_before_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut register = PostureRegister::open(dir.path()).unwrap();
+        cut(&mut register, 1).unwrap();
+        let writable = register.file.try_clone().unwrap();
+        register.file = File::open(dir.path().join("register")).unwrap();
+        assert!(cut(&mut register, 2).is_err(), "a file that cannot be written");
+        register.file = writable;
+        cut(&mut register, 3).unwrap();
+        let posture = register.posture().clone();
+        drop(register);
+        assert_eq!(*PostureRegister::open(dir.path()).unwrap().posture(), posture);
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut register = PostureRegister::open(dir.path()).unwrap();
+        cut(&mut register, 1).unwrap();
+        register.file.write_all_at(b"x", register.end + 100).unwrap();
+        drop(register);
+        assert!(matches!(PostureRegister::open(dir.path()), Err(RegisterError::Corrupt { .. })));
     }
 }

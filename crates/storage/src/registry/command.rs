@@ -306,6 +306,18 @@ impl Command {
         }
     }
 
+    /// Whether it may name subjects. The record then holds its hash only, because erasing a subject must erase their name
+    /// everywhere; the registry keeps the command itself.
+    pub const fn may_name_subjects(&self) -> bool {
+        matches!(
+            self,
+            Self::HoneyPlant { .. }
+                | Self::GrantAdd { scope: Scope::Consenting { .. }, .. }
+                | Self::ExposureQuery { .. }
+                | Self::Evidence { .. }
+        )
+    }
+
     /// Whether a freeze stops it.
     pub const fn is_onboarding(&self) -> bool {
         matches!(
