@@ -23,6 +23,10 @@ const IDLE: Duration = Duration::from_secs(75);
 /// How long a request may take to arrive once its first byte has, and a reply to be read.
 const TRANSFER: Duration = Duration::from_secs(30);
 
+/// How long, and how much, is still read of a client that was refused.
+const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: usize = 64 * 1024;
+
 /// Bytes asked of the socket at a time.
 const READ: usize = 8 * 1024;
 
@@ -181,9 +185,28 @@ async fn refuse_and_close<S>(
     bad: BadRequest,
 ) -> io::Result<()>
 where
-    S: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let reply = refuse::malformed(node, connection, bad);
     write(node, stream, &mut Vec::new(), reply, Method::Get, false).await?;
-    stream.shutdown().await
+    stream.shutdown().await?;
+    drain(stream).await;
+    Ok(())
+}
+
+/// Reads a little of what a refused client still sends, and throws it away.
+///
+//= RFC 9112 section 9.6: closing with bytes unread resets the connection, and the client may lose the refusal by it
+async fn drain<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut buffer = [0; READ];
+    let rest = async {
+        let mut drained = 0;
+        while drained < DRAIN_BYTES
+            && let Ok(read @ 1..) = stream.read(&mut buffer).await
+        {
+            drained += read;
+        }
+    };
+    // Whether it came to its end or was cut short: the connection closes.
+    let _ended = timeout(DRAIN, rest).await;
 }
