@@ -1,5 +1,6 @@
 //! One connection: requests in, replies out, one at a time. The HTTP/1.1 loop stands here, HTTP/2 in `http2`.
 
+use crate::http1::authority::Authority;
 use crate::http1::encode::{self, Content, Framing, ReplyHead};
 use crate::http1::server::{RequestHead, Rules, parse_head};
 use crate::http1::{BadRequest, BodyDecoder, Decoded, Method, date};
@@ -62,6 +63,10 @@ where
             Ok(None) => return Ok(()),
             Err(bad) => return refuse_and_close(node, &mut stream, connection, bad).await,
         };
+        //= RFC 9110 section 7.4: a request for a host that is not ours is refused before anything is done for it
+        if !Authority::parse(head.host().as_bytes()).is_ok_and(|host| node.is_called(host)) {
+            return refuse_and_close(node, &mut stream, connection, BadRequest::HostOther).await;
+        }
         let (method, keep_alive) = (head.method(), head.keep_alive());
         let request = match read_body(&mut stream, &mut input, head, rules).await? {
             Ok(request) => request,

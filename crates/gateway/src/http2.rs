@@ -47,7 +47,7 @@ where
     let service = service_fn(move |request| {
         let (node, connection) = (Arc::clone(&node), Arc::clone(&connection));
         async move {
-            let reply = match read(request, &rules).await {
+            let reply = match read(&node, request, &rules).await {
                 Ok(request) => serve::answer(&node, &connection, request).await,
                 Err(bad) => refuse::malformed(&node, &connection, bad),
             };
@@ -66,7 +66,11 @@ where
         .await
 }
 
-async fn read(request: http::Request<Incoming>, rules: &Rules) -> Result<Request, BadRequest> {
+async fn read(
+    node: &Node,
+    request: http::Request<Incoming>,
+    rules: &Rules,
+) -> Result<Request, BadRequest> {
     let (parts, body) = request.into_parts();
     let method = Method::parse(parts.method.as_str().as_bytes())?;
     let named = parts.uri.authority().ok_or(BadRequest::HostMissing)?;
@@ -76,6 +80,9 @@ async fn read(request: http::Request<Incoming>, rules: &Rules) -> Result<Request
         if !Authority::parse(host.as_bytes())?.same_as(named) {
             return Err(BadRequest::HostMismatch);
         }
+    }
+    if !node.is_called(named) {
+        return Err(BadRequest::HostOther);
     }
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = RequestTarget::from_path(path.as_bytes())?;

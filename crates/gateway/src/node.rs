@@ -1,5 +1,6 @@
 //! One node of the data plane: everything a request meets, put together once at start.
 
+use crate::http1::authority::Authority;
 use crate::origin::Origin;
 use crate::refuse::{Reason, Refusals};
 use crate::watch::Watch;
@@ -118,6 +119,16 @@ impl Node {
     /// Replaces it. Requests under way finish with what they started with; posture is what cuts them.
     pub fn replace_view(&self, view: View) {
         self.view.store(Arc::new(view));
+    }
+
+    /// Whether `asked` is the host and port that integrations know this node by. Its scheme's own port may be left out.
+    pub(crate) fn is_called(&self, asked: Authority<'_>) -> bool {
+        let (scheme, ours) = self.external_url.split_once("://").unwrap_or_default();
+        //= RFC 9110 section 4.2.3: a port that is the scheme's own may be omitted
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        let asked = asked.as_str();
+        let [asked, ours] = [asked, ours].map(|host| host.strip_suffix(port).unwrap_or(host));
+        asked.eq_ignore_ascii_case(ours)
     }
 
     /// Refuses networks that are listed.

@@ -50,6 +50,9 @@ pub enum BadRequest {
     /// The target is in absolute form and names another host or scheme than `Host` and the connection do.
     #[error("target and `Host` differ")]
     HostMismatch,
+    /// `Host` or `:authority` is not what integrations know this node by.
+    #[error("host is not served here")]
+    HostOther,
     /// `Content-Length` is not a plain decimal number.
     #[error("`Content-Length` is malformed")]
     LengthInvalid,
@@ -96,6 +99,7 @@ impl BadRequest {
             Self::Body(BadBody::TooLong) => 413,
             Self::RequestLineTooLong => 414,
             Self::Expectation => 417,
+            Self::HostOther => 421,
             Self::HeadTooLong | Self::TooManyFields => 431,
             Self::MethodUnknown => 501,
             Self::Version => 505,
@@ -139,6 +143,7 @@ impl BadRequest {
             Self::HostRepeated => "http_host_repeated",
             Self::HostInvalid => "http_host_invalid",
             Self::HostMismatch => "http_host_mismatch",
+            Self::HostOther => "http_host_other",
             Self::LengthInvalid => "http_length_invalid",
             Self::LengthRepeated => "http_length_repeated",
             Self::LengthAndCoding => "http_length_and_coding",
