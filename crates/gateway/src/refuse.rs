@@ -5,7 +5,7 @@
 //! nobody fills the disk by being refused.
 
 use crate::connection::Connection;
-use crate::http1::BadRequest;
+use crate::http1::{BadRequest, Method};
 use crate::node::Node;
 use crate::origin::OriginError;
 use crate::release::Reply;
@@ -29,6 +29,13 @@ use tracing::{debug, warn};
 pub struct Refused {
     reason: Reason,
     bearing: Option<Bearing>,
+}
+
+impl Refused {
+    /// Whether the contract has no such path, or not with this method.
+    pub(crate) fn is_undeclared(&self) -> bool {
+        matches!(self.reason, Reason::Operation(NoOperation::Path | NoOperation::Method))
+    }
 }
 
 /// Why a request was refused. For the operator; the integration sees [`Refusal::code`].
@@ -159,7 +166,21 @@ pub(crate) fn malformed(node: &Node, connection: &Connection, bad: BadRequest) -
     debug!(reason = %bad, "refused");
     node.refusals.count(connection.peer, Refusal::Malformed);
     let id = RequestId::new(clock::unix_now(), clock::random());
-    problem(id, bad.status(), Refusal::Malformed.code(), Vec::new())
+    let status = bad.status();
+    //= RFC 9110 section 15.5.6: 405 names the methods that are allowed
+    let headers = if status == 405 { vec![allow()] } else { Vec::new() };
+    problem(id, status, Refusal::Malformed.code(), headers)
+}
+
+/// Answers `OPTIONS` where the contract does not declare it: the methods there are, whatever the path, so that it says
+/// nothing of the contract and nothing of the origin.
+pub(crate) fn methods(id: RequestId) -> Reply {
+    let headers = vec![allow(), ("portcullis-request".to_owned(), id.to_string().into_bytes())];
+    Reply::refusal(204, headers, String::new())
+}
+
+fn allow() -> (String, Vec<u8>) {
+    ("allow".to_owned(), Method::ALLOWED.as_bytes().to_vec())
 }
 
 /// Problem details from fixed words and the request id.

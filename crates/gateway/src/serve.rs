@@ -5,6 +5,7 @@
 
 use crate::connection::Connection;
 use crate::forward;
+use crate::http1::Method;
 use crate::node::{Node, View};
 use crate::refuse::{self, Reason, Refused};
 use crate::release::Reply;
@@ -21,6 +22,9 @@ pub async fn answer(node: &Node, connection: &Connection, request: Request) -> R
     let id = RequestId::new(clock::unix_now(), clock::random());
     match serve(node, connection, &request, id).await {
         Ok(reply) => reply,
+        Err(refused) if request.method == Method::Options && refused.is_undeclared() => {
+            refuse::methods(id)
+        }
         Err(refused) => refuse::answer(node, connection, id, refused).await,
     }
 }
