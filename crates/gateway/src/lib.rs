@@ -10,6 +10,8 @@ mod gated;
 pub mod http1;
 mod http2;
 pub mod listener;
+#[cfg(doctest)]
+mod must_not_compile;
 pub mod node;
 pub mod origin;
 pub mod refuse;

@@ -5,13 +5,6 @@ use ledger::Receipt;
 use sever::Passage;
 
 /// An answer on its way to the caller: either released data with its passage, or a refusal that holds none.
-///
-/// ```compile_fail
-/// # use gateway::release::Reply;
-/// fn without_a_receipt(disclosed: disclosure::Disclosed, passage: sever::Passage) -> Reply {
-///     Reply::release(disclosed, passage)
-/// }
-/// ```
 #[derive(Debug)]
 pub struct Reply {
     status: u16,

@@ -1,0 +1,7 @@
+// A `Caller` whom nothing proves.
+
+use credential::Caller;
+
+fn another(proved: Caller) -> Caller {
+    proved
+}

@@ -1,0 +1,10 @@
+// A release that posture was not asked about.
+
+use disclosure::Disclosed;
+use gateway::release::Reply;
+use ledger::Receipt;
+use sever::Passage;
+
+fn release(disclosed: Disclosed, receipt: Receipt, passage: Passage) -> Reply {
+    Reply::release(disclosed, receipt, passage)
+}

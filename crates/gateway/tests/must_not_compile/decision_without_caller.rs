@@ -1,0 +1,15 @@
+// A decision about nobody who was authenticated.
+
+use credential::Caller;
+use model::{Directory, UnixMicros};
+use policy::{OperationFacts, Permit, Policies, Refused, decide};
+
+fn rule(
+    caller: &Caller,
+    facts: &OperationFacts<'_>,
+    directory: &Directory,
+    policies: &Policies,
+    now: UnixMicros,
+) -> Result<Permit, Refused> {
+    decide(facts, directory, policies, now)
+}
