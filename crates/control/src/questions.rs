@@ -47,7 +47,7 @@ pub enum CannotAnswer {
 }
 
 /// A question as an operator wrote it. Members left out are no filter.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     integration: Option<String>,

@@ -8,11 +8,13 @@
 
 pub mod budget;
 pub mod detector;
+pub mod habits;
 pub mod listed;
 pub mod signal;
 mod strikes;
 
 pub use budget::{ExposureBudget, ExposureBudgets, Hold};
 pub use detector::{Detector, Event};
+pub use habits::{Habits, Unusual, Use};
 pub use listed::{BadLine, ListOwner, ListReport, Listed, ListedNetworks};
 pub use signal::{Cause, Containment, NetworkGroup, Signal};

@@ -61,6 +61,12 @@ pub enum Reason {
     /// The rules.
     #[error(transparent)]
     Policy(#[from] policy::Refused),
+    /// Its credential or grant was not used for so long that an operator has to look first.
+    #[error("credential or grant were not used for {idle_days} days")]
+    Asleep {
+        /// Whole days.
+        idle_days: u32,
+    },
     /// It searches by a data class that it may not read.
     #[error("a parameter is of a data class that is not in the grant")]
     SearchNotPermitted,
@@ -95,7 +101,7 @@ impl Reason {
                 Refusal::Unavailable
             }
             Self::Policy(refused) => refused.refusal(),
-            Self::SearchNotPermitted => Refusal::NotPermitted,
+            Self::Asleep { .. } | Self::SearchNotPermitted => Refusal::NotPermitted,
             Self::NotFound => Refusal::NotFound,
             Self::Origin(_) => Refusal::OriginFailed,
             Self::Withheld(because) => match because {

@@ -60,6 +60,7 @@ async fn serve(
 
     // admit
     node.posture.switch().admit(&bearing, clock::boot_now()).map_err(|cut| refused(cut.into()))?;
+    node.watch.admit(&bearing, &view, now).map_err(refused)?;
 
     // decide
     let restricted = node.posture.switch().posture().restriction_of(&bearing).is_some();

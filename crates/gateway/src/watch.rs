@@ -1,7 +1,10 @@
 //! The guards' state and what the detectors set off: budgets are charged here, findings become containment here.
 
 use crate::node::{Node, View};
-use detection::{Containment, Detector, Event, ExposureBudgets, Hold, Signal};
+use crate::refuse::Reason;
+use detection::{
+    Containment, Detector, Event, ExposureBudgets, Habits, Hold, Signal, Unusual, Use,
+};
 use disclosure::{
     ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OriginReply, OverBudget,
     WithheldBecause,
@@ -22,6 +25,7 @@ const SIGNALS_MAX: usize = 1_000;
 /// Budgets, detectors and recent signals of one node.
 pub struct Watch {
     budgets: ExposureBudgets,
+    habits: Mutex<Habits>,
     detector: Mutex<Detector>,
     signals: Mutex<VecDeque<Signal>>,
     posture: Arc<Keeper>,
@@ -32,15 +36,48 @@ impl Watch {
     pub fn new(posture: Arc<Keeper>) -> Self {
         Self {
             budgets: ExposureBudgets::default(),
+            habits: Mutex::default(),
             detector: Mutex::default(),
             signals: Mutex::default(),
             posture,
         }
     }
 
-    /// Counts what a record of the log says was read, oldest first, before anything is served.
-    pub fn replay(&self, grant: GrantId, subjects: &[SubjectOrdinal], at: UnixMicros) {
-        self.budgets.replay(grant, subjects, at);
+    /// Takes in what a record of the log says, oldest first, before anything is served.
+    pub fn replay(&self, seen: &Use, subjects: &[SubjectOrdinal]) {
+        lock(&self.habits).replay(seen);
+        self.budgets.replay(seen.grant, subjects, seen.at);
+    }
+
+    /// Compares a proved caller's request with its credential's and grant's habits.
+    ///
+    /// A network never seen before is served and signalled, unless the credential is pinned, which was checked already.
+    pub(crate) fn admit(
+        &self,
+        bearing: &Bearing,
+        view: &View,
+        now: UnixMicros,
+    ) -> Result<(), Reason> {
+        let &Bearing { credential, grant, network, .. } = bearing;
+        let unusual = lock(&self.habits).observe(&Use { credential, grant, network, at: now });
+        match unusual {
+            None => Ok(()),
+            Some(Unusual::NewNetwork) => {
+                let pinned = view
+                    .directory
+                    .credentials
+                    .get(&credential)
+                    .is_some_and(|known| !known.networks.is_empty());
+                if !pinned {
+                    self.observe(&Event::NewNetwork { credential, network }, now);
+                }
+                Ok(())
+            }
+            Some(Unusual::Asleep { idle_days }) => {
+                self.observe(&Event::Dormant { credential, idle_days }, now);
+                Err(Reason::Asleep { idle_days })
+            }
+        }
     }
 
     /// Lets the core disclose a reply, with this node's vault, budgets and honey subjects as its guards.

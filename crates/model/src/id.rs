@@ -34,6 +34,12 @@ macro_rules! ids {
                 Self(uuid_v7(now, random))
             }
 
+            /// When it was made, to the millisecond: the first 48 bits (RFC 9562 section 5.7).
+            pub const fn made(&self) -> UnixMicros {
+                let [a, b, c, d, e, f, ..] = self.0;
+                UnixMicros(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) * 1_000)
+            }
+
             /// An id read back from where its 16 bytes were stored.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
@@ -145,6 +151,7 @@ mod tests {
             u64::from_be_bytes([0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]),
             1_700_000_000_123
         );
+        assert_eq!(id.made(), UnixMicros(1_700_000_000_123_000));
         assert_eq!(bytes[6] >> 4, 7);
         assert_eq!(bytes[8] >> 6, 0b10);
     }

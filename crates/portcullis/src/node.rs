@@ -10,7 +10,7 @@ use control::operators::{self, Operators};
 use control::questions::Archive;
 use control::tokens::{self, Tokens};
 use credential::{Algorithm, SigningKey, Verifier};
-use detection::{ListOwner, ListedNetworks};
+use detection::{ListOwner, ListedNetworks, Use, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{Node, Parts, View};
@@ -19,7 +19,7 @@ use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
-use model::{Micros, Outcome, UnixMicros};
+use model::{Outcome, UnixMicros};
 use policy::Policies;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     .context("the authority's address cannot be an issuer")?;
 
     let watch = Watch::new(Arc::clone(&keeper));
-    replay_budgets(&watch, &opened.view, &opened.vault)?;
+    replay(&watch, &opened.view, &opened.vault)?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
         max_body: BODY_MAX,
@@ -248,20 +248,22 @@ fn roster(snapshot: &Snapshot) -> Roster {
     Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
 }
 
-/// Rebuilds the exposure budgets from the log: what was read in the last day counts, whatever happened to the process.
-fn replay_budgets(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
-    let since = UnixMicros(clock::unix_now().0.saturating_sub(Micros::from_secs(86_400).0));
+/// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,
+/// whatever happened to the process.
+fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
+    let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
     for record in view.records_since(since) {
         let record = record?.1.decode()?;
-        let time = record.header.time;
+        let at = record.header.time;
         let Body::Access(access) = &record.body else { continue };
         let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
         let ordinals: Vec<_> = record
             .touches
             .iter()
-            .filter_map(|touch| vault.ordinal_of(&touch.pseudonym, time.quarter()))
+            .filter_map(|touch| vault.ordinal_of(&touch.pseudonym, at.quarter()))
             .collect();
-        watch.replay(grant, &ordinals, time);
+        let seen = Use { credential: access.credential, grant, network: access.network, at };
+        watch.replay(&seen, &ordinals);
     }
     Ok(())
 }

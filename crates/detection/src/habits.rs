@@ -1,0 +1,157 @@
+//! What a credential and a grant usually do: from where they are used, and when they last were.
+//!
+//! It knows only what it was told, by requests and, after a start, by the log. It decides nothing: a network never seen
+//! before is a finding, a long sleep a refusal, and both are the caller's to act on.
+
+use crate::signal::NetworkGroup;
+use model::{ClientIp, CredentialId, GrantId, Micros, UnixMicros};
+use std::collections::{BTreeMap, VecDeque};
+
+/// After this long without use, a credential or grant is asleep.
+pub const SLEEP: Micros = Micros::from_secs(30 * 86_400);
+
+/// Networks remembered for one credential; the one seen longest ago is forgotten first. Fleets of common vendors leave from
+/// a handful of /24s.
+const NETWORKS_MAX: usize = 64;
+
+/// The habits of every credential and grant of a node. One entry each, so bounded by the registry.
+#[derive(Debug, Default)]
+pub struct Habits {
+    credentials: BTreeMap<CredentialId, Habit>,
+    grants: BTreeMap<GrantId, UnixMicros>,
+}
+
+#[derive(Debug, Default)]
+struct Habit {
+    last: Option<UnixMicros>,
+    networks: VecDeque<NetworkGroup>,
+}
+
+/// A use that is not as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusual {
+    /// The credential was used before, and never from this /24 or /48.
+    NewNetwork,
+    /// Credential or grant were not used for [`SLEEP`] or longer, nor made since.
+    Asleep {
+        /// Whole days since.
+        idle_days: u32,
+    },
+}
+
+/// One use, as a request or a record shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Use {
+    /// With which key.
+    pub credential: CredentialId,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// From where.
+    pub network: ClientIp,
+    /// When.
+    pub at: UnixMicros,
+}
+
+impl Habits {
+    /// Remembers a use that the log tells of.
+    pub fn replay(&mut self, seen: &Use) {
+        self.remember(seen);
+    }
+
+    /// Compares a use with what is usual, and remembers it unless the credential or grant is asleep: waking is not the caller's to do.
+    pub fn observe(&mut self, seen: &Use) -> Option<Unusual> {
+        let habit = self.credentials.get(&seen.credential);
+        let last_of_key = habit.and_then(|habit| habit.last);
+        let last_of_grant = self.grants.get(&seen.grant).copied();
+        // Ids are UUIDv7: the moment of registration counts as a use.
+        let awake_since = [
+            last_of_key.unwrap_or(UnixMicros(0)).max(seen.credential.made()),
+            last_of_grant.unwrap_or(UnixMicros(0)).max(seen.grant.made()),
+        ];
+        let idle = awake_since.map(|since| seen.at.since(since)).into_iter().max();
+        if let Some(idle) = idle.filter(|idle| *idle >= SLEEP) {
+            let idle_days = u32::try_from(idle.0 / Micros::from_secs(86_400).0).unwrap_or(u32::MAX);
+            return Some(Unusual::Asleep { idle_days });
+        }
+        let group = NetworkGroup::of(seen.network);
+        let is_new = habit.is_some_and(|habit| !habit.networks.contains(&group));
+        self.remember(seen);
+        is_new.then_some(Unusual::NewNetwork)
+    }
+
+    fn remember(&mut self, seen: &Use) {
+        let habit = self.credentials.entry(seen.credential).or_default();
+        habit.last = habit.last.max(Some(seen.at));
+        let group = NetworkGroup::of(seen.network);
+        if habit.networks.back() != Some(&group) {
+            habit.networks.retain(|known| *known != group);
+            habit.networks.push_back(group);
+            if habit.networks.len() > NETWORKS_MAX {
+                habit.networks.pop_front();
+            }
+        }
+        let last = self.grants.entry(seen.grant).or_insert(seen.at);
+        *last = (*last).max(seen.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn used(network: [u8; 4], day: u64) -> Use {
+        let at = UnixMicros::from_secs(day * DAY);
+        Use {
+            credential: CredentialId::new(UnixMicros::from_secs(1_000 * DAY), [1; 10]),
+            grant: GrantId::new(UnixMicros::from_secs(1_000 * DAY), [1; 10]),
+            network: ClientIp::from_peer(network.into()),
+            at,
+        }
+    }
+
+    #[test]
+    fn the_first_network_is_usual_and_the_second_is_new_once() {
+        let mut habits = Habits::default();
+        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_001)), None);
+        assert_eq!(habits.observe(&used([10, 0, 0, 200], 1_002)), None, "the same /24");
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_003)), Some(Unusual::NewNetwork));
+        assert_eq!(habits.observe(&used([10, 0, 1, 2], 1_003)), None);
+    }
+
+    #[test]
+    fn what_the_log_tells_is_usual() {
+        let mut habits = Habits::default();
+        habits.replay(&used([10, 0, 0, 1], 1_001));
+        habits.replay(&used([10, 0, 1, 1], 1_001));
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_002)), None);
+    }
+
+    #[test]
+    fn what_slept_for_thirty_days_stays_asleep() {
+        let mut habits = Habits::default();
+        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_029)), None, "made 29 days before");
+        let asleep = used([10, 0, 0, 1], 1_059);
+        assert_eq!(habits.observe(&asleep), Some(Unusual::Asleep { idle_days: 30 }));
+        assert_eq!(
+            habits.observe(&asleep),
+            Some(Unusual::Asleep { idle_days: 30 }),
+            "asking does not wake it"
+        );
+        assert_eq!(
+            Habits::default().observe(&used([10, 0, 0, 1], 1_030)),
+            Some(Unusual::Asleep { idle_days: 30 }),
+            "never used"
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_networks_remembered() {
+        let mut habits = Habits::default();
+        for n in 0..=255 {
+            habits.observe(&used([10, 0, n, 1], 1_001));
+        }
+        assert!(habits.credentials.values().all(|habit| habit.networks.len() == NETWORKS_MAX));
+    }
+}
