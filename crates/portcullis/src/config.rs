@@ -76,7 +76,9 @@ impl Config {
         })?;
         let file: ConfigFile =
             toml::from_str(&text).with_context(|| format!("in `{}`", path.display()))?;
-        let data = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        // The parent of a bare file name is the empty path, which names no directory.
+        let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let data = beside.unwrap_or(Path::new(".")).to_path_buf();
         let listeners = [file.listen.data_plane, file.listen.authority];
         if file.clear_text && !listeners.iter().all(|address| is_loopback(address.ip())) {
             bail!("in `{}`: `clear_text` is for loopback addresses only", path.display());
