@@ -214,7 +214,7 @@ pub(crate) struct GrantAdd {
     #[arg(long)]
     subjects: String,
     /// Distinct subjects in a minute, an hour and a day, such as 100,1000,5000
-    #[arg(long, value_delimiter = ',', num_args = 3)]
+    #[arg(long, value_delimiter = ',', required = true)]
     budget: Vec<u32>,
     #[arg(long)]
     days: u64,
@@ -227,7 +227,7 @@ pub(crate) enum OperatorCommand {
     /// Make a key file for a new operator and add it (signed by an operator and by the new key while there is only one)
     Add {
         name: String,
-        /// Where the new key goes
+        /// Where the new key goes; a key of that name that is there already is added as it is
         #[arg(long)]
         new_key: PathBuf,
         #[command(flatten)]
@@ -414,9 +414,10 @@ impl Operators {
                 return check_contract(&openapi, overlay.as_deref(), json);
             }
         };
-        print_ids(&command)?;
+        let id = given_id(&command);
         let answer = session.send(command).await?;
-        print(&serde_json::to_string(&answer)?)
+        // After the answer, and alone: `$(portcullis vendor add ...)` is an id that the node knows, or nothing.
+        print(&id.unwrap_or_else(|| answer.to_string()))
     }
 }
 
@@ -507,21 +508,30 @@ fn in_days(now: UnixMicros, days: u64) -> UnixMicros {
     now + Micros::from_secs(days.saturating_mul(86_400))
 }
 
-/// The ids a command gives, which later commands name.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a command that gives no id prints none")]
-fn print_ids(command: &Command) -> Result<()> {
+/// The id a command gives, which later commands name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other commands give none")]
+fn given_id(command: &Command) -> Option<String> {
     match command {
-        Command::VendorAdd { vendor, .. } => print(&vendor.to_string()),
-        Command::IntegrationApply { integration, .. } => print(&integration.to_string()),
-        Command::CredentialAdd { credential, .. } => print(&credential.to_string()),
-        Command::GrantAdd { grant, .. } => print(&grant.to_string()),
-        _ => Ok(()),
+        Command::VendorAdd { vendor, .. } => Some(vendor.to_string()),
+        Command::IntegrationApply { integration, .. } => Some(integration.to_string()),
+        Command::CredentialAdd { credential, .. } => Some(credential.to_string()),
+        Command::GrantAdd { grant, .. } => Some(grant.to_string()),
+        _ => None,
     }
 }
 
 async fn add_operator(name: &str, new_key: &Path, session: &Session) -> Result<()> {
-    let new = OperatorKey::create(new_key, name)?;
+    // The key is on disk before the node knows it, so that no operator is ever added without one. What was refused or did not
+    // arrive is repeated with the same key.
+    let new = if new_key.exists() {
+        OperatorKey::read(new_key)?
+    } else {
+        OperatorKey::create(new_key, name)?
+    };
     let operator = new.operator()?;
+    if operator.name != name {
+        bail!("`{}` is the key of `{}`, not of `{name}`", new_key.display(), operator.name);
+    }
     let command = Command::OperatorAdd {
         operator: operator.id,
         name: operator.name,
@@ -534,10 +544,8 @@ async fn add_operator(name: &str, new_key: &Path, session: &Session) -> Result<(
         signers.push(new);
     }
     let config = Config::read(&session.config)?;
-    let answer =
-        operator::send(config.control, command, &signers.iter().collect::<Vec<_>>()).await?;
-    print(&operator.id.to_string())?;
-    print(&serde_json::to_string(&answer)?)
+    operator::send(config.control, command, &signers.iter().collect::<Vec<_>>()).await?;
+    print(&operator.id.to_string())
 }
 
 /// Goes down the sever path, which needs neither registry nor ledger. Ends in an error if the cut could not be made durable.
