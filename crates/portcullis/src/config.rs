@@ -34,6 +34,8 @@ struct ListenFile {
 struct OriginFile {
     address: SocketAddr,
     host: String,
+    #[serde(default)]
+    credential: Option<PathBuf>,
     openapi: PathBuf,
     overlay: PathBuf,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) origin: SocketAddr,
     pub(crate) origin_host: String,
+    /// File with the value of `Authorization` that the origin knows us by.
+    pub(crate) origin_credential: Option<PathBuf>,
     pub(crate) openapi: PathBuf,
     pub(crate) overlay: PathBuf,
     /// Files of listed networks.
@@ -107,6 +111,7 @@ impl Config {
             client_ca: file.client_ca.map(|path| data.join(path)),
             origin: file.origin.address,
             origin_host: file.origin.host,
+            origin_credential: file.origin.credential.map(|path| data.join(path)),
             openapi: data.join(file.origin.openapi),
             overlay: data.join(file.origin.overlay),
             lists: file.lists.iter().map(|path| data.join(path)).collect(),
@@ -138,6 +143,7 @@ control = "{control}"
 [origin]
 address = "{origin}"
 host = "{origin}"
+# credential = "keys/origin.credential"    # file with the Authorization that the origin asks us for, such as: Bearer ...
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
 "#,

@@ -37,6 +37,28 @@ pub(crate) fn write(path: &Path, secret: &[u8]) -> Result<()> {
 /// # Errors
 /// If others can read the file, or it is not 32 bytes long.
 pub(crate) fn read(path: &Path) -> Result<[u8; 32]> {
+    let secret = read_private(path)?;
+    secret
+        .try_into()
+        .ok()
+        .with_context(|| format!("the key `{}` is not 32 bytes long", path.display()))
+}
+
+/// Reads the value of an `Authorization` header; a line end behind it is not part of it.
+///
+/// # Errors
+/// If others can read the file, or it holds anything but one line of visible ASCII.
+pub(crate) fn read_authorization(path: &Path) -> Result<Vec<u8>> {
+    let secret = read_private(path)?;
+    let value = secret.trim_ascii();
+    //= RFC 9110 section 5.5: visible ASCII and spaces; never a line end, which would begin another field
+    if value.is_empty() || !value.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic()) {
+        bail!("`{}` is not one line, such as `Bearer ...`", path.display());
+    }
+    Ok(value.to_vec())
+}
+
+fn read_private(path: &Path) -> Result<Vec<u8>> {
     let what = || format!("cannot read the key `{}`", path.display());
     let mode = std::fs::metadata(path).with_context(what)?.mode();
     if mode & 0o077 != 0 {
@@ -45,9 +67,28 @@ pub(crate) fn read(path: &Path) -> Result<[u8; 32]> {
             path.display()
         );
     }
-    let secret = std::fs::read(path).with_context(what)?;
-    secret
-        .try_into()
-        .ok()
-        .with_context(|| format!("the key `{}` is not 32 bytes long", path.display()))
+    std::fs::read(path).with_context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authorization_is_one_line_that_only_its_owner_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str, secret: &[u8]| {
+            let path = dir.path().join(name);
+            write(&path, secret).unwrap();
+            read_authorization(&path)
+        };
+        assert_eq!(read("line", b"Bearer abc\n").unwrap(), b"Bearer abc");
+        assert!(read("two", b"Bearer abc\r\nx-role: admin").is_err());
+        assert!(read("nothing", b"\n").is_err());
+        let open = dir.path().join("open");
+        std::fs::write(&open, "Bearer abc").unwrap();
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+        assert!(read_authorization(&open).is_err());
+    }
 }

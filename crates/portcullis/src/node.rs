@@ -120,7 +120,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             idle_max: 1024,
         }),
         origin_host: config.origin_host.clone(),
-        origin_credential: None,
+        origin_credential: config
+            .origin_credential
+            .as_deref()
+            .map(keys::read_authorization)
+            .transpose()?,
         listed: read_lists(&config.lists)?,
         watch,
         view: view(&contract, snapshot.clone())?,
