@@ -164,7 +164,13 @@ pub(crate) async fn answer(
     if refusal == Refusal::OverBudget {
         headers.push(("retry-after".to_owned(), b"60".to_vec()));
     }
-    problem(id, status(refusal), shown(refusal), headers)
+    let (status, code) = if let Reason::Denied(denied) = &reason {
+        //= RFC 9110 section 15.5.2: a 401 carries a challenge; what is malformed is a 400 without one (RFC 6750 section 3.1)
+        (denied.status(), denied.code())
+    } else {
+        (status(refusal), shown(refusal))
+    };
+    problem(id, status, code, headers)
 }
 
 /// Answers what is not HTTP with one meaning; the connection closes after it.
