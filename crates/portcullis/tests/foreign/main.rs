@@ -1,0 +1,10 @@
+//! The binary against clients and servers that nobody here wrote. They are npm packages, named in `tests/foreign/package.json`;
+//! `cargo xtask test` installs them, and without that the tests that need them leave themselves out.
+
+mod forged;
+mod newcomer;
+mod oauth;
+mod prism;
+mod scripts;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,277 @@
+//! A node as its user has one: a directory that `portcullis init` made, a process that `portcullis serve` is, and commands
+//! typed by two operators. Nothing here reaches into the node; what a test knows it read from sockets, files and output.
+
+use anyhow::{Context, Result, bail};
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a process may take to start or to stop, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that another process does.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// How integrations reach the node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    ClearText,
+    Tls,
+}
+
+/// What a node protects, and by which contract.
+pub(crate) struct Protected<'a> {
+    pub(crate) origin: SocketAddr,
+    /// The value of `Authorization` that the origin asks for.
+    pub(crate) credential: Option<&'a str>,
+    pub(crate) openapi: &'a Path,
+    pub(crate) overlay: &'a Path,
+}
+
+/// A node that serves. Dropped, its process ends and its directory goes.
+pub(crate) struct Node {
+    directory: TempDir,
+    process: Child,
+    ports: [u16; 3],
+    transport: Transport,
+}
+
+/// What an integration may do, as the options of `grant add` say it.
+pub(crate) struct Application<'a> {
+    pub(crate) slug: &'a str,
+    /// File with the public JWK.
+    pub(crate) jwk: &'a Path,
+    pub(crate) operations: &'a [&'a str],
+    pub(crate) classes: &'a [&'a str],
+}
+
+/// An integration that may read. The ids are as `portcullis` printed them.
+pub(crate) struct Onboarded {
+    pub(crate) integration: String,
+    pub(crate) grant: String,
+}
+
+impl Node {
+    /// `portcullis init`, `portcullis serve`, and a second operator.
+    ///
+    /// # Errors
+    /// What a command said, or that the node did not listen in time.
+    pub(crate) fn start(protected: &Protected<'_>, transport: Transport) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let data = data(&directory);
+        let origin = protected.origin.to_string();
+        said(portcullis().arg("init").arg(&data).args(["--origin", &origin]))?;
+        std::fs::copy(protected.openapi, data.join("openapi.yaml"))?;
+        std::fs::copy(protected.overlay, data.join("overlay.yaml"))?;
+        // Free ports: the node takes what the system gives it and says which; then the file says so too, for the operators.
+        configure(&data, [8443, 8444, 8445], [0; 3], transport)?;
+        if let Some(credential) = protected.credential {
+            present(&data, credential)?;
+        }
+        let (process, ports) = serve(&data)?;
+        let node = Self { directory, process, ports, transport };
+        configure(&node.data(), [0; 3], ports, transport)?;
+        let second = node.key("second");
+        said(
+            portcullis()
+                .args(["operator", "add", "second", "--new-key"])
+                .arg(second)
+                .arg("--key")
+                .arg(node.key("first"))
+                .arg("--config")
+                .arg(node.config()),
+        )?;
+        Ok(node)
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        data(&self.directory)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.data().join("portcullis.toml")
+    }
+
+    fn key(&self, operator: &str) -> PathBuf {
+        self.data().join(format!("keys/operators/{operator}.key"))
+    }
+
+    /// Scheme and authority of the data plane, as integrations know it.
+    pub(crate) fn url(&self) -> String {
+        let [data_plane, ..] = self.ports;
+        self.at(data_plane)
+    }
+
+    /// The issuer of tokens.
+    pub(crate) fn issuer(&self) -> String {
+        let [_, authority, _] = self.ports;
+        self.at(authority)
+    }
+
+    fn at(&self, port: u16) -> String {
+        let scheme = if self.transport == Transport::Tls { "https" } else { "http" };
+        format!("{scheme}://localhost:{port}")
+    }
+
+    /// Types a command that both operators sign, and gives what it printed.
+    ///
+    /// # Errors
+    /// What it said, if it did not end with 0.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = portcullis();
+        command.args(arguments).arg("--config").arg(self.config());
+        said(command.arg("--key").arg(self.key("first")).arg("--key").arg(self.key("second")))
+    }
+
+    /// Vendor, integration, its key, and a grant over all subjects, for ten days.
+    ///
+    /// # Errors
+    /// What the command that was refused said.
+    pub(crate) fn onboard(&self, application: &Application<'_>) -> Result<Onboarded> {
+        let Application { slug, jwk, operations, classes } = application;
+        let jwk = jwk.to_str().context("the path is text")?;
+        let vendor_slug = format!("{slug}-inc");
+        let vendor = self.operate(&["vendor", "add", &vendor_slug, "--name", "A vendor"])?;
+        let integration = self.operate(&["integration", "apply", slug, "--vendor", &vendor])?;
+        self.operate(&["integration", "approve", &integration, "--days", "10", "--tier", "3"])?;
+        let of = ["--integration", &*integration, "--days", "10"];
+        self.operate(&[&["credential", "add", "--jwk", jwk], &of[..]].concat())?;
+        let mut grant = vec!["grant", "add", "--purpose", "support", "--subjects", "all"];
+        grant.extend(["--budget", "100,1000,5000"]);
+        grant.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
+        grant.extend(classes.iter().flat_map(|class| ["--class", class]));
+        grant.extend(of);
+        let grant = self.operate(&grant)?;
+        Ok(Onboarded { integration, grant })
+    }
+
+    /// Stops the node as an init system does; what is asked of its files is asked afterwards.
+    ///
+    /// # Errors
+    /// If it did not end in time, or not with 0.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.process.id())?;
+        let pid = rustix::process::Pid::from_raw(pid).context("a process has an id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let ended = wait(|| Ok(self.process.try_wait()?))?;
+        if !ended.success() {
+            bail!("`portcullis serve` ended with {ended}:\n{}", log(&self.data()));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone, which is what is wanted.
+        let _gone = self.process.kill();
+        let _gone = self.process.wait();
+    }
+}
+
+/// The binary under test.
+pub(crate) fn portcullis() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+}
+
+/// Runs a command to its end and gives its standard output without the last line end.
+///
+/// # Errors
+/// What it said on standard error, if it did not end with 0.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}: {}", String::from_utf8_lossy(&stderr));
+    }
+    Ok(String::from_utf8(stdout)?.trim_end().to_owned())
+}
+
+/// Looks until there is something to see.
+///
+/// # Errors
+/// If there was nothing in time, or the look failed.
+pub(crate) fn wait<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(seen) = look()? {
+            return Ok(seen);
+        }
+        std::thread::sleep(GLANCE);
+    }
+    bail!("nothing came within {PATIENCE:?}")
+}
+
+fn data(directory: &TempDir) -> PathBuf {
+    directory.path().join("node")
+}
+
+fn log(data: &Path) -> String {
+    std::fs::read_to_string(data.with_extension("log")).unwrap_or_default()
+}
+
+/// Edits `portcullis.toml` as its comments say.
+fn configure(data: &Path, from: [u16; 3], to: [u16; 3], transport: Transport) -> Result<()> {
+    let path = data.join("portcullis.toml");
+    let mut text = std::fs::read_to_string(&path)?;
+    if transport == Transport::ClearText {
+        text =
+            text.replace("https://", "http://").replace("clear_text = false", "clear_text = true");
+    }
+    for ((name, from), to) in ["data_plane", "authority", "control"].iter().zip(from).zip(to) {
+        let line = |port| format!("{name} = \"127.0.0.1:{port}\"");
+        text = text.replace(&line(from), &line(to));
+    }
+    let ([from, ..], [to, ..]) = (from, to);
+    let text = text.replace(&format!("//localhost:{from}\""), &format!("//localhost:{to}\""));
+    Ok(std::fs::write(path, text)?)
+}
+
+/// Gives the node what the origin asks it for.
+fn present(data: &Path, credential: &str) -> Result<()> {
+    let (config, secret) = (data.join("portcullis.toml"), data.join("keys/origin.credential"));
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(config, text.replace("# credential =", "credential ="))?;
+    std::fs::write(&secret, credential)?;
+    Ok(std::fs::set_permissions(secret, Permissions::from_mode(0o600))?)
+}
+
+/// Starts the process and waits for the line that names its addresses.
+fn serve(data: &Path) -> Result<(Child, [u16; 3])> {
+    let mut process = portcullis()
+        // Where `init` says to: in the directory, with nothing named.
+        .arg("serve")
+        .current_dir(data)
+        .env_remove("RUST_LOG")
+        .stderr(std::fs::File::create(data.with_extension("log"))?)
+        .spawn()?;
+    let ports = wait(|| {
+        let log = log(data);
+        if let Some(line) = log.lines().find(|line| line.contains(" serving ")) {
+            return ports(line).map(Some);
+        }
+        if let Some(status) = process.try_wait()? {
+            bail!("`portcullis serve` ended with {status}:\n{log}");
+        }
+        Ok(None)
+    });
+    if ports.is_err() {
+        process.kill()?;
+        process.wait()?;
+    }
+    Ok((process, ports?))
+}
+
+fn ports(line: &str) -> Result<[u16; 3]> {
+    let port = |name: &str| -> Result<u16> {
+        let (_, address) = line.split_once(name).with_context(|| format!("no {name} in {line}"))?;
+        let address = address.split_whitespace().next().unwrap_or("");
+        Ok(address.parse::<SocketAddr>()?.port())
+    };
+    Ok([port("data_plane=")?, port("authority=")?, port("control=")?])
+}
