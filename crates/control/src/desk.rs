@@ -3,9 +3,10 @@
 use crate::questions::{self, Archive, Asked, CannotAnswer};
 use aws_lc_rs::digest::{SHA256, digest};
 use ledger::Draft;
-use model::{IntegrationId, OperatorId};
+use model::{IntegrationId, OperationId, OperatorId};
 use serde_json::{Value, json};
 use sever::{Authority, Change, Target};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::{Keeper, Recorder, Unavailable};
@@ -23,6 +24,8 @@ pub struct Desk {
     recorder: Recorder,
     archive: Arc<Archive>,
     publish: Publish,
+    /// The contract's operations: a grant of anything else would wait for a contract that has it.
+    operations: BTreeSet<OperationId>,
     /// One change at a time, so that readings reach the data path in the order of their revisions.
     turn: tokio::sync::Mutex<()>,
 }
@@ -36,6 +39,11 @@ pub enum NotDone {
     /// It names something that is not registered.
     #[error("{0} is not registered")]
     Unknown(String),
+    /// A grant names an operation that the contract does not have.
+    #[error(
+        "operation `{0}` is not in the contract; `portcullis contract check` lists those that are"
+    )]
+    NoOperation(String),
     /// The question has no answer.
     #[error(transparent)]
     NoAnswer(#[from] CannotAnswer),
@@ -54,9 +62,11 @@ impl Desk {
         keeper: Arc<Keeper>,
         recorder: Recorder,
         archive: Arc<Archive>,
+        operations: BTreeSet<OperationId>,
         publish: Publish,
     ) -> Self {
-        Self { registry, keeper, recorder, archive, publish, turn: tokio::sync::Mutex::default() }
+        let turn = tokio::sync::Mutex::default();
+        Self { registry, keeper, recorder, archive, publish, operations, turn }
     }
 
     /// Carries out one command and records it.
@@ -72,6 +82,7 @@ impl Desk {
         let roster = self.registry.snapshot().await?.operators;
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
+        self.check_operations(authorised.command())?;
         let draft = draft(&authorised, command);
         if authorised.command().effect() == Effect::Narrows {
             let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
@@ -102,6 +113,16 @@ impl Desk {
         Ok(())
     }
 
+    fn check_operations(&self, command: &Command) -> Result<(), NotDone> {
+        let Command::GrantAdd { operations, .. } = command else { return Ok(()) };
+        let is_known =
+            |name: &&String| OperationId::new(name).is_some_and(|id| self.operations.contains(&id));
+        match operations.iter().find(|name| !is_known(name)) {
+            Some(name) => Err(NotDone::NoOperation(name.clone())),
+            None => Ok(()),
+        }
+    }
+
     async fn republish(&self) -> Result<(), NotDone> {
         let snapshot = self.registry.snapshot().await?;
         (self.publish)(snapshot).map_err(NotDone::NotPublished)
@@ -129,7 +150,10 @@ impl Desk {
             Command::Evidence { scope } => {
                 let (archive, snapshot) =
                     (Arc::clone(&self.archive), self.registry.snapshot().await?);
-                let asked = Asked::read(scope, &snapshot)?;
+                let mut asked = Asked::read(scope, &snapshot)?;
+                if let Some(name) = asked.scope.take() {
+                    asked = archive.question_of(&name, &snapshot)?;
+                }
                 questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
                 let note = self.recorder.checkpoint();
                 blocking(move || archive.evidence(&asked, note.as_deref())).await

@@ -75,7 +75,9 @@ fn status(not_done: &NotDone) -> StatusCode {
             RegistryError::Corrupt(_) | RegistryError::Unavailable(_) | RegistryError::Migration(_),
         ) => StatusCode::SERVICE_UNAVAILABLE,
         NotDone::Refused(_) => StatusCode::CONFLICT,
-        NotDone::Unknown(_) | NotDone::NoAnswer(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        NotDone::Unknown(_) | NotDone::NoOperation(_) | NotDone::NoAnswer(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         NotDone::NotRecorded(_) | NotDone::NotPublished(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -69,7 +69,8 @@ pub struct Asked {
     /// What is asked.
     pub question: Question,
     subject: Option<SubjectId>,
-    scope: Option<String>,
+    /// The scope it names: where an exposure is to be frozen, or what evidence is to be about.
+    pub scope: Option<String>,
 }
 
 impl Asked {
@@ -152,6 +153,53 @@ impl Archive {
         serde_json::from_str(&json).map_err(|error| CannotAnswer::Log(error.to_string()))
     }
 
+    /// The question that a frozen scope answers: its latest version.
+    ///
+    /// # Errors
+    /// [`CannotAnswer::Scope`] if there is none of that name.
+    pub fn question_of(&self, name: &str, snapshot: &Snapshot) -> Result<Asked, CannotAnswer> {
+        let missing = || CannotAnswer::Scope(format!("there is no scope `{name}`"));
+        let version =
+            self.next_version(check_name(name)?).checked_sub(1).filter(|&version| version > 0);
+        let file = self.scopes.join(format!("{name}.{}.json", version.ok_or_else(missing)?));
+        let frozen = std::fs::read_to_string(file)
+            .map_err(|error| CannotAnswer::Scope(error.to_string()))?;
+        let frozen: Value = serde_json::from_str(&frozen)
+            .map_err(|error| CannotAnswer::Scope(error.to_string()))?;
+        let one = |what: &str| -> Result<Option<String>, CannotAnswer> {
+            match frozen
+                .pointer(&format!("/question/{what}"))
+                .and_then(Value::as_array)
+                .map(Vec::as_slice)
+            {
+                None => Ok(None),
+                Some([only]) => Ok(only.as_str().map(str::to_owned)),
+                Some(_) => Err(CannotAnswer::NoProof(format!(
+                    "the scope has several {what}; ask for them one by one"
+                ))),
+            }
+        };
+        let text = |pointer: &str| frozen.pointer(pointer).and_then(Value::as_str);
+        let question = json!({
+            "integration": one("integrations")?,
+            "credential": one("credentials")?,
+            "grant": one("grants")?,
+            "operation": one("operations")?,
+            "network": one("networks")?,
+            "from": text("/window/from"),
+            "to": text("/window/to"),
+        });
+        let mut asked = Asked::read(&question.to_string(), snapshot)?;
+        let classes = frozen.pointer("/question/classes").and_then(Value::as_array);
+        asked.question.classes = classes.map(|names| {
+            let numbers = names
+                .iter()
+                .filter_map(|name| snapshot.classes.number(&DataClass::new(name.as_str()?)?));
+            numbers.collect()
+        });
+        Ok(asked)
+    }
+
     /// The evidence bundle for a question, base64 in JSON, and what it says.
     ///
     /// # Errors
@@ -208,6 +256,11 @@ impl Archive {
         lost.map_or(Ok(exposure), Err)
     }
 
+    fn next_version(&self, name: &str) -> u64 {
+        let exists = |version: &u64| self.scopes.join(format!("{name}.{version}.json")).exists();
+        (1..).find(|version| !exists(version)).unwrap_or(1)
+    }
+
     /// Every pseudonym a subject had in the quarters of a window.
     fn pseudonyms_of(&self, subject: &SubjectId, question: &Question) -> BTreeSet<Pseudonym> {
         let now = storage::clock::unix_now();
@@ -223,23 +276,22 @@ impl Archive {
         snapshot: &Snapshot,
     ) -> Result<exposure::Scope, CannotAnswer> {
         let failed = |error: std::io::Error| CannotAnswer::Scope(error.to_string());
-        let well_named = !name.is_empty()
-            && name.len() <= 64
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !well_named {
-            return Err(CannotAnswer::Question(
-                "a scope's name is 1 to 64 letters, digits and `-`".into(),
-            ));
-        }
+        let name = check_name(name)?;
         std::fs::create_dir_all(&self.scopes).map_err(failed)?;
-        let version = (1..)
-            .find(|version| !self.scopes.join(format!("{name}.{version}.json")).exists())
-            .unwrap_or(1);
+        let version = self.next_version(name);
         let scope = exposure::Scope::freeze(name, version, question, exposure, &snapshot.classes);
         std::fs::write(self.scopes.join(format!("{name}.{version}.json")), scope.bytes())
             .map_err(failed)?;
         Ok(scope)
     }
+}
+
+fn check_name(name: &str) -> Result<&str, CannotAnswer> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let well_named = !name.is_empty() && name.len() <= 64 && name.bytes().all(fits);
+    let wrong =
+        || CannotAnswer::Question("a scope's name is 1 to 64 letters, digits and `-`".into());
+    if well_named { Ok(name) } else { Err(wrong()) }
 }
 
 /// Waits until what was recorded before `to` is under a signed checkpoint: at most two seconds, one checkpoint a second.

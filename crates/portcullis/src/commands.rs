@@ -94,6 +94,9 @@ pub(crate) enum Operators {
         session: Session,
         #[command(flatten)]
         question: Question,
+        /// About a scope that `exposure --scope` froze, instead of the filters
+        #[arg(long, conflicts_with_all = ["integration", "vendor", "from", "to", "class", "ip"])]
+        scope: Option<String>,
         /// The file to write
         #[arg(short, long)]
         output: PathBuf,
@@ -404,10 +407,10 @@ impl Operators {
                 return show_posture(&config, json).await;
             }
             Self::Exposure(exposure) => return exposure.run().await,
-            Self::Evidence { session, question, output } => {
-                let answer = session
-                    .send(Command::Evidence { scope: question.to_json().to_string() })
-                    .await?;
+            Self::Evidence { session, question, scope, output } => {
+                let asked =
+                    scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
+                let answer = session.send(Command::Evidence { scope: asked.to_string() }).await?;
                 return write_bundle(&answer, &output);
             }
             Self::Contract(ContractCommand::Check { openapi, overlay, json }) => {

@@ -146,13 +146,16 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
     };
-    let desk = Arc::new(Desk::new(
+    let operations = contract.operations().map(|operation| operation.id().clone()).collect();
+    let desk = Desk::new(
         registry,
         Arc::clone(&keeper),
         opened.recorder.clone(),
         Arc::new(archive),
+        operations,
         publish,
-    ));
+    );
+    let desk = Arc::new(desk);
 
     let (stop, stopped) = watch::channel(false);
     start_sever_listener(data, &keeper, roster, &desk)?;

@@ -11,6 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 use storage::registry::Command;
 
+/// What the demo's answer is frozen as.
+const SCOPE: &str = "abuse-from-inside";
+
 /// Tells the story as it happens, each line with the time since the beginning.
 pub(crate) struct Story {
     started: Instant,
@@ -257,9 +260,9 @@ impl Report {
             "5  Who was read, exactly",
             &format!("asked of the record: whom did {} read during the abuse?", stage.billing.name),
         );
-        let question = json!({ "integration": stage.billing.name, "from": abuse.from.to_string(), "to": abuse.to.to_string(), "scope": "abuse-from-inside" });
+        let question = json!({ "integration": stage.billing.name, "from": abuse.from.to_string(), "to": abuse.to.to_string(), "scope": SCOPE });
         let started = Instant::now();
-        let answer = exposure(stage, question.clone()).await?;
+        let answer = exposure(stage, question).await?;
         let took = started.elapsed();
         let recorded = subjects(&answer);
         let truth = ground_truth(stage, abuse)?;
@@ -279,7 +282,7 @@ impl Report {
 
         let keys = [node::log_key(&stage.config)?];
         let file = stage.directory.join("evidence.pcl");
-        let evidence = match write_evidence(stage, &question, &file).await {
+        let evidence = match write_evidence(stage, &file).await {
             Ok(()) => verify::evidence(&file, &keys),
             Err(error) => Err(error),
         };
@@ -349,10 +352,9 @@ async fn exposure(stage: &Stage, question: Value) -> Result<Value> {
     stage.command(Command::ExposureQuery { question: question.to_string() }, false).await
 }
 
-async fn write_evidence(stage: &Stage, question: &Value, file: &std::path::Path) -> Result<()> {
-    let mut scope = question.clone();
-    scope.as_object_mut().context("a question is an object")?.remove("scope");
-    let answer = stage.command(Command::Evidence { scope: scope.to_string() }, false).await?;
+async fn write_evidence(stage: &Stage, file: &std::path::Path) -> Result<()> {
+    let scope = json!({ "scope": SCOPE }).to_string();
+    let answer = stage.command(Command::Evidence { scope }, false).await?;
     crate::commands::write_bundle(&answer, file)
 }
 
