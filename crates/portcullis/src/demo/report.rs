@@ -262,23 +262,33 @@ impl Report {
         );
         let question = json!({ "integration": stage.billing.name, "from": abuse.from.to_string(), "to": abuse.to.to_string(), "scope": SCOPE });
         let started = Instant::now();
-        let answer = exposure(stage, question).await?;
+        // A log that was tampered with may be unreadable: then there is no answer, and the story goes on to say why.
+        let answer = exposure(stage, question).await;
         let took = started.elapsed();
-        let recorded = subjects(&answer);
-        let truth = ground_truth(stage, abuse)?;
-        story.line(&format!(
-            "{} subjects, answered in {:.1} ms; the origin's log and the vendor's sockets say {}",
-            recorded.len(),
-            took.as_secs_f64() * 1e3,
-            truth.len()
-        ));
-        let (missing, extra) =
-            (truth.difference(&recorded).count(), recorded.difference(&truth).count());
-        self.judge(
-            "P7 exact and complete",
-            missing == 0 && extra == 0 && !recorded.is_empty(),
-            format!("exposure equals the origin's log: {missing} missing, {extra} too many"),
-        );
+        let recorded = answer.as_ref().map(subjects).unwrap_or_default();
+        match answer {
+            Ok(_) => {
+                let truth = ground_truth(stage, abuse)?;
+                story.line(&format!(
+                    "{} subjects, answered in {:.1} ms; the origin's log and the vendor's sockets say {}",
+                    recorded.len(),
+                    took.as_secs_f64() * 1e3,
+                    truth.len()
+                ));
+                let (missing, extra) =
+                    (truth.difference(&recorded).count(), recorded.difference(&truth).count());
+                self.judge(
+                    "P7 exact and complete",
+                    missing == 0 && extra == 0 && !recorded.is_empty(),
+                    format!(
+                        "exposure equals the origin's log: {missing} missing, {extra} too many"
+                    ),
+                );
+            }
+            Err(error) => {
+                self.judge("P7 exact and complete", false, format!("no answer: {error:#}"))
+            }
+        }
 
         let keys = [node::log_key(&stage.config)?];
         let file = stage.directory.join("evidence.pcl");
