@@ -86,13 +86,15 @@ fn answer(
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = Vec::new();
     BufReader::new(&stream).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    // One write each: formatting into the socket would be one for each word of it.
+    let tell = |answer: serde_json::Value| (&stream).write_all(format!("{answer}\n").as_bytes());
     match carry_out(&line, keeper, roster) {
         Ok((command, changed)) => {
-            let told = writeln!(&stream, "{}", changed.to_json());
+            let told = tell(changed.to_json());
             then(command);
             told
         }
-        Err(reason) => writeln!(&stream, "{}", json!({ "error": reason })),
+        Err(reason) => tell(json!({ "error": reason })),
     }
 }
 
