@@ -35,7 +35,8 @@ pub(crate) struct Protected<'a> {
 /// A node that serves. Dropped, its process ends and its directory goes.
 pub(crate) struct Node {
     directory: TempDir,
-    process: Child,
+    /// `portcullis serve`. A test that kills it starts the next one with [`serve`].
+    pub(crate) process: Child,
     ports: [u16; 3],
     transport: Transport,
 }
@@ -61,7 +62,18 @@ impl Node {
     /// # Errors
     /// What a command said, or that the node did not listen in time.
     pub(crate) fn start(protected: &Protected<'_>, transport: Transport) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, protected, transport)
+    }
+
+    /// As [`Node::start`], with the data directory at `node` in `directory`.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn start_in(
+        directory: TempDir,
+        protected: &Protected<'_>,
+        transport: Transport,
+    ) -> Result<Self> {
         let data = data(&directory);
         let origin = protected.origin.to_string();
         said(portcullis().arg("init").arg(&data).args(["--origin", &origin]))?;
@@ -97,7 +109,8 @@ impl Node {
         self.data().join("portcullis.toml")
     }
 
-    fn key(&self, operator: &str) -> PathBuf {
+    /// The key file of `first` or `second`.
+    pub(crate) fn key(&self, operator: &str) -> PathBuf {
         self.data().join(format!("keys/operators/{operator}.key"))
     }
 
@@ -242,7 +255,10 @@ fn present(data: &Path, credential: &str) -> Result<()> {
 }
 
 /// Starts the process and waits for the line that names its addresses.
-fn serve(data: &Path) -> Result<(Child, [u16; 3])> {
+///
+/// # Errors
+/// What the node said before it ended, or that it said nothing in time.
+pub(crate) fn serve(data: &Path) -> Result<(Child, [u16; 3])> {
     let mut process = portcullis()
         // Where `init` says to: in the directory, with nothing named.
         .arg("serve")

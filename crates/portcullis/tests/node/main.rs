@@ -1,0 +1,22 @@
+//! A node under load while things go wrong: its process is killed, integrations are cut off, its disk is full.
+//!
+//! The node is the real one, a process of its own; so is everything else but the [`origin`] and the integrations'
+//! [`software`], which keep accounts here that the node's record is held against.
+
+mod crash;
+mod disk_full;
+mod origin;
+mod process;
+mod sever;
+mod software;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// One test at a time: each loads the machine on purpose, and some measure.
+fn alone() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
