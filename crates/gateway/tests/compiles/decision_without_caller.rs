@@ -9,7 +9,8 @@ fn rule(
     facts: &OperationFacts<'_>,
     directory: &Directory,
     policies: &Policies,
+    restricted: bool,
     now: UnixMicros,
 ) -> Result<Permit, Refused> {
-    decide(caller, facts, directory, policies, now)
+    decide(caller, facts, directory, policies, restricted, now)
 }
