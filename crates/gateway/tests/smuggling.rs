@@ -32,7 +32,13 @@ openapi: 3.1.0
 info: { title: echo, version: '1' }
 paths:
   /:
-    get: { operationId: get, responses: { '200': { $ref: '#/components/responses/Echo' } } }
+    get:
+      operationId: get
+      parameters:
+        - { name: X-Forwarded-For, in: header, schema: { type: string } }
+        - { name: Cookie, in: header, schema: { type: string } }
+        - { name: TE, in: header, schema: { type: string } }
+      responses: { '200': { $ref: '#/components/responses/Echo' } }
     post:
       operationId: post
       requestBody: { content: { text/plain: {} } }
@@ -385,6 +391,42 @@ async fn a_waiting_client_is_told_to_go_on_once() {
     );
     let done = world.send(wire.as_bytes(), false).await;
     assert_eq!((done.continued, done.replies[0].status), (1, 200));
+}
+
+/// Even where the contract declares them, as it does some of these.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_of_the_connection_and_of_identity_stay_here() {
+    let world = World::start().await;
+    let (host, proof) = (world.stage.host(), world.proof("GET", "/"));
+    let fields = [
+        "Connection: keep-alive, TE",
+        "Keep-Alive: timeout=5",
+        "TE: trailers",
+        "Trailer: X-Checksum",
+        "Proxy-Authorization: Basic eDp5",
+        "Proxy-Connection: keep-alive",
+        "Cookie: session=1",
+        "Forwarded: for=10.0.0.1",
+        "X-Forwarded-For: 10.0.0.1",
+        "X-Forwarded-Host: other.test",
+        "X-Forwarded-Proto: https",
+        "X-Real-IP: 10.0.0.1",
+        "X-Original-URL: /admin",
+        "X-HTTP-Method-Override: DELETE",
+        "X-Request-Id: chosen",
+        "Via: 1.1 other.test",
+        "Range: bytes=0-0",
+        "If-None-Match: *",
+        "Accept-Encoding: gzip",
+        "User-Agent: reader",
+        "Signature: a=:AA==:",
+        "Portcullis-Caller: int_0",
+    ]
+    .map(|field| format!("{field}\r\n"));
+    let wire = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{proof}{}\r\n", fields.concat());
+    let done = world.send(wire.as_bytes(), false).await;
+    assert_eq!((done.replies[0].status, done.received.len()), (200, 1));
+    assert!(!String::from_utf8_lossy(&done.received[0]).contains("chosen"));
 }
 
 /// A socket that is closed with bytes unread is reset, and a reset may throw away what the client has not read yet.
