@@ -1,13 +1,16 @@
 //! Who must have signed what, for how long, against which posture.
 
-use super::fixture::{HEAD, LATER, NOW, Person, World, approve, payload, signed, vendor_add};
+use super::fixture::{
+    CREDENTIAL, GRANT, HEAD, INTEGRATION, LATER, NOW, Person, World, apply, approve,
+    credential_add, grant_add, payload, signed, vendor_add,
+};
 use crate::registry::command::{
-    Command, CommandError, Effect, PAYLOAD_BYTES_MAX, Payload, SignedCommand,
+    Command, CommandError, Effect, PAYLOAD_BYTES_MAX, Payload, SignedCommand, SubjectText,
 };
 use crate::registry::{Registry, RegistryError};
-use model::{Micros, Operator, OperatorId, UnixMicros};
+use model::{Micros, Operator, OperatorId, SubjectId, UnixMicros};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn people() -> (Person, Person, BTreeMap<OperatorId, Operator>) {
     let (ada, bo) = (Person::new(11), Person::new(12));
@@ -145,9 +148,9 @@ fn every_action_reads_back_as_it_was_written() {
     for command in [
         vendor_add(),
         approve(),
-        super::fixture::apply(),
-        super::fixture::credential_add(&Person::new(90)),
-        super::fixture::grant_add(&["user.contact"]),
+        apply(),
+        credential_add(&Person::new(90)),
+        grant_add(&["user.contact"]),
         Person::new(12).add(),
         Command::Sever { target: "vendor:acme".parse().unwrap(), reason: reason.clone() },
         Command::Restore { target: "network:203.0.113.0/24".parse().unwrap(), reason },
@@ -159,6 +162,51 @@ fn every_action_reads_back_as_it_was_written() {
         let action = format!(r#""action":"{}""#, written.command.action());
         assert!(String::from_utf8(json).unwrap().contains(&action), "{action}");
     }
+}
+
+/// What narrows or only looks needs one key; what widens, or decides who decides, needs two.
+#[test]
+fn every_action_needs_as_many_keys_as_designed() {
+    let (ada, bo, _) = people();
+    let target = "vendor:acme";
+    let reason = String::from("incident");
+    let (integration, credential, grant) = (INTEGRATION, CREDENTIAL, GRANT);
+    let commands = [
+        (vendor_add(), 1),
+        (apply(), 1),
+        (approve(), 2),
+        (Command::IntegrationRestrict { integration, reason: reason.clone() }, 1),
+        (Command::IntegrationRetire { integration }, 1),
+        (credential_add(&Person::new(90)), 2),
+        (Command::CredentialRetire { credential }, 1),
+        (grant_add(&["user.contact"]), 2),
+        (Command::GrantWithdraw { grant }, 1),
+        (Person::new(13).add(), 2),
+        (Command::OperatorRemove { operator: bo.operator.id }, 2),
+        (Command::Freeze { reason: reason.clone() }, 1),
+        (Command::Unfreeze {}, 2),
+        (Command::Sever { target: target.parse().unwrap(), reason: reason.clone() }, 1),
+        (Command::Restore { target: target.parse().unwrap(), reason }, 2),
+        (Command::HoneyPlant { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 1),
+        (Command::ClockAcknowledge {}, 1),
+        (Command::ExposureQuery { question: "integration acme-desk".into() }, 1),
+        (Command::Evidence { scope: "acme".into() }, 1),
+    ];
+    let mut actions = BTreeSet::new();
+    for (command, needed) in commands {
+        let action = command.action();
+        let payload = payload(command);
+        let enough = [&[][..], &[&ada], &[&ada, &bo]]
+            .into_iter()
+            .position(|signers| check(&signed(&payload, signers), NOW).is_ok());
+        assert_eq!(enough, Some(needed), "{action}");
+        actions.insert(format!("`{action}`"));
+    }
+    // Serde names every action that it reads when it is given another.
+    let unknown = serde_json::from_str::<Command>(r#"{"action":"?"}"#).unwrap_err().to_string();
+    let (_, known) = unknown.split_once("expected one of ").unwrap();
+    let known = known.split(" at line ").next().unwrap().split(", ").map(str::to_owned).collect();
+    assert_eq!(actions, known);
 }
 
 #[test]
