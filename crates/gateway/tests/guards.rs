@@ -1,0 +1,226 @@
+//! Each guard before release, on a real node: what this response becomes, and what follows from it.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use detection::{Cause, ListOwner, ListedNetworks};
+use disclosure::Operation;
+use gateway::listener::Transport;
+use gateway::node::View;
+use model::{Budget, Grant, SubjectId};
+use policy::Policies;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Setting, Stage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const OPENAPI: &str = "
+openapi: 3.1.0
+info: { title: people, version: '1' }
+paths:
+  /people/{id}:
+    get:
+      operationId: getPerson
+      parameters: [{ name: id, in: path, required: true, schema: { type: string } }]
+      responses:
+        '200':
+          description: One person
+          content: { application/json: { schema: { $ref: '#/components/schemas/Person' } } }
+components:
+  schemas:
+    Person: { type: object, properties: { id: { type: string }, email: { type: string } } }
+";
+
+const OVERLAY: &str = "
+overlay: 1.0.0
+info: { title: people, version: 1 }
+actions:
+  - target: $.paths.*.get
+    update: { x-portcullis-operation: read, x-portcullis-subject: { parameter: id } }
+  - target: $.components.schemas.Person
+    update: { x-portcullis-subject: { pointer: /id } }
+  - target: $.components.schemas.Person.properties.*
+    update: { x-portcullis-class: user.contact }
+";
+
+/// Answers each request with the person that its path names; `mixed-up-N` gets somebody else.
+async fn origin() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+                    if !request.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let text = String::from_utf8(std::mem::take(&mut request)).unwrap();
+                    let asked = text
+                        .split(' ')
+                        .nth(1)
+                        .and_then(|path| path.strip_prefix("/people/"))
+                        .unwrap();
+                    let shown = if asked.starts_with("mixed-up") { "somebody-else" } else { asked };
+                    let body = format!(r#"{{"id":"{shown}","email":"{shown}@mail.example"}}"#);
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    stream.write_all([head, body].concat().as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn stage() -> Stage {
+    let origin = origin().await;
+    Stage::start(Setting {
+        contract: (OPENAPI, OVERLAY),
+        origin,
+        transport: Transport::Clear,
+        certificate: None,
+    })
+    .await
+}
+
+/// Changes what the node was configured with.
+fn reconfigure(stage: &Stage, honey: &[&str], budget: Option<Budget>) {
+    let old = stage.node.view();
+    let mut directory = old.directory.clone();
+    directory.revision += 1;
+    let budgeted = |grant: &mut Grant| grant.budget = budget.unwrap_or(grant.budget);
+    directory.grants.values_mut().for_each(budgeted);
+    let facts: Vec<_> = old.contract.operations().map(Operation::facts).collect();
+    let policies = Policies::compile(&facts, &old.classes, &directory, "").unwrap();
+    stage.node.replace_view(View {
+        directory,
+        policies,
+        contract: Arc::clone(&old.contract),
+        classes: old.classes.clone(),
+        class_table_hash: old.class_table_hash,
+        honey: honey.iter().map(|id| SubjectId::new(id).unwrap()).collect(),
+    });
+}
+
+/// Status and body of the answer to a proved request for one person.
+async fn get(stage: &Stage, who: &str) -> (u16, String) {
+    let path = format!("/people/{who}");
+    let proof = stage.proof("GET", &path);
+    send(stage, &path, &proof).await
+}
+
+async fn send(stage: &Stage, path: &str, fields: &[(&str, String)]) -> (u16, String) {
+    let mut request =
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", stage.host());
+    for (name, value) in fields {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+/// Containment follows an answer; it is waited for, within bounds.
+async fn contained(stage: &Stage, kind: &str, target: &str) -> bool {
+    for _ in 0..200 {
+        let posture = stage.node.posture.switch().posture();
+        let mut rows: Box<dyn Iterator<Item = _>> = if kind == "severed" {
+            Box::new(posture.severed())
+        } else {
+            Box::new(posture.restricted())
+        };
+        if rows.any(|(found, _)| found.to_string().starts_with(target)) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_honey_subject_looks_like_nobody_and_severs_the_integration() {
+    let stage = stage().await;
+    reconfigure(&stage, &["decoy"], None);
+    assert_eq!(get(&stage, "ana").await.0, 200);
+    let (status, body) = get(&stage, "decoy").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("not_found") && !body.contains("mail.example"), "{body}");
+    assert!(contained(&stage, "severed", "integration:").await);
+    assert_eq!(get(&stage, "ana").await.0, 403);
+}
+
+#[tokio::test]
+async fn a_listed_network_is_refused_and_contains_nothing() {
+    let stage = stage().await;
+    let mut listed = ListedNetworks::default();
+    listed.add("test", ListOwner::Operator, "127.0.0.1\n");
+    stage.node.listed.store(Arc::new(listed));
+    let (status, body) = get(&stage, "ana").await;
+    assert_eq!(status, 403);
+    assert!(body.contains(r#""code":"network""#), "{body}");
+    assert!(
+        stage
+            .node
+            .watch
+            .signals()
+            .iter()
+            .any(|signal| matches!(signal.cause, Cause::ListedNetwork { .. }))
+    );
+    assert_eq!(stage.node.posture.switch().posture().number(), 0);
+}
+
+#[tokio::test]
+async fn a_budget_holds_the_whole_answer_and_two_holds_throttle() {
+    let stage = stage().await;
+    reconfigure(&stage, &[], Some(Budget { burst: 20, hour: 20, day: 20 }));
+    for n in 0..20 {
+        assert_eq!(get(&stage, &format!("person-{n}")).await.0, 200);
+    }
+    assert_eq!(get(&stage, "person-3").await.0, 200, "counted already");
+    let (status, body) = get(&stage, "person-20").await;
+    assert_eq!(status, 429);
+    assert!(!body.contains("person-20"), "{body}");
+    assert_eq!(get(&stage, "person-21").await.0, 429);
+    assert!(contained(&stage, "restricted", "grant:").await);
+}
+
+#[tokio::test]
+async fn a_foreign_record_is_withheld_and_three_suspend_the_operation() {
+    let stage = stage().await;
+    for n in 0..3 {
+        let (status, body) = get(&stage, &format!("mixed-up-{n}")).await;
+        assert_eq!(status, 404);
+        assert!(!body.contains("somebody-else"), "{body}");
+    }
+    assert!(contained(&stage, "severed", "operation:getPerson").await);
+    assert_eq!(get(&stage, "ana").await.0, 403);
+}
+
+#[tokio::test]
+async fn bad_proofs_open_a_case_and_cut_nobody_off() {
+    let stage = stage().await;
+    for _ in 0..3 {
+        let [authorization, _] = stage.proof("GET", "/people/ana");
+        let [_, other] = stage.proof("GET", "/people/ben");
+        assert_eq!(send(&stage, "/people/ana", &[authorization, other]).await.0, 401);
+    }
+    assert!(
+        stage
+            .node
+            .watch
+            .signals()
+            .iter()
+            .any(|signal| matches!(signal.cause, Cause::BadProofs { count: 3, .. }))
+    );
+    assert_eq!(stage.node.posture.switch().posture().number(), 0);
+    assert_eq!(get(&stage, "ana").await.0, 200);
+}
