@@ -1,7 +1,8 @@
-//! From an origin's reply to what may leave of it. [`disclose`] is the one function that makes a [`Disclosed`].
+//! From an origin's reply to what may leave of it. Only [`disclose`], for a whole reply, and [`disclose_batch`], for some values of a
+//! stream, make a [`Disclosed`].
 //!
-//! It asks three questions of its surroundings through ports: how a subject stands in the record, whether the budget still allows these
-//! subjects, and who is a honey subject. It neither records nor sends.
+//! They ask three questions of its surroundings through ports: how a subject stands in the record, whether the budget still allows these
+//! subjects, and who is a honey subject. They neither record nor send.
 
 pub use crate::encoding::Undecodable;
 pub use crate::json::scan::Invalid;
@@ -9,14 +10,16 @@ pub use crate::json::scan::Invalid;
 use crate::contract::Match;
 use crate::contract::document::split_pointer;
 use crate::contract::operation::OperationSubject;
-use crate::contract::plan::Pointer;
+use crate::contract::plan::{NodeId, Pointer};
 use crate::encoding;
 use crate::headers;
 use crate::json::filter::{Filtered, Question, filter};
 use crate::scope::Allowance;
+use crate::stream::OriginBatch;
 use model::{ClassSet, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, Touch};
 use policy::{OperationKind, Permit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Names and values, in order.
 pub type Headers = Vec<(String, Vec<u8>)>;
@@ -43,8 +46,8 @@ pub trait KnowSubjects {
 
 /// The exposure budget of the permit's grant.
 pub trait ChargeBudget {
-    /// Charges every one of `subjects` (sorted, each once) or none, before anything is released. Called at most once per reply, never
-    /// with an empty list.
+    /// Charges every one of `subjects` (sorted, each once) or none, before anything is released. Called at most once per reply or batch,
+    /// never with an empty list.
     ///
     /// # Errors
     /// [`OverBudget`] if they do not all fit; nothing is released.
@@ -87,6 +90,18 @@ pub struct Findings {
     pub secrets: u32,
 }
 
+impl Findings {
+    fn add(&mut self, more: Self) {
+        let Self { foreign, unbound, withheld, undeclared, out_of_contract, secrets } = more;
+        self.foreign = self.foreign.saturating_add(foreign);
+        self.unbound = self.unbound.saturating_add(unbound);
+        self.withheld = self.withheld.saturating_add(withheld);
+        self.undeclared = self.undeclared.saturating_add(undeclared);
+        self.out_of_contract.extend(out_of_contract);
+        self.secrets = self.secrets.saturating_add(secrets);
+    }
+}
+
 /// The part of a reply that may leave, and whose data it is.
 #[derive(Debug)]
 pub struct Disclosed {
@@ -104,12 +119,13 @@ impl Disclosed {
         self.status
     }
 
-    /// Released headers, names in lower case, with `content-type` if there is a body. No framing headers.
+    /// Released headers, names in lower case, with `content-type` if there is a body. No framing headers. None for a later batch of a
+    /// stream.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
     }
 
-    /// The released body; empty, or valid JSON.
+    /// The released body; empty, or valid JSON, or values of a stream in its form.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -175,6 +191,9 @@ pub enum BadBody {
     /// Not a final HTTP status.
     #[error("the status is not a final one")]
     Status,
+    /// A line or an event that is too long, or an event with a line that two readers would end in two places.
+    #[error("a value of the stream is too long or cannot be told from the next")]
+    StreamValue,
 }
 
 /// Takes from `reply` what `permit` allows of it.
@@ -194,13 +213,36 @@ pub fn disclose(
     permit: &Permit,
     guards: &mut Guards<'_>,
 ) -> Result<Disclosed, Withheld> {
+    disclose_within(reply, matched, &allowance(permit, matched), guards)
+}
+
+/// Takes from some values of a stream what `permit` allows of them: [`disclose`], with a line or an event in the place of the body.
+///
+/// Each value is judged as an item of a list is: one of a subject that is not covered vanishes with its line, and so does one of which no
+/// data is left. One that is not valid JSON withholds the whole batch. The first batch also answers for the reply: if it has nothing of
+/// the caller's where a whole reply would be "not yours", it is too.
+///
+/// # Errors
+/// [`Withheld`]; nothing of the batch may leave, nor of what follows it, and nothing was charged for it.
+///
+/// # Panics
+/// If `permit` or the stream is of another operation than the matched one: our own bug.
+pub fn disclose_batch(
+    batch: OriginBatch,
+    matched: &Match<'_>,
+    permit: &Permit,
+    guards: &mut Guards<'_>,
+) -> Result<Disclosed, Withheld> {
+    disclose_batch_within(batch, matched, &allowance(permit, matched), guards)
+}
+
+fn allowance<'a>(permit: &'a Permit, matched: &Match<'_>) -> Allowance<'a> {
     assert_eq!(permit.operation(), matched.operation.id(), "permit of another operation");
-    let allowance = Allowance {
+    Allowance {
         classes: permit.classes(),
         scope: permit.scope(),
         token_subject: permit.token_subject(),
-    };
-    disclose_within(reply, matched, &allowance, guards)
+    }
 }
 
 /// [`disclose`] without a permit around the allowance.
@@ -211,15 +253,13 @@ pub(crate) fn disclose_within(
     guards: &mut Guards<'_>,
 ) -> Result<Disclosed, Withheld> {
     let bound = matched.subject();
-    if let Some(Some(subject)) = &bound
-        && (200..300).contains(&reply.status)
-        && guards.honey.contains(subject)
-    {
+    if asks_for_honey(&bound, reply.status, guards) {
         return Err(withheld(WithheldBecause::Honey, Findings::default()));
     }
     let opened = open(reply, matched)
         .map_err(|bad| withheld(WithheldBecause::OutOfContract(bad), Findings::default()))?;
-    let filtered = opened.filter(matched, allowance, &bound, guards.honey);
+    let filtered =
+        filter_value(&opened.body, opened.root, matched, allowance, &bound, guards.honey);
     let mut findings = filtered.findings;
     if filtered.honey {
         return Err(withheld(WithheldBecause::Honey, findings));
@@ -246,11 +286,7 @@ pub(crate) fn disclose_within(
     };
 
     let Opened { status, headers, mut body, answer, root, essence } = opened;
-    for span in &filtered.masks {
-        if let Some(secret) = body.get_mut(span.clone()) {
-            secret.fill(b'*');
-        }
-    }
+    mask(&mut body, &filtered.masks);
     filtered.keeps.apply(&mut body);
     let about_someone_known =
         whose.is_some() || matched.operation.subject == OperationSubject::Free;
@@ -264,12 +300,112 @@ pub(crate) fn disclose_within(
         headers.push(("content-type".to_owned(), essence.into_bytes()));
     }
 
+    let by_header = whose.filter(|_| !header_classes.is_empty());
+    let touches =
+        filtered.touches.into_iter().chain(by_header.map(|whose| (whose.clone(), header_classes)));
+    let free_classes = filtered.free_classes.union(&header_classes);
+    let leaving = Leaving { status, headers, body, free_classes, findings };
+    settle(leaving, touches, allowance, guards)
+}
+
+/// [`disclose_batch`] without a permit around the allowance.
+pub(crate) fn disclose_batch_within(
+    batch: OriginBatch,
+    matched: &Match<'_>,
+    allowance: &Allowance<'_>,
+    guards: &mut Guards<'_>,
+) -> Result<Disclosed, Withheld> {
+    let OriginBatch { stream, headers, values } = batch;
+    let bound = matched.subject();
+    if asks_for_honey(&bound, stream.status, guards) {
+        return Err(withheld(WithheldBecause::Honey, Findings::default()));
+    }
+    let root = stream.plan(matched);
+    assert!(root.is_some(), "a batch of another operation's stream");
+    let coded = headers.as_ref().map_or(Ok(()), is_uncoded);
+    coded.map_err(|bad| withheld(WithheldBecause::OutOfContract(bad), Findings::default()))?;
+
+    let is_empty = values.is_empty();
+    let mut body = Vec::new();
+    let mut all = Filtered::nothing(Ok(()));
+    for mut value in values {
+        let filtered = filter_value(&value, root, matched, allowance, &bound, guards.honey);
+        all.findings.add(filtered.findings);
+        if filtered.honey {
+            return Err(withheld(WithheldBecause::Honey, all.findings));
+        }
+        if let Err(invalid) = filtered.verdict {
+            let because = WithheldBecause::OutOfContract(BadBody::Json(invalid));
+            return Err(withheld(because, all.findings));
+        }
+        all.touches.extend(filtered.touches);
+        all.free_classes = all.free_classes.union(&filtered.free_classes);
+        // How many values there are without data is a count.
+        if filtered.holds_data {
+            mask(&mut value, &filtered.masks);
+            filtered.keeps.apply(&mut value);
+            stream.form.write(&value, &mut body);
+        }
+    }
+
+    let mut released = Vec::new();
+    if headers.is_some() {
+        let reads_one = bound.is_some() || matched.operation.kind() == OperationKind::Read;
+        let uncovered = match &bound {
+            Some(Some(subject)) => is_empty && !allowance.covers(subject, false),
+            Some(None) => true,
+            None => false,
+        };
+        all.findings.foreign = all.findings.foreign.saturating_add(u32::from(uncovered));
+        if uncovered || (reads_one && all.findings.foreign > 0 && all.touches.is_empty()) {
+            return Err(withheld(WithheldBecause::NotYours, all.findings));
+        }
+    }
+    if let Some(headers) = headers {
+        let whose = bound.flatten();
+        let answer = matched.operation.responses.answer(stream.status);
+        let mut header_classes = ClassSet::EMPTY;
+        if let Some(answer) = answer
+            && (whose.is_some() || matched.operation.subject == OperationSubject::Free)
+        {
+            (released, header_classes) = headers::released(headers, answer, allowance.classes);
+        }
+        all.free_classes = all.free_classes.union(&header_classes);
+        let by_header = whose.filter(|_| !header_classes.is_empty());
+        all.touches.extend(by_header.map(|subject| (subject, header_classes)));
+        released.push(("content-type".to_owned(), stream.essence.into_bytes()));
+    }
+    let leaving = Leaving {
+        status: stream.status,
+        headers: released,
+        body,
+        free_classes: all.free_classes,
+        findings: all.findings,
+    };
+    settle(leaving, all.touches.into_iter(), allowance, guards)
+}
+
+/// What leaves if the budget allows it.
+struct Leaving {
+    status: u16,
+    headers: Headers,
+    body: Vec<u8>,
+    /// Classes that leave and are about no one, or about whom the touches say.
+    free_classes: ClassSet,
+    findings: Findings,
+}
+
+/// The one place that makes a [`Disclosed`]: after all of its subjects were charged.
+fn settle(
+    leaving: Leaving,
+    touches: impl Iterator<Item = (SubjectId, ClassSet)>,
+    allowance: &Allowance<'_>,
+    guards: &mut Guards<'_>,
+) -> Result<Disclosed, Withheld> {
+    let Leaving { status, headers, body, free_classes, findings } = leaving;
     let mut subjects: BTreeMap<SubjectId, ClassSet> = BTreeMap::new();
-    let mut classes = filtered.free_classes.union(&header_classes);
-    let by_header = whose.filter(|_| !header_classes.is_empty()).cloned();
-    for (subject, kept) in
-        filtered.touches.into_iter().chain(by_header.map(|subject| (subject, header_classes)))
-    {
+    let mut classes = free_classes;
+    for (subject, kept) in touches {
         classes = classes.union(&kept);
         let all = subjects.entry(subject).or_default();
         *all = all.union(&kept);
@@ -281,6 +417,27 @@ pub(crate) fn disclose_within(
     }
 }
 
+fn asks_for_honey(bound: &Option<Option<SubjectId>>, status: u16, guards: &Guards<'_>) -> bool {
+    matches!(bound, Some(Some(subject)) if (200..300).contains(&status) && guards.honey.contains(subject))
+}
+
+fn mask(body: &mut [u8], masks: &[Range<usize>]) {
+    for span in masks {
+        if let Some(secret) = body.get_mut(span.clone()) {
+            secret.fill(b'*');
+        }
+    }
+}
+
+/// A stream is read as it comes, so it is never decoded.
+fn is_uncoded(headers: &Headers) -> Result<(), BadBody> {
+    let coding = headers::only(headers, "content-encoding").map_err(|()| BadBody::Headers)?;
+    match coding.map(<[u8]>::trim_ascii) {
+        None | Some(b"" | b"identity") => Ok(()),
+        Some(_) => Err(BadBody::Coding(Undecodable::Coding)),
+    }
+}
+
 /// A reply with its body decoded and its plan found.
 struct Opened<'a> {
     status: u16,
@@ -288,7 +445,7 @@ struct Opened<'a> {
     /// Empty unless `root` is there.
     body: Vec<u8>,
     answer: Option<&'a crate::contract::operation::Answer>,
-    root: Option<crate::contract::plan::NodeId>,
+    root: Option<NodeId>,
     /// The body's media type; empty if it has none.
     essence: String,
 }
@@ -317,37 +474,37 @@ fn open<'a>(reply: OriginReply, matched: &Match<'a>) -> Result<Opened<'a>, BadBo
     Ok(Opened { status, headers, body, answer, root, essence })
 }
 
-impl Opened<'_> {
-    fn filter(
-        &self,
-        matched: &Match<'_>,
-        allowance: &Allowance<'_>,
-        bound: &Option<Option<SubjectId>>,
-        honey: &BTreeSet<SubjectId>,
-    ) -> Filtered {
-        let Some(root) = self.root else { return Filtered::nothing(Ok(())) };
-        let Ok(text) = std::str::from_utf8(&self.body) else {
-            return Filtered::nothing(Err(Invalid::NotUtf8));
-        };
-        if matches!(bound, Some(None)) {
-            return Filtered::withheld_whole();
-        }
-        let attribute: Option<Pointer> = match allowance.scope {
-            // A pointer that is none covers nobody: no record will hold the attribute.
-            SubjectScope::Attribute { pointer, .. } => split_pointer(pointer).map(Into::into),
-            SubjectScope::TokenSubject | SubjectScope::Consenting(_) | SubjectScope::All => None,
-        };
-        let question = Question {
-            plan: matched.contract.plan(),
-            root,
-            allowance,
-            attribute: attribute.as_ref(),
-            honey,
-            bound_to: bound.as_ref().and_then(Option::as_ref),
-            subject_free: matched.operation.subject == OperationSubject::Free,
-        };
-        filter(text, question)
+/// Filters one JSON text by the plan at `root`; without one, there is none to filter.
+fn filter_value(
+    text: &[u8],
+    root: Option<NodeId>,
+    matched: &Match<'_>,
+    allowance: &Allowance<'_>,
+    bound: &Option<Option<SubjectId>>,
+    honey: &BTreeSet<SubjectId>,
+) -> Filtered {
+    let Some(root) = root else { return Filtered::nothing(Ok(())) };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Filtered::nothing(Err(Invalid::NotUtf8));
+    };
+    if matches!(bound, Some(None)) {
+        return Filtered::withheld_whole();
     }
+    let attribute: Option<Pointer> = match allowance.scope {
+        // A pointer that is none covers nobody: no record will hold the attribute.
+        SubjectScope::Attribute { pointer, .. } => split_pointer(pointer).map(Into::into),
+        SubjectScope::TokenSubject | SubjectScope::Consenting(_) | SubjectScope::All => None,
+    };
+    let question = Question {
+        plan: matched.contract.plan(),
+        root,
+        allowance,
+        attribute: attribute.as_ref(),
+        honey,
+        bound_to: bound.as_ref().and_then(Option::as_ref),
+        subject_free: matched.operation.subject == OperationSubject::Free,
+    };
+    filter(text, question)
 }
 
 /// Looks every subject up, then charges all of them at once.

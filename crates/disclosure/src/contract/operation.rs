@@ -119,6 +119,11 @@ impl Answer {
             self.content.iter().find(|(known, _)| known == wanted).map(|(_, root)| *root)
         })
     }
+
+    /// The plan for one value of a stream of `essence`: declared by that very name.
+    pub(crate) fn stream_plan(&self, essence: &str) -> Option<NodeId> {
+        self.content.iter().find(|(known, _)| known == essence).map(|(_, root)| *root)
+    }
 }
 
 /// Compiles every operation of the document.

@@ -53,6 +53,8 @@ pub(crate) struct Filtered {
     pub(crate) touches: Vec<(SubjectId, ClassSet)>,
     /// Classes kept outside any record.
     pub(crate) free_classes: ClassSet,
+    /// Some scalar was kept, so that what leaves is more than brackets.
+    pub(crate) holds_data: bool,
     /// The whole answer is one record, and it was withheld.
     pub(crate) root_withheld: bool,
     /// A record of a honey subject was met.
@@ -69,6 +71,7 @@ impl Filtered {
             masks: Vec::new(),
             touches: Vec::new(),
             free_classes: ClassSet::EMPTY,
+            holds_data: false,
             root_withheld: false,
             honey: false,
             findings: Findings::default(),
@@ -97,6 +100,7 @@ pub(crate) fn filter(body: &str, question: Question<'_>) -> Filtered {
         classes: ClassSet::EMPTY,
         touches: Vec::new(),
         field: "",
+        holds_data: false,
         root_withheld: false,
         honey: false,
         findings: Findings::default(),
@@ -109,6 +113,7 @@ pub(crate) fn filter(body: &str, question: Question<'_>) -> Filtered {
         masks: walk.masks,
         touches: walk.touches,
         free_classes: walk.classes,
+        holds_data: walk.holds_data,
         root_withheld: walk.root_withheld,
         honey: walk.honey,
         findings: walk.findings,
@@ -152,6 +157,7 @@ pub(super) struct Walk<'a> {
     pub(super) touches: Vec<(SubjectId, ClassSet)>,
     /// The declared field being read.
     pub(super) field: &'a str,
+    pub(super) holds_data: bool,
     pub(super) root_withheld: bool,
     pub(super) honey: bool,
     pub(super) findings: Findings,
@@ -180,6 +186,7 @@ impl<'a> Walk<'a> {
         }
         let end = self.scan.at();
         self.scan.end()?;
+        self.holds_data = kept == Kept::Data;
         if kept == Kept::Nothing {
             self.keeps.restore(before);
         } else {

@@ -1,6 +1,6 @@
 //! What tests put around a disclosure: a vault that numbers subjects as they come, a budget, a permit's allowance.
 
-use crate::release::disclose_within;
+use crate::release::{disclose_batch_within, disclose_within};
 use crate::scope::Allowance;
 use crate::*;
 use model::{ClassSet, ClassTable, DataClass, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope};
@@ -123,6 +123,29 @@ impl Desk {
         let mut guards =
             Guards { subjects: &mut self.vault, budget: &mut self.budget, honey: &self.honey };
         disclose_within(reply, &matched, &allowance, &mut guards)
+    }
+
+    /// One batch of a stream; `first`: it comes with the reply's headers.
+    pub(super) fn ask_batch(
+        &mut self,
+        path: &str,
+        first: bool,
+        values: &[&str],
+    ) -> Result<Disclosed, Withheld> {
+        let classes = self.classes();
+        let allowance = Allowance {
+            classes: &classes,
+            scope: &self.scope,
+            token_subject: self.token_subject.as_ref(),
+        };
+        let matched = self.contract.operation("GET", path).unwrap();
+        let stream = matched.stream(self.status, &self.reply_headers).unwrap();
+        let headers = first.then(|| self.reply_headers.clone());
+        let values = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        let mut guards =
+            Guards { subjects: &mut self.vault, budget: &mut self.budget, honey: &self.honey };
+        let batch = OriginBatch { stream, headers, values };
+        disclose_batch_within(batch, &matched, &allowance, &mut guards)
     }
 
     /// The answer as tables show it: body, then whose classes left, then what was noticed.

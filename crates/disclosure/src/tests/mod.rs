@@ -9,3 +9,4 @@ mod property;
 mod request;
 mod rules;
 mod speed;
+mod stream;
