@@ -1,13 +1,15 @@
 //! One connection: requests in, replies out, one at a time. The HTTP/1.1 loop stands here, HTTP/2 in `http2`.
 
+use crate::gated::ResetAtClose;
 use crate::http1::authority::Authority;
 use crate::http1::encode::{self, Content, Framing, ReplyHead};
 use crate::http1::server::{RequestHead, Rules, parse_head};
 use crate::http1::{BadRequest, BodyDecoder, Decoded, Method, date};
 use crate::node::Node;
-use crate::release::{Outgoing, Reply};
+use crate::refuse;
+use crate::release::{Outgoing, Release, Reply};
 use crate::request::{Headers, Request};
-use crate::{refuse, serve};
+use crate::serve::{self, Rest};
 use bytes::BytesMut;
 use model::{ClientIp, Digest};
 use sever::Gate;
@@ -21,7 +23,7 @@ use tokio::time::timeout;
 /// How long a connection may stay without a request.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// How long a request may take to arrive once its first byte has, and a reply to be read.
+/// How long a request may take to arrive once its first byte has, and a reply, or one batch of a stream, to be read.
 const TRANSFER: Duration = Duration::from_secs(30);
 
 /// How long, and how much, is still read of a client that was refused.
@@ -53,7 +55,7 @@ pub(crate) async fn serve_http1<S>(
     rules: &Rules,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + ResetAtClose + Unpin,
 {
     let mut input = BytesMut::with_capacity(READ);
     let mut output = Vec::with_capacity(READ);
@@ -74,7 +76,13 @@ where
         };
         let reply = serve::answer(node, connection, request).await;
         output.clear();
-        write(node, &mut stream, &mut output, reply, method, keep_alive).await?;
+        let begun = write(node, &mut stream, &mut output, reply, method, keep_alive).await?;
+        if let Some((release, rest)) = begun {
+            let mut wire = Wire { stream: &mut stream, input: &mut input, output: &mut output };
+            let ended = wire.write_rest(node, connection, release, *rest).await;
+            // A stream that was not ended must not look as if it were.
+            ended.inspect_err(|_| stream.reset_at_close())?;
+        }
         if !keep_alive {
             return stream.shutdown().await;
         }
@@ -138,8 +146,9 @@ where
     if let Err(bad) = timeout(TRANSFER, whole).await?? {
         return Ok(Err(bad));
     }
-    let (method, target) = (head.method(), head.target().clone());
-    Ok(Ok(Request { method, target, headers: Headers::Http1(head.into_fields()), body }))
+    let (method, target, can_stream) = (head.method(), head.target().clone(), head.can_stream());
+    let headers = Headers::Http1(head.into_fields());
+    Ok(Ok(Request { method, target, headers, body, can_stream }))
 }
 
 async fn fill<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> io::Result<usize> {
@@ -148,6 +157,8 @@ async fn fill<S: AsyncRead + Unpin>(stream: &mut S, input: &mut BytesMut) -> io:
 }
 
 /// Writes a reply and holds its passage until the socket has the last byte. What never reached it is taken back.
+///
+/// Of a stream it writes the first batch, and returns what that holds with what brings the others.
 async fn write<S>(
     node: &Node,
     stream: &mut S,
@@ -155,31 +166,102 @@ async fn write<S>(
     reply: Reply,
     method: Method,
     keep_alive: bool,
-) -> io::Result<()>
+) -> io::Result<Option<(Option<Release>, Box<Rest>)>>
 where
     S: AsyncWrite + Unpin,
 {
-    let Outgoing { status, headers, body, release } = reply.into_outgoing();
+    let Outgoing { status, headers, body, release, rest } = reply.into_outgoing();
     let date = date::http_date(clock::unix_now());
     let head = ReplyHead { status, date: &date, keep_alive, method };
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-    let content = encode::reply_head(output, &head, fields, Framing::Length(body.len() as u64))
-        .map_err(io::Error::other)?;
-    if content == Content::Follows {
-        output.extend_from_slice(&body);
+    let framing = match &rest {
+        None => Framing::Length(body.len() as u64),
+        Some(_) => Framing::Chunked,
+    };
+    let content = encode::reply_head(output, &head, fields, framing).map_err(io::Error::other)?;
+    match (content, framing) {
+        (Content::None, _) => {}
+        (Content::Follows, Framing::Length(_)) => output.extend_from_slice(&body),
+        (Content::Follows, Framing::Chunked) => encode::chunk(output, &body),
     }
+    let release = send(node, stream, output, release).await?;
+    Ok(rest.filter(|_| content == Content::Follows).map(|rest| (release, rest)))
+}
+
+/// Writes `output`, and returns what was to be held until the socket had it. If it never got a byte of it, that is taken back.
+async fn send<S>(
+    node: &Node,
+    stream: &mut S,
+    output: &[u8],
+    release: Option<Release>,
+) -> io::Result<Option<Release>>
+where
+    S: AsyncWrite + Unpin,
+{
     let sent = async {
         stream.write_all(output).await?;
         stream.flush().await
     };
     let sent = timeout(TRANSFER, sent).await.map_err(io::Error::from).flatten();
-    if let (Err(_), Some(release)) = (&sent, release)
-        && !release.passage.reached_socket()
-    {
-        let (integration, request) = (release.passage.integration(), release.passage.request());
-        node.not_released(integration, request, release.leaf).await;
+    match (sent, release) {
+        (Ok(()), release) => Ok(release),
+        (Err(error), Some(release)) if !release.passage.reached_socket() => {
+            release.take_back(node).await;
+            Err(error)
+        }
+        (Err(error), _) => Err(error),
     }
-    sent
+}
+
+/// A connection in the middle of a stream.
+struct Wire<'a, S> {
+    stream: &'a mut S,
+    /// What the client sent beyond its request.
+    input: &'a mut BytesMut,
+    output: &'a mut Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
+    /// Writes the batches that follow the first one, each when the socket has the one before.
+    ///
+    /// `held`: of the batch before. It is held until the next one's passage stands, so that a sever finds the stream also
+    /// while it waits for the origin.
+    async fn write_rest(
+        &mut self,
+        node: &Node,
+        connection: &Connection,
+        mut held: Option<Release>,
+        mut rest: Rest,
+    ) -> io::Result<()> {
+        loop {
+            let fetched = tokio::select! {
+                fetched = rest.fetch() => fetched,
+                gone = self.until_client_goes() => return Err(gone),
+            };
+            let reply = rest.release(node, connection, fetched).await.map_err(io::Error::other)?;
+            self.output.clear();
+            let Some(reply) = reply else {
+                self.output.extend_from_slice(encode::LAST_CHUNK);
+                return send(node, self.stream, self.output, held).await.map(drop);
+            };
+            let Outgoing { body, release, .. } = reply.into_outgoing();
+            drop(held);
+            encode::chunk(self.output, &body);
+            held = send(node, self.stream, self.output, release).await?;
+        }
+    }
+
+    /// Returns when the connection is cut, or the client ends its side: it gets no more of a stream. What else it sends waits.
+    async fn until_client_goes(&mut self) -> io::Error {
+        while self.input.len() < READ {
+            match fill(self.stream, self.input).await {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 /// A request without one meaning: what follows on this connection cannot be trusted either.

@@ -28,10 +28,28 @@ impl Gated {
     }
 
     fn reset(&self, cut: sever::Cut) -> io::Error {
+        self.reset_at_close();
+        io::Error::new(io::ErrorKind::ConnectionReset, cut)
+    }
+}
+
+/// A connection whose end can be made to look like what it is.
+pub(crate) trait ResetAtClose {
+    /// Makes closing a reset, so that no reader takes a reply that was broken off for a complete one.
+    fn reset_at_close(&self);
+}
+
+impl ResetAtClose for Gated {
+    fn reset_at_close(&self) {
         // Linger zero makes close send RST and drop the send buffer (SO_LINGER, socket(7)). Failing to set it leaves an
         // orderly close, and nothing more is written either way.
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
-        io::Error::new(io::ErrorKind::ConnectionReset, cut)
+    }
+}
+
+impl ResetAtClose for tokio_rustls::server::TlsStream<Gated> {
+    fn reset_at_close(&self) {
+        self.get_ref().0.reset_at_close();
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`origin`]), above it the connections that carry requests in and replies out ([`connection`],
 //! `http2`, [`listener`]). This crate decides nothing: every decision is a core crate's.
 
+mod batches;
 pub mod connection;
 mod forward;
 mod gated;

@@ -1,8 +1,9 @@
 //! Keep-alive HTTP/1.1 connections to one origin, and one request at a time on each.
 //!
-//! [`Origin::fetch`] writes a request in one piece, reads the whole reply and keeps the connection only if nothing about
-//! it is in doubt: a connection that saw an error, an early end, or a byte too many is closed, so no reply can reach
-//! the wrong request. It follows no redirect, decodes no content coding, and does not balance between addresses.
+//! [`Origin::begin`] writes a request in one piece and reads the reply's head; then [`Begun::whole`] reads all of its
+//! content, or [`Begun::stream`] lets it be read as it comes. A connection is kept only after a whole reply and if nothing
+//! about it is in doubt: one that saw an error, an early end, or a byte too many is closed, so no reply can reach the
+//! wrong request. It follows no redirect, decodes no content coding, and does not balance between addresses.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -34,11 +35,11 @@ const RESERVE_MAX: u64 = 256 * 1024;
 pub struct OriginConfig {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Most bytes of a reply's content.
+    /// Most bytes of a whole reply's content; a stream may be longer.
     pub body_max: u64,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
-    /// Longest wait from the first byte of a request to the last byte of its reply.
+    /// Longest wait from the first byte of a request to the last byte of its reply; in a stream, from one read to the next.
     pub response_timeout: Duration,
     /// Most unused connections kept.
     pub idle_max: usize,
@@ -90,7 +91,19 @@ impl Origin {
         Self { config, idle: Mutex::new(VecDeque::new()) }
     }
 
-    /// Sends one request and reads the whole reply to it.
+    /// Sends one request and reads the whole reply to it: [`Origin::begin`], then [`Begun::whole`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn fetch<'f>(
+        &self,
+        request: &UpstreamRequest<'_>,
+        inbound: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    ) -> Result<OriginResponse, OriginError> {
+        self.begin(request, inbound).await?.whole().await
+    }
+
+    /// Sends one request and reads the head of the reply to it.
     ///
     /// `inbound`: the caller's fields, of which [`UpstreamRequest::allow`] picks. Dropping the future closes the connection.
     ///
@@ -99,12 +112,12 @@ impl Origin {
     /// Nothing else is ever repeated.
     ///
     /// # Errors
-    /// [`OriginError`]; [`BadBody::TooLong`] in it is decided before the content is buffered where its length is announced.
-    pub async fn fetch<'f>(
+    /// [`OriginError`].
+    pub async fn begin<'f>(
         &self,
         request: &UpstreamRequest<'_>,
         inbound: impl IntoIterator<Item = (&'f str, &'f [u8])>,
-    ) -> Result<OriginResponse, OriginError> {
+    ) -> Result<Begun<'_>, OriginError> {
         let mut bytes = Vec::with_capacity(512 + request.body.len());
         request.write(inbound, &mut bytes)?;
         // One reading of the clock for the whole fetch: each costs as much as a small allocation.
@@ -132,23 +145,24 @@ impl Origin {
         Ok(Connection { stream, buffer: BytesMut::new() })
     }
 
-    /// One request and its reply. The connection is put back only on the way out of complete success.
+    /// One request and the head of its reply.
     async fn exchange(
         &self,
         mut connection: Connection,
         method: Method,
         request: &[u8],
         started: Instant,
-    ) -> Result<OriginResponse, Failure> {
-        let exchanging = connection.exchange(method, request, self.config.body_max);
-        let deadline = tokio::time::Instant::from_std(started + self.config.response_timeout);
-        let (response, keep_alive) = tokio::time::timeout_at(deadline, exchanging)
+    ) -> Result<Begun<'_>, Failure> {
+        let exchanging = connection.exchange(method, request);
+        let (head, sent) = tokio::time::timeout_at(self.deadline(started), exchanging)
             .await
             .map_err(|_| Failure::TimedOut)??;
-        if keep_alive && connection.buffer.is_empty() {
-            self.put_back(Idle { connection, since: started });
-        }
-        Ok(response)
+        let keep_alive = sent && head.keep_alive;
+        Ok(Begun { origin: self, connection, head, keep_alive, started })
+    }
+
+    fn deadline(&self, started: Instant) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(started + self.config.response_timeout)
     }
 
     fn take_idle(&self, now: Instant) -> Option<Connection> {
@@ -176,6 +190,97 @@ impl Origin {
         // Closing a connection is a system call, which nobody has to wait for.
         drop(idle);
         drop((oldest, surplus));
+    }
+}
+
+/// A reply of which the head has arrived.
+#[derive(Debug)]
+pub struct Begun<'o> {
+    origin: &'o Origin,
+    connection: Connection,
+    head: OriginReplyHead,
+    /// Whether the connection may carry another request once the content is complete.
+    keep_alive: bool,
+    started: Instant,
+}
+
+impl Begun<'_> {
+    /// 200 to 999.
+    pub const fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// End-to-end fields.
+    pub const fn fields(&self) -> &Fields {
+        &self.head.fields
+    }
+
+    /// Whether content follows the head.
+    pub fn has_content(&self) -> bool {
+        self.head.body != BodyLength::Empty
+    }
+
+    /// Reads all of the content. The connection is put back only on the way out of complete success.
+    ///
+    /// # Errors
+    /// [`OriginError`]; [`BadBody::TooLong`] in it is decided before the content is buffered where its length is announced.
+    pub async fn whole(self) -> Result<OriginResponse, OriginError> {
+        let Self { origin, mut connection, head, keep_alive, started } = self;
+        let reading = connection.body(&head, origin.config.body_max);
+        let body = tokio::time::timeout_at(origin.deadline(started), reading)
+            .await
+            .map_err(|_| OriginError::TimedOut)?
+            .map_err(Failure::into_error)?;
+        if keep_alive && connection.buffer.is_empty() {
+            origin.put_back(Idle { connection, since: started });
+        }
+        Ok(OriginResponse { status: head.status, fields: head.fields, body })
+    }
+
+    /// Lets the content be read as it comes. Its connection is not used again.
+    ///
+    /// # Errors
+    /// [`BadReply::NoLength`] for content that ends with the connection: its end could not be told from a failure.
+    pub fn stream(self) -> Result<OriginStream, OriginError> {
+        if self.head.body == BodyLength::UntilClose {
+            return Err(OriginError::BadReply(BadReply::NoLength));
+        }
+        Ok(OriginStream {
+            connection: self.connection,
+            decoder: BodyDecoder::new(self.head.body, u64::MAX),
+            silence_max: self.origin.config.response_timeout,
+        })
+    }
+}
+
+/// Content that is read as it comes. What nobody asks for stays in the kernel's buffers, and then with the origin.
+#[derive(Debug)]
+pub struct OriginStream {
+    connection: Connection,
+    decoder: BodyDecoder,
+    silence_max: Duration,
+}
+
+impl OriginStream {
+    /// The next bytes, never none of them; `None` at an end that the framing confirms. Nothing is lost if it is dropped while it waits.
+    ///
+    /// # Errors
+    /// [`OriginError::Ended`] if the connection ends before the content does, [`OriginError::TimedOut`] if nothing comes for
+    /// [`OriginConfig::response_timeout`], [`OriginError::BadReply`] if the framing breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        loop {
+            match self.decoder.decode(&mut self.connection.buffer).map_err(BadReply::Body)? {
+                Decoded::Data(data) => return Ok(Some(data)),
+                Decoded::End => return Ok(None),
+                Decoded::Wait => {
+                    let reading = tokio::time::timeout(self.silence_max, self.connection.read());
+                    let read = reading.await.map_err(|_| OriginError::TimedOut)?;
+                    if read.map_err(OriginError::Ended)? == 0 {
+                        return Err(OriginError::Ended(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -234,13 +339,12 @@ impl Connection {
         matches!(unasked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The reply, and whether its head allows another request on this connection.
+    /// The head of the reply, and whether the whole request was sent.
     async fn exchange(
         &mut self,
         method: Method,
         request: &[u8],
-        body_max: u64,
-    ) -> Result<(OriginResponse, bool), Failure> {
+    ) -> Result<(OriginReplyHead, bool), Failure> {
         let sent = self.stream.write_all(request).await;
         // An origin may reply and close before it has read all of a request, so a failed write is not yet the end; but
         // such a connection carries no other request.
@@ -249,9 +353,7 @@ impl Connection {
             (Err(error), Failure::Ended { replied, .. }) => Failure::Ended { replied, error },
             (_, failure) => failure,
         })?;
-        let body = self.body(&head, body_max).await?;
-        let response = OriginResponse { status: head.status, fields: head.fields, body };
-        Ok((response, whole && head.keep_alive))
+        Ok((head, whole))
     }
 
     async fn head(&mut self, method: Method) -> Result<OriginReplyHead, Failure> {

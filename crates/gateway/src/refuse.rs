@@ -14,7 +14,7 @@ use credential::{BadProof, Denied};
 use detection::Event;
 use disclosure::{NoOperation, WithheldBecause};
 use ledger::Draft;
-use model::{ClientIp, Outcome, Refusal, RequestId};
+use model::{ClientIp, Outcome, Refusal, RequestId, UnixMicros};
 use sever::{Bearing, Cut};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -70,6 +70,12 @@ pub enum Reason {
     /// It searches by a data class that it may not read.
     #[error("a parameter is of a data class that is not in the grant")]
     SearchNotPermitted,
+    /// What the decision rests on ran out before its answer could be released.
+    #[error("the permit ran out at {0}")]
+    PermitOver(UnixMicros),
+    /// The answer is a stream, and its reader could not tell the end of one from a broken one.
+    #[error("an HTTP/1.0 client cannot read a stream")]
+    CannotStream,
     /// The origin has no such record.
     #[error("the origin has no such record")]
     NotFound,
@@ -101,7 +107,10 @@ impl Reason {
                 Refusal::Unavailable
             }
             Self::Policy(refused) => refused.refusal(),
-            Self::Asleep { .. } | Self::SearchNotPermitted => Refusal::NotPermitted,
+            Self::Asleep { .. } | Self::SearchNotPermitted | Self::PermitOver(_) => {
+                Refusal::NotPermitted
+            }
+            Self::CannotStream => Refusal::Malformed,
             Self::NotFound => Refusal::NotFound,
             Self::Origin(_) => Refusal::OriginFailed,
             Self::Withheld(because) => match because {

@@ -11,6 +11,8 @@ pub struct Request {
     pub(crate) target: RequestTarget,
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
+    /// Whether the client can tell the end of a stream from a broken one; with HTTP/1.0 it cannot.
+    pub(crate) can_stream: bool,
 }
 
 /// The fields as they were received.

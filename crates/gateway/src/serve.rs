@@ -1,21 +1,27 @@
 //! The life of a request: match, authenticate, admit, decide, fetch, disclose, record, release.
 //!
 //! Each step returns what it proved and the next one takes it. Skipping a step does not compile: see
-//! [`crate::release::Reply::release`].
+//! [`crate::release::Reply::release`]. A whole reply takes the last three steps once, a stream takes them batch by batch.
 
+use crate::batches::Batches;
 use crate::connection::Connection;
-use crate::forward;
-use crate::http1::Method;
+use crate::forward::{self, Part};
+use crate::http1::{Method, RequestTarget};
 use crate::node::{Node, View};
 use crate::refuse::{self, Reason, Refused};
 use crate::release::Reply;
 use crate::request::Request;
 use credential::Caller;
+use disclosure::{Match, OriginBatch};
 use ledger::Draft;
 use model::{AccessRecord, OperationId, Outcome, RequestId, Touch};
-use policy::OperationKind;
+use policy::{OperationKind, Permit};
 use sever::Bearing;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 use storage::clock;
+use tokio::time::timeout;
 
 /// Answers one request. Whatever step refuses it, the refusal is recorded and answered in one place.
 pub async fn answer(node: &Node, connection: &Connection, request: Request) -> Reply {
@@ -78,44 +84,126 @@ async fn serve(
             .map_err(|reason| refused(reason.into()))?;
     }
 
-    // fetch
-    let reply = forward::fetch(node, request, &admitted, id)
-        .await
-        .map_err(|reason| refused(reason.into()))?;
-    if matches!(reply.status, 404 | 410) {
-        return Err(refused(Reason::NotFound));
+    // fetch: a whole reply, or the first batch of a stream
+    let (part, rest) =
+        forward::fetch(node, request, &matched, &admitted, id).await.map_err(refused)?;
+
+    // disclose, record, release
+    let decided = Decided { view: Arc::clone(&view), permit, bearing: bearing.clone(), id };
+    let reply = decided.release(node, connection, &matched, part).await.map_err(refused)?;
+    Ok(match rest {
+        None => reply,
+        Some(batches) => {
+            let (method, target) = (request.method_of_operation(), request.target.clone());
+            reply.followed_by(Rest { decided, method, target, batches })
+        }
+    })
+}
+
+/// What was decided about one request. Every part of its answer is measured by it.
+struct Decided {
+    view: Arc<View>,
+    permit: Permit,
+    bearing: Bearing,
+    id: RequestId,
+}
+
+impl Decided {
+    async fn release(
+        &self,
+        node: &Node,
+        connection: &Connection,
+        matched: &Match<'_>,
+        part: Part,
+    ) -> Result<Reply, Reason> {
+        let Self { view, permit, bearing, id } = self;
+
+        // disclose
+        let disclosed = node
+            .watch
+            .disclose(part, matched, permit, bearing, node, view)
+            .map_err(Reason::Withheld)?;
+
+        // record
+        let bytes = disclosed.body().len() as u64;
+        let access = record(view, bearing, *id, Outcome::Released, bytes, disclosed.touches());
+        let receipt = node.recorder.append(Draft::Access(access)).await?;
+
+        // release: time and posture once more, because the awaits took time
+        let passage = self.in_force().and_then(|()| {
+            let (bearing, now) = (bearing.clone(), clock::boot_now());
+            Ok(node.posture.switch().pass(&connection.gate, bearing, *id, now)?)
+        });
+        match passage {
+            Ok(passage) => Ok(Reply::release(disclosed, receipt, passage)),
+            Err(reason) => {
+                node.not_released(bearing.integration, *id, *receipt.leaf_hash()).await;
+                Err(reason)
+            }
+        }
     }
 
-    // disclose
-    let disclosed = node
-        .watch
-        .disclose(reply, &matched, &permit, &bearing, node, &view)
-        .map_err(|because| refused(Reason::Withheld(because)))?;
+    fn in_force(&self) -> Result<(), Reason> {
+        let until = self.permit.valid_until();
+        if clock::unix_now() < until { Ok(()) } else { Err(Reason::PermitOver(until)) }
+    }
+}
 
-    // record
-    let access = record(
-        &view,
-        &bearing,
-        id,
-        Outcome::Released,
-        disclosed.body().len() as u64,
-        disclosed.touches(),
-    );
-    let receipt = node
-        .recorder
-        .append(Draft::Access(access))
-        .await
-        .map_err(|reason| refused(reason.into()))?;
+/// What is left of a stream: the batches that the origin has yet to send, each released as the first one was.
+pub(crate) struct Rest {
+    decided: Decided,
+    method: &'static str,
+    target: RequestTarget,
+    batches: Batches,
+}
 
-    // release: posture once more, because the awaits took time
-    match node.posture.switch().pass(&connection.gate, bearing.clone(), id, clock::boot_now()) {
-        Ok(passage) => Ok(Reply::release(disclosed, receipt, passage)),
-        Err(cut) => {
-            node.not_released(bearing.integration, id, *receipt.leaf_hash()).await;
-            Err(refused(cut.into()))
+impl Rest {
+    /// Waits for the origin's next batch, at most until the permit runs out. The stream cannot go on if this is dropped while it waits.
+    pub(crate) async fn fetch(&mut self) -> Result<Option<OriginBatch>, Reason> {
+        let until = self.decided.permit.valid_until();
+        let left = Duration::from_micros(until.0.saturating_sub(clock::unix_now().0));
+        match timeout(left, self.batches.next()).await {
+            Ok(fetched) => fetched,
+            Err(_elapsed) => Err(Reason::PermitOver(until)),
+        }
+    }
+
+    /// Releases what [`Rest::fetch`] brought; `None` at the stream's end. A refusal is recorded as any other, and its answer is not
+    /// sent, because another one has begun: what is left to do is to break the stream off.
+    pub(crate) async fn release(
+        &self,
+        node: &Node,
+        connection: &Connection,
+        fetched: Result<Option<OriginBatch>, Reason>,
+    ) -> Result<Option<Reply>, BrokenOff> {
+        let Decided { view, bearing, id, .. } = &self.decided;
+        let released = async {
+            let Some(batch) = fetched? else { return Ok(None) };
+            node.admit_network(connection.peer)?;
+            let matched = view.contract.operation(self.method, self.target.path())?;
+            let part = Part::Batch(batch);
+            self.decided.release(node, connection, &matched, part).await.map(Some)
+        };
+        match released.await {
+            Ok(reply) => Ok(reply),
+            Err(reason) => {
+                let _unsent = refuse::answer(node, connection, *id, reason.of(bearing)).await;
+                Err(BrokenOff)
+            }
         }
     }
 }
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").field("request", &self.decided.id).finish_non_exhaustive()
+    }
+}
+
+/// A stream that may not go on. It is never ended as if it were complete.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the stream was broken off")]
+pub(crate) struct BrokenOff;
 
 fn bearing(caller: &Caller, operation: &OperationId) -> Bearing {
     Bearing {

@@ -1,13 +1,13 @@
 //! The guards' state and what the detectors set off: budgets are charged here, findings become containment here.
 
+use crate::forward::Part;
 use crate::node::{Node, View};
 use crate::refuse::Reason;
 use detection::{
     Containment, Detector, Event, ExposureBudgets, Habits, Hold, Signal, Unusual, Use,
 };
 use disclosure::{
-    ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OriginReply, OverBudget,
-    WithheldBecause,
+    ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OverBudget, WithheldBecause,
 };
 use model::{Budget, GrantId, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, UnixMicros};
 use policy::Permit;
@@ -80,10 +80,10 @@ impl Watch {
         }
     }
 
-    /// Lets the core disclose a reply, with this node's vault, budgets and honey subjects as its guards.
+    /// Lets the core disclose a reply or a batch, with this node's vault, budgets and honey subjects as its guards.
     pub(crate) fn disclose(
         &self,
-        reply: OriginReply,
+        part: Part,
         matched: &Match<'_>,
         permit: &Permit,
         bearing: &Bearing,
@@ -97,7 +97,10 @@ impl Watch {
             Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
         let mut guards =
             Guards { subjects: &mut subjects, budget: &mut budget, honey: &view.honey };
-        let disclosed = disclosure::disclose(reply, matched, permit, &mut guards);
+        let disclosed = match part {
+            Part::Whole(reply) => disclosure::disclose(reply, matched, permit, &mut guards),
+            Part::Batch(batch) => disclosure::disclose_batch(batch, matched, permit, &mut guards),
+        };
         if let Some(hold) = budget.hold {
             self.observe(
                 &Event::BudgetHold { credential: bearing.credential, grant: bearing.grant, hold },
