@@ -625,7 +625,7 @@ impl World {
             let cut = Change::Sever(Target::Integration(INTEGRATION));
             keeper.change(cut, "test", Authority::Rule("test".into()))
         });
-        severing.await.unwrap().settled.aborted
+        severing.await.unwrap().unwrap().settled.aborted
     }
 
     fn recorded(&self) -> Recorded {

@@ -1,7 +1,7 @@
 //! The process is killed, again and again, in the middle of its work.
 
 use crate::origin::Origin;
-use crate::process::{employ, kill, restart, start};
+use crate::process::{employ, kill, kill_at_start, restart, start};
 use crate::software::{Answer, Manner};
 use crate::support::{Node, Transport, portcullis, said, wait};
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +26,10 @@ const LINES: usize = 24;
 
 /// How long a round goes on at most after data began to flow.
 const ROUND: Duration = Duration::from_millis(200);
+
+/// In one round of so many the next process is killed too, at most this long after it began to start.
+const START_EVERY: u64 = 5;
+const START: Duration = Duration::from_millis(150);
 
 /// No new question for this long after one that brought no answer.
 const REST: Duration = Duration::from_millis(5);
@@ -66,13 +70,16 @@ fn every_byte_received_is_in_the_record_whenever_the_process_was_killed() -> Res
         });
     }
 
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let before = load.served.load(Ordering::Relaxed);
         wait(|| Ok((load.served.load(Ordering::Relaxed) > before + 20).then_some(())))
             .with_context(|| format!("no data flows:\n{}", node_log(&node)))?;
         let moment: u32 = u32::from_be_bytes(clock::random());
         std::thread::sleep(ROUND * (moment >> 16) / (1 << 16));
         kill(&mut node)?;
+        if round % START_EVERY == 0 {
+            kill_at_start(&node, START * (moment & 0xffff) / (1 << 16))?;
+        }
         restart(&mut node)?;
     }
     load.stop.store(true, Ordering::Relaxed);
@@ -101,7 +108,8 @@ fn every_byte_received_is_in_the_record_whenever_the_process_was_killed() -> Res
         answers.iter().map(|answer| answer.body.len()).sum::<usize>(),
     );
     println!(
-        "crash: {ROUNDS} kills, {} answers received ({partial} in part, {bytes} bytes), {} losses; {audited}",
+        "crash: {ROUNDS} kills under load and {} at the start, {} answers received ({partial} in part, {bytes} bytes), {} losses; {audited}",
+        ROUNDS / START_EVERY,
         answers.len(),
         losses.len()
     );

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 pub(crate) const MARK: &str = "subject-data";
 
 /// Length of a person's letters: more than the kernel takes off our hands for a reader that does not read.
-const LETTERS_BYTES: usize = 160 * 1024;
+const LETTERS_BYTES: usize = 256 * 1024;
 
 /// The origin, and its account of what it sent.
 pub(crate) struct Origin {

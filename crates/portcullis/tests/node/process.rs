@@ -2,7 +2,7 @@
 
 use crate::origin::Origin;
 use crate::software::{Reach, Software, new_key};
-use crate::support::{Application, Node, Protected, Transport, serve};
+use crate::support::{Application, Node, Protected, Transport, portcullis, serve};
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use model::Micros;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::clock;
@@ -47,6 +48,19 @@ pub(crate) fn start(
 pub(crate) fn kill(node: &mut Node) -> Result<()> {
     node.process.kill()?;
     node.process.wait()?;
+    Ok(())
+}
+
+/// Starts another process in place of one that was killed, and kills that too after a while, wherever it stands then.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn kill_at_start(node: &Node, after: Duration) -> Result<()> {
+    let serve = portcullis().arg("serve").current_dir(node.data()).stderr(Stdio::null()).spawn();
+    let mut process = serve?;
+    std::thread::sleep(after);
+    process.kill()?;
+    process.wait()?;
     Ok(())
 }
 
