@@ -61,7 +61,7 @@ impl<'a> Compiler<'a> {
 
     /// The finished plan, and where annotations were read.
     pub(crate) fn finish(mut self) -> Result<(Plan, BTreeSet<String>), ContractError> {
-        mark_live(&mut self.plan);
+        mark_below(&mut self.plan);
         for (object, place) in self.plan.objects.iter().zip(&self.places) {
             if let SubjectRule::Pointers(pointers) = &object.subject {
                 for pointer in pointers {
@@ -93,7 +93,7 @@ impl<'a> Compiler<'a> {
             free_text: false,
             object: None,
             items: None,
-            live: false,
+            below: ClassSet::EMPTY,
         });
         let mut declarations = Vec::new();
         for pointer in key.property_declarations() {
@@ -135,7 +135,7 @@ impl<'a> Compiler<'a> {
             free_text: shape.free_text,
             object,
             items,
-            live: false,
+            below: ClassSet::EMPTY,
         })
     }
 
@@ -168,22 +168,23 @@ fn needs_of_all(claims: &[Claim]) -> Claim {
     Claim::Classes(all)
 }
 
-/// Repeats until nothing changes, because a node may lie below itself.
-fn mark_live(plan: &mut Plan) {
+/// Sets every node's `below`. Repeats until nothing changes, because a node may lie below itself.
+fn mark_below(plan: &mut Plan) {
     let mut changed = true;
     while changed {
         changed = false;
         for place in (0..plan.nodes.len()).rev() {
-            let Some(node) = plan.nodes.get(place).filter(|node| !node.live) else { continue };
-            let is_live = |id: &NodeId| plan.node(*id).is_some_and(|node| node.live);
+            let Some(node) = plan.nodes.get(place) else { continue };
             let leaves = [node.null, node.boolean, node.number, node.string];
-            let live = leaves.iter().any(|leaf| matches!(leaf, Leaf::Needs(_)))
-                || node.items.is_some_and(|id| is_live(&id))
-                || plan
-                    .object(node)
-                    .is_some_and(|object| object.fields().iter().any(|(_, id)| is_live(id)));
-            if live && let Some(node) = plan.nodes.get_mut(place) {
-                node.live = true;
+            let needs = leaves.into_iter().filter_map(|leaf| plan.needs(leaf));
+            let fields = plan.object(node).map(ObjectPlan::fields).unwrap_or_default();
+            let children = node.items.into_iter().chain(fields.iter().map(|(_, id)| *id));
+            let children = children.filter_map(|id| plan.node(id)).map(|child| &child.below);
+            let below = needs.chain(children).fold(node.below, |all, some| all.union(some));
+            if below != node.below
+                && let Some(node) = plan.nodes.get_mut(place)
+            {
+                node.below = below;
                 changed = true;
             }
         }

@@ -161,7 +161,8 @@ pub(crate) fn compile_all(
         let mut classes = ClassSet::EMPTY;
         for answer in operation.responses.all() {
             for (_, root) in &answer.content {
-                classes = classes.union(&plan.classes_below(*root));
+                let below = plan.node(*root).map_or(ClassSet::EMPTY, |node| node.below);
+                classes = classes.union(&below);
             }
             for (_, needs) in &answer.headers {
                 classes = classes.union(needs);

@@ -33,8 +33,8 @@ pub(crate) struct Node {
     pub(crate) object: Option<u32>,
     /// What the items of an array here may be; `None` if the schema allows no array.
     pub(crate) items: Option<NodeId>,
-    /// Something at or below this node has a class.
-    pub(crate) live: bool,
+    /// Every class that some scalar at or below this node needs.
+    pub(crate) below: ClassSet,
 }
 
 impl Node {
@@ -149,19 +149,6 @@ impl Plan {
             Leaf::Undeclared | Leaf::Unclassified => None,
             Leaf::Needs(set) => self.class_sets.get(usize::from(set)),
         }
-    }
-
-    /// Every class that stands at or below `root`.
-    pub(crate) fn classes_below(&self, root: NodeId) -> ClassSet {
-        let mut classes = ClassSet::EMPTY;
-        self.visit(root, &mut |_, node| {
-            for leaf in [node.null, node.boolean, node.number, node.string] {
-                if let Some(set) = self.needs(leaf) {
-                    classes = classes.union(set);
-                }
-            }
-        });
-        classes
     }
 
     /// Calls `see` once for each node at or below `root`.

@@ -3,7 +3,8 @@
 //! What is kept is kept as spans of the original bytes: a member with the text from its key to its value, and the separator that
 //! preceded it if another member was kept before; brackets with the white space before the closing one. So a body of which everything
 //! may leave comes out byte for byte, and nothing is ever re-ordered or re-formatted. Objects without data inside become `{}`; list
-//! items without data go, because how many there are is a count. Members whose schema holds no class at all go with their key.
+//! items without data go, because how many there are is a count. A member that has no data left stays only if the permit has a class
+//! that stands somewhere below it in the schema: to anyone else, that it is there is news.
 //!
 //! A record is judged at its end, when its subject is known, and taken back whole if it is not covered. Nothing of the result may
 //! be used unless the whole body was valid.
@@ -373,7 +374,7 @@ impl<'a> Walk<'a> {
                             kept_any = true;
                             kept = Kept::Data;
                         }
-                        Kept::Hollow if child.live => kept_any = true,
+                        Kept::Hollow if self.grants_some_of(child) => kept_any = true,
                         Kept::Hollow | Kept::Nothing => {
                             self.keeps.restore(before);
                             self.findings.withheld = self.findings.withheld.saturating_add(1);
@@ -398,6 +399,11 @@ impl<'a> Walk<'a> {
         self.escaped_keys.truncate(escaped_keys);
         self.seen.truncate(seen);
         Ok(kept)
+    }
+
+    /// Whether the permit has a class that stands at or below `node`.
+    fn grants_some_of(&self, node: &Node) -> bool {
+        !node.below.intersection(self.question.allowance.classes).is_empty()
     }
 
     fn array(

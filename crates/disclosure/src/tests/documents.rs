@@ -169,6 +169,19 @@ fn the_annotated_box_document_discloses_its_three_classes() {
 }
 
 #[test]
+fn who_may_not_know_users_does_not_learn_that_a_file_is_locked() {
+    let file = r#"{"id":"12345","lock":{"id":"1","created_by":{"id":"11446498"}},"tags":[],"owned_by":{"id":"11446498"}}"#;
+    let mut desk = annotated(&["user.content"]).token("11446498");
+    expect![[r#"
+        {"id":"12345","tags":[]}
+        11446498: user.content"#]]
+    .assert_eq(&desk.show("/files/12345", file));
+    let mut desk = annotated(&["user.contact"]).token("11446498");
+    expect![[r#"{"lock":{"created_by":{}},"owned_by":{}}"#]]
+        .assert_eq(&desk.show("/files/12345", file));
+}
+
+#[test]
 fn everything_an_annotated_operation_lets_go_is_of_its_classes() {
     let mut desk = annotated(&["user"]).scope(SubjectScope::All);
     let mut with_data = 0;

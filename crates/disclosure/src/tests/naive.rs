@@ -96,11 +96,14 @@ pub(super) enum Spec {
 }
 
 impl Spec {
-    fn has_class(&self) -> bool {
+    /// Whether a scalar in here could leave, were its subject covered.
+    fn could_leave(&self, granted: &BTreeSet<u8>) -> bool {
         match self {
-            Self::Scalar { class, .. } => class.is_some(),
-            Self::List(item) => item.has_class(),
-            Self::Object { fields, .. } => fields.iter().any(|(_, field)| field.has_class()),
+            Self::Scalar { class, .. } => class.is_some_and(|class| granted.contains(&class)),
+            Self::List(item) => item.could_leave(granted),
+            Self::Object { fields, .. } => {
+                fields.iter().any(|(_, field)| field.could_leave(granted))
+            }
         }
     }
 }
@@ -195,7 +198,7 @@ fn keep(
                 };
                 let left = keep(field, value, rules, &owner, outcome, &mut inner);
                 kept.extend(
-                    left.filter(|tree| tree.has_data() || field.has_class())
+                    left.filter(|tree| tree.has_data() || field.could_leave(rules.granted))
                         .map(|tree| (name.clone(), tree)),
                 );
             }

@@ -101,7 +101,6 @@ const SUPPORT: Plan = Plan {
         "items.account_id",
         "items.title",
         "items.text",
-        "card",
     ],
     from: [127, 10, 2, 1],
 };
@@ -114,7 +113,7 @@ const INSIGHTS: Plan = Plan {
         purpose: "analytics",
         budget: Limits { burst: 2_000, hour: 10_000, day: 50_000 },
     },
-    fields: &["items", "items.country", "items.plan", "items.card"],
+    fields: &["items", "items.country", "items.plan"],
     from: [127, 10, 3, 1],
 };
 

@@ -152,23 +152,23 @@ fn check(reply: &Value, expected: Option<&Value>) -> Result<()> {
 
 /// The naive twin of the filter: what `classes` leave of `original`, by `fields` alone. `None` if they leave nothing.
 ///
-/// An object with classified fields stays, empty if need be; a list stays too, but an item without data in it goes, because
-/// how many there are is a count.
+/// An object or a list stays if the classes cover a field somewhere below it, empty if need be; but an item of a list goes
+/// without data in it, because how many there are is a count.
 fn only(original: &Value, fields: &[(&str, &str)], classes: &[&str]) -> Option<Value> {
     let left = below(original, "", &|path| {
         let below = format!("{path}/");
-        let field = fields.iter().find(|(field, _)| *field == path || field.starts_with(&below))?;
-        Some(field.0 != path || classes.contains(&field.1))
+        let mut covered = fields.iter().filter(|(_, class)| classes.contains(class));
+        covered.any(|(field, _)| *field == path || field.starts_with(&below))
     });
     left.filter(holds_data)
 }
 
-/// `stays`: of a path, `None` if nothing at or below it is classified, else whether a value there may leave.
-fn below(value: &Value, path: &str, stays: &dyn Fn(&str) -> Option<bool>) -> Option<Value> {
+/// `stays`: of a path, whether something at or below it may leave.
+fn below(value: &Value, path: &str, stays: &dyn Fn(&str) -> bool) -> Option<Value> {
     let step = |name: &str| {
         if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
     };
-    if !path.is_empty() && !stays(path)? {
+    if !path.is_empty() && !stays(path) {
         return None;
     }
     Some(match value {
