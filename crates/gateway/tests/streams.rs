@@ -550,8 +550,9 @@ impl World {
     async fn ask(&self, version: &str) -> Client {
         let (token, proof) = (&self.token, self.proof("GET"));
         let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let host = self.external_url.split_once("://").unwrap().1;
         let request = format!(
-            "GET /export HTTP/{version}\r\nHost: localhost\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n"
+            "GET /export HTTP/{version}\r\nHost: {host}\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
         Client { socket, received: Vec::new() }
