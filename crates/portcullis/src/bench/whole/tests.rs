@@ -39,6 +39,17 @@ async fn every_request_of_a_run_is_accepted_once() {
 }
 
 #[test]
+fn the_contract_declares_all_that_the_origin_answers() {
+    // What is undeclared is a signal and a log line for each request, which is not what is to be measured.
+    let account: serde_json::Value = serde_json::from_str(static_origin::ACCOUNT).unwrap();
+    let contract = include_str!("../account-openapi.yaml");
+    for name in account.as_object().unwrap().keys() {
+        let declared = format!("\n        {name}:");
+        assert!(contract.contains(&declared), "`{name}` is not declared");
+    }
+}
+
+#[test]
 fn the_host_of_a_url_has_its_port() {
     assert_eq!(host_of("http://a:1/b/c"), "a:1");
     assert_eq!(host_of("https://a"), "a");
