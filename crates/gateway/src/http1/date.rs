@@ -1,13 +1,29 @@
 //! The form of time in HTTP fields.
 
 use model::UnixMicros;
+use std::cell::Cell;
+
+thread_local! {
+    /// The last date this thread wrote and its second: all replies of a second carry the same.
+    static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
+}
 
 /// `now` as an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`: the value of `Date`. Years above 9999 are written as 9999.
 ///
-/// It changes once a second; whoever answers many requests keeps it for that long.
+/// Made once a second by each thread, and remembered in between.
 ///
 /// Source: RFC 9110 section 5.6.7.
 pub fn http_date(now: UnixMicros) -> [u8; 29] {
+    let (second, date) = LAST.get();
+    if second == now.secs() {
+        return date;
+    }
+    let date = write_date(now);
+    LAST.set((now.secs(), date));
+    date
+}
+
+fn write_date(now: UnixMicros) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // day 0 of the epoch was a Thursday
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

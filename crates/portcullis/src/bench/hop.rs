@@ -3,18 +3,18 @@
 //! It is the lower bound of the gateway's data path, measured as a process of its own like every other subject. It is
 //! not a way to run the gateway: there is no caller, no decision and no record here.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bytes::BytesMut;
 use gateway::http1::client::{AllowList, UpstreamRequest};
 use gateway::http1::encode::{self, Framing, ReplyHead};
 use gateway::http1::server::{self, Rules};
 use gateway::http1::{Authority, BodyLength, Scheme, date};
 use gateway::origin::{Origin, OriginConfig};
-use model::UnixMicros;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use storage::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -68,7 +68,6 @@ async fn accept(listener: TcpListener, hop: Arc<Hop>) -> Result<()> {
 async fn serve(mut stream: TcpStream, hop: Arc<Hop>) -> Result<()> {
     stream.set_nodelay(true)?;
     let rules = Rules { scheme: Scheme::Http, max_body: BODY_MAX };
-    let mut date = Date::default();
     let mut buffer = BytesMut::new();
     let mut out = Vec::with_capacity(4 * 1024);
     loop {
@@ -93,7 +92,7 @@ async fn serve(mut stream: TcpStream, hop: Arc<Hop>) -> Result<()> {
         let reply = hop.origin.fetch(&request, head.fields().iter()).await?;
         let reply_head = ReplyHead {
             status: reply.status,
-            date: date.current()?,
+            date: &date::http_date(clock::unix_now()),
             keep_alive: head.keep_alive(),
             method: head.method(),
         };
@@ -102,28 +101,5 @@ async fn serve(mut stream: TcpStream, hop: Arc<Hop>) -> Result<()> {
         encode::reply_head(&mut out, &reply_head, reply.fields.iter(), length)?;
         out.extend_from_slice(&reply.body);
         stream.write_all(&out).await?;
-    }
-}
-
-/// The value of `Date`, made once a second.
-struct Date {
-    second: u64,
-    text: [u8; 29],
-}
-
-impl Default for Date {
-    fn default() -> Self {
-        Self { second: 0, text: date::http_date(UnixMicros(0)) }
-    }
-}
-
-impl Date {
-    fn current(&mut self) -> Result<&[u8; 29]> {
-        let second =
-            SystemTime::UNIX_EPOCH.elapsed().context("the clock stands before 1970")?.as_secs();
-        if second != self.second {
-            *self = Self { second, text: date::http_date(UnixMicros::from_secs(second)) };
-        }
-        Ok(&self.text)
     }
 }
