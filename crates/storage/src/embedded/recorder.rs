@@ -1,6 +1,7 @@
 //! The recorder: takes drafts from any number of tasks, gives each a receipt once its record is durable.
 //!
-//! Everything taken while one sync ran goes into the next: one write, one sync, then all receipts. Four threads, each with one
+//! Everything taken while one sync ran goes into the next: one write, one sync, then all receipts. While several appenders are at
+//! work, the writer lets their drafts gather for two milliseconds at most. Four threads, each with one
 //! reason to wait: the *writer* waits for the disk, the *publisher* writes tiles and checkpoints, the *preparer* fills segments
 //! with zeros, the *watch* answers those who have waited too long.
 //!
@@ -101,8 +102,8 @@ struct Queue {
     items: Vec<Item>,
     /// When the first of `items` came.
     since: Option<Instant>,
-    /// Whether the writer waits on `work`; else it looks by itself and need not be woken.
-    writer_waits: bool,
+    /// The writer waits on `work` until there are this many items; none while it looks by itself and need not be woken.
+    wake_at: Option<usize>,
     acknowledge_clock: bool,
     end: End,
     stopped: Option<Unavailable>,
@@ -295,7 +296,13 @@ impl Recorder {
             queue.since = Some(Instant::now());
         }
         queue.items.push(Item { draft, reply });
-        shared.wake(&mut queue);
+        let enough = queue.items.len();
+        let wake = queue.wake_at.take_if(|count| *count <= enough).is_some();
+        // The writer is more urgent than we are and would run at once, into this lock.
+        drop(queue);
+        if wake {
+            shared.work.notify_one();
+        }
         Ok(receipt)
     }
 }
@@ -337,9 +344,26 @@ impl Shared {
     }
 
     fn wake(&self, queue: &mut MutexGuard<'_, Queue>) {
-        if std::mem::take(&mut queue.writer_waits) {
+        if queue.wake_at.take().is_some() {
             self.work.notify_one();
         }
+    }
+
+    /// The writer's sleep: until `count` drafts wait, something else is asked of it, or `pause` has passed.
+    fn sleep<'q>(
+        &'q self,
+        mut queue: MutexGuard<'q, Queue>,
+        count: usize,
+        pause: Duration,
+    ) -> MutexGuard<'q, Queue> {
+        if queue.items.len() >= count || queue.end != End::NotYet || queue.acknowledge_clock {
+            return queue;
+        }
+        queue.wake_at = Some(count);
+        let waited = self.work.wait_timeout(queue, pause);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.wake_at = None;
+        queue
     }
 
     fn why_stopped(&self) -> Unavailable {

@@ -196,3 +196,31 @@ fn a_subject_in_a_durable_record_is_in_the_vault_after_a_crash() {
     let vault = open(dir.path(), opening()).unwrap().vault;
     assert_eq!(vault.subject_of(&pseudonym, now.quarter()), Ok(Some(subject)));
 }
+
+#[test]
+fn appenders_that_come_together_are_committed_together() {
+    const APPENDERS: u64 = 16;
+    const EACH: u64 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();
+    let (records, commits) = (view.end().records, recorder.commits());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let appenders: Vec<_> = (0..APPENDERS)
+            .map(|n| {
+                let recorder = recorder.clone();
+                tokio::spawn(async move {
+                    for _ in 0..EACH {
+                        recorder.append(refusals(n)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for appender in appenders {
+            appender.await.unwrap();
+        }
+    });
+    assert!(view.end().records - records >= APPENDERS * EACH);
+    let commits = recorder.commits() - commits;
+    assert!(commits * 2 < APPENDERS * EACH, "{commits} commits");
+}

@@ -1,6 +1,6 @@
 //! The recorder's threads.
 
-use super::{End, Item, Queue, Reply, STOPPED_IN_ORDER, Shared};
+use super::{End, Item, QUEUE_MAX, Queue, Reply, STOPPED_IN_ORDER, Shared};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::JournalSizes;
 use crate::embedded::lock::DirectoryLock;
@@ -17,6 +17,12 @@ use std::time::{Duration, Instant};
 
 /// How long the writer sleeps at most: its clock and its segment file are looked at this often.
 const TICK: Duration = Duration::from_millis(250);
+/// How long drafts may gather for one commit while several appenders are at work. A commit costs as much processor time as most of a
+/// request, waiting costs none: measured on one core at 10,000 requests a second, commits of one or two records, which is what an
+/// urgent writer makes by itself, cost two fifths of all processor time.
+const GATHER: Duration = Duration::from_millis(2);
+/// One gathering in so many takes its whole time, to learn how many appenders there are.
+const LEARN_EVERY: u32 = 16;
 /// Heads follow the first record after a checkpoint by this much, so that tiles and checkpoint are out within a second.
 const HEADS_AFTER: Duration = Duration::from_millis(500);
 /// A checkpoint that could not be written is tried again, and a segment that could not be made.
@@ -68,6 +74,8 @@ pub(super) fn spawn(
         preparer: Preparer { asked: false, retry_at: None, to: to_preparer, from: segments },
         dirty_since: Some(Instant::now()),
         looked_at: Instant::now(),
+        at_work: 0,
+        gatherings: 0,
     };
     let write = named("log-writer").spawn(move || {
         let _held_until_the_writer_ends = lock;
@@ -87,6 +95,9 @@ struct Writer {
     dirty_since: Option<Instant>,
     /// When the segment's file was last looked at.
     looked_at: Instant,
+    /// How many appenders seem to be at work: as many drafts are worth waiting for, [`GATHER`] at most.
+    at_work: usize,
+    gatherings: u32,
 }
 
 /// The writer's end of the preparer's channels.
@@ -121,16 +132,23 @@ impl Writer {
     }
 
     /// Takes what is queued, waiting for it until something else is due.
-    fn wait(&self) -> Queue {
-        let mut queue = self.shared.queue();
-        if queue.items.is_empty() && queue.end == End::NotYet && !queue.acknowledge_clock {
+    ///
+    /// Each commit is a write, a sync, a signature and two wake-ups, however many records are in it. So where several appenders are at
+    /// work, this waits for as many drafts, but never longer than [`GATHER`]. A single appender never waits.
+    fn wait(&mut self) -> Queue {
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.queue();
+        if self.at_work > 1 {
+            self.gatherings = self.gatherings.wrapping_add(1);
+            let learn = self.gatherings.is_multiple_of(LEARN_EVERY);
+            let enough = if learn { QUEUE_MAX } else { self.at_work };
+            queue = shared.sleep(queue, enough, GATHER);
+        }
+        if queue.items.is_empty() {
             let due = self.dirty_since.map(|since| since + HEADS_AFTER);
             let pause =
                 due.map_or(TICK, |due| TICK.min(due.saturating_duration_since(Instant::now())));
-            queue.writer_waits = true;
-            let waited = self.shared.work.wait_timeout(queue, pause);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            queue.writer_waits = false;
+            queue = shared.sleep(queue, 1, pause);
         }
         let taken = Queue {
             items: Vec::new(),
@@ -219,6 +237,10 @@ impl Writer {
     /// Makes the batch durable and answers the callers at `places`, in the order of their replies.
     fn commit(&mut self, places: &mut Vec<Result<u64, Unavailable>>) -> Result<(), Unavailable> {
         let receipts = self.log.commit()?;
+        // Counted before anybody is answered: whoever is, may be back at once and is no second appender. What was seen before
+        // fades, because appenders come in bursts.
+        let seen = places.len() + self.shared.queue().items.len();
+        self.at_work = seen.max(self.at_work * 3 / 4);
         if !receipts.is_empty() {
             self.dirty_since.get_or_insert_with(Instant::now);
             self.shared.commits.fetch_add(1, Ordering::Relaxed);
