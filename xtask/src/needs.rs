@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Debian package, the program whose presence shows it is installed, why.
 const DEBIAN: &[(&str, &str, &str)] = &[
-    ("cmake", "cc", "a C compiler, for the cryptography library"),
+    ("gcc", "cc", "a C compiler, for the cryptography library"),
     ("nodejs", "node", "runs the OAuth client and the API server that nobody here wrote"),
     ("npm", "npm", "installs them"),
     ("strace", "strace", "shows that nothing is written to a socket once a cut was acknowledged"),

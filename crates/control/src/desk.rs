@@ -5,11 +5,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use ledger::Draft;
 use model::{IntegrationId, OperationId, OperatorId};
 use serde_json::{Value, json};
-use sever::{Authority, Change, Target};
+use sever::{Authority, Change, NotTaken, Target};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::clock;
-use storage::embedded::{Keeper, Recorder, Unavailable};
+use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::{
     Applied, Authorised, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot, target,
 };
@@ -86,10 +86,13 @@ impl Desk {
         let draft = draft(&authorised, command);
         if authorised.command().effect() == Effect::Narrows {
             let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
-            let answer = self.effect(&applied, command).await?;
-            self.republish().await?;
-            self.recorder.append(draft).await?;
-            return Ok(answer);
+            // Each is attempted whatever became of the one before: the registry has changed already.
+            let answer = self.effect(&applied, command).await;
+            let published = self.republish().await;
+            let recorded = self.recorder.append(draft).await;
+            published?;
+            recorded?;
+            return answer;
         }
         self.recorder.append(draft).await?;
         let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
@@ -132,10 +135,19 @@ impl Desk {
     async fn effect(&self, applied: &Applied, command: &SignedCommand) -> Result<Value, NotDone> {
         match applied.authorised.command() {
             Command::Sever { target, reason } => {
-                self.change(applied, command, target, reason, Change::Sever).await
+                let keeper = Arc::clone(&self.keeper);
+                self.change(applied, command, target, reason, move |target, reason, authority| {
+                    keeper.change(Change::Sever(target), reason, authority)
+                })
+                .await
             }
             Command::Restore { target, reason } => {
-                self.change(applied, command, target, reason, Change::Restore).await
+                let keeper = Arc::clone(&self.keeper);
+                let head = *applied.authorised.posture_head();
+                self.change(applied, command, target, reason, move |target, reason, authority| {
+                    keeper.restore(target, reason, authority, &head)
+                })
+                .await
             }
             Command::ClockAcknowledge {} => {
                 self.recorder.acknowledge_clock();
@@ -181,7 +193,7 @@ impl Desk {
         command: &SignedCommand,
         named: &target::Target,
         reason: &str,
-        change: fn(Target) -> Change,
+        change: impl FnOnce(Target, &str, Authority) -> Result<Changed, NotTaken> + Send + 'static,
     ) -> Result<Value, NotDone> {
         let snapshot = self.registry.snapshot().await?;
         let target = named
@@ -191,10 +203,8 @@ impl Desk {
             signers: applied.authorised.operators().iter().copied().collect(),
             command: command.to_json().unwrap_or_default(),
         };
-        let (keeper, reason) = (Arc::clone(&self.keeper), reason.to_owned());
-        let changed =
-            tokio::task::spawn_blocking(move || keeper.change(change(target), &reason, authority))
-                .await;
+        let reason = reason.to_owned();
+        let changed = tokio::task::spawn_blocking(move || change(target, &reason, authority)).await;
         match changed {
             Ok(Ok(changed)) => Ok(changed.to_json()),
             Ok(Err(not_taken)) => Err(NotDone::NotPublished(not_taken.to_string())),

@@ -34,9 +34,12 @@ async fn command(State(operators): State<Arc<Operators>>, body: Bytes) -> Respon
         Ok(command) => command,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    match operators.desk.carry_out(&command).await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(not_done) => problem(status(&not_done), &with_causes(&not_done)),
+    // A task of its own: a client that goes away must not leave a command half carried out.
+    let desk = Arc::clone(&operators.desk);
+    match tokio::spawn(async move { desk.carry_out(&command).await }).await {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(not_done)) => problem(status(&not_done), &with_causes(&not_done)),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the command was broken off"),
     }
 }
 

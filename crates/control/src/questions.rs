@@ -239,7 +239,9 @@ impl Archive {
             if record.header.time >= last {
                 break;
             }
-            quarters.insert(record.header.time.quarter());
+            // What was disclosed just before a quarter turned may be recorded just after it.
+            let quarter = record.header.time.quarter();
+            quarters.extend([quarter, quarter.saturating_sub(1)]);
             fold.push(&record);
         }
         let mut lost = None;
@@ -264,7 +266,8 @@ impl Archive {
     /// Every pseudonym a subject had in the quarters of a window.
     fn pseudonyms_of(&self, subject: &SubjectId, question: &Question) -> BTreeSet<Pseudonym> {
         let now = storage::clock::unix_now();
-        let (first, last) = (question.from.quarter(), question.to.min(now).quarter());
+        let (first, last) =
+            (question.from.quarter().saturating_sub(1), question.to.min(now).quarter());
         (first..=last).filter_map(|quarter| self.vault.pseudonym_of(subject, quarter)).collect()
     }
 

@@ -29,6 +29,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a request's content may take to arrive.
+const TRANSFER: Duration = Duration::from_secs(30);
 
 /// Streams one connection may have open.
 const STREAMS_MAX: u32 = 64;
@@ -93,8 +97,10 @@ async fn read(
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = RequestTarget::from_path(path.as_bytes())?;
     let max = usize::try_from(rules.max_body).unwrap_or(usize::MAX);
-    let body =
-        Limited::new(body, max).collect().await.map_err(|_| BadRequest::Body(BadBody::TooLong))?;
+    let body = timeout(TRANSFER, Limited::new(body, max).collect())
+        .await
+        .map_err(|_| BadRequest::Body(BadBody::Truncated))?
+        .map_err(|_| BadRequest::Body(BadBody::TooLong))?;
     let body = body.to_bytes().to_vec();
     if !body.is_empty() && !method.may_have_content() {
         return Err(BadRequest::ContentForbidden);

@@ -70,6 +70,9 @@ pub enum Reason {
     /// It searches by a data class that it may not read.
     #[error("a parameter is of a data class that is not in the grant")]
     SearchNotPermitted,
+    /// Posture restricted it after it was decided.
+    #[error("restricted since it was decided")]
+    RestrictedSince,
     /// What the decision rests on ran out before its answer could be released.
     #[error("the permit ran out at {0}")]
     PermitOver(UnixMicros),
@@ -107,9 +110,10 @@ impl Reason {
                 Refusal::Unavailable
             }
             Self::Policy(refused) => refused.refusal(),
-            Self::Asleep { .. } | Self::SearchNotPermitted | Self::PermitOver(_) => {
-                Refusal::NotPermitted
-            }
+            Self::Asleep { .. }
+            | Self::SearchNotPermitted
+            | Self::PermitOver(_)
+            | Self::RestrictedSince => Refusal::NotPermitted,
             Self::CannotStream => Refusal::Malformed,
             Self::NotFound => Refusal::NotFound,
             Self::Origin(_) => Refusal::OriginFailed,

@@ -89,7 +89,8 @@ async fn serve(
         forward::fetch(node, request, &matched, &admitted, id).await.map_err(refused)?;
 
     // disclose, record, release
-    let decided = Decided { view: Arc::clone(&view), permit, bearing: bearing.clone(), id };
+    let decided =
+        Decided { view: Arc::clone(&view), permit, bearing: bearing.clone(), restricted, id };
     let reply = decided.release(node, connection, &matched, part).await.map_err(refused)?;
     Ok(match rest {
         None => reply,
@@ -105,6 +106,8 @@ struct Decided {
     view: Arc<View>,
     permit: Permit,
     bearing: Bearing,
+    /// Whether posture restricted it when it was decided.
+    restricted: bool,
     id: RequestId,
 }
 
@@ -116,7 +119,7 @@ impl Decided {
         matched: &Match<'_>,
         part: Part,
     ) -> Result<Reply, Reason> {
-        let Self { view, permit, bearing, id } = self;
+        let Self { view, permit, bearing, id, .. } = self;
 
         // disclose
         let disclosed = node
@@ -130,7 +133,7 @@ impl Decided {
         let receipt = node.recorder.append(Draft::Access(access)).await?;
 
         // release: time and posture once more, because the awaits took time
-        let passage = self.in_force().and_then(|()| {
+        let passage = self.in_force(node).and_then(|()| {
             let (bearing, now) = (bearing.clone(), clock::boot_now());
             Ok(node.posture.switch().pass(&connection.gate, bearing, *id, now)?)
         });
@@ -143,9 +146,14 @@ impl Decided {
         }
     }
 
-    fn in_force(&self) -> Result<(), Reason> {
+    /// What was decided holds until its time is over, or posture restricts what it did not restrict then.
+    fn in_force(&self, node: &Node) -> Result<(), Reason> {
         let until = self.permit.valid_until();
-        if clock::unix_now() < until { Ok(()) } else { Err(Reason::PermitOver(until)) }
+        if clock::unix_now() >= until {
+            return Err(Reason::PermitOver(until));
+        }
+        let restricted = node.posture.switch().posture().restriction_of(&self.bearing).is_some();
+        if restricted && !self.restricted { Err(Reason::RestrictedSince) } else { Ok(()) }
     }
 }
 

@@ -22,12 +22,23 @@ use tracing::{info, warn};
 /// Signals kept for operators to look at; the record keeps what was done about them.
 const SIGNALS_MAX: usize = 1_000;
 
+/// Signals logged in one second.
+const TOLD_MAX: u32 = 20;
+
+/// How many signals a second has had.
+#[derive(Debug, Default)]
+struct Told {
+    second: u64,
+    count: u32,
+}
+
 /// Budgets, detectors and recent signals of one node.
 pub struct Watch {
     budgets: ExposureBudgets,
     habits: Mutex<Habits>,
     detector: Mutex<Detector>,
     signals: Mutex<VecDeque<Signal>>,
+    told: Mutex<Told>,
     posture: Arc<Keeper>,
 }
 
@@ -39,6 +50,7 @@ impl Watch {
             habits: Mutex::default(),
             detector: Mutex::default(),
             signals: Mutex::default(),
+            told: Mutex::default(),
             posture,
         }
     }
@@ -156,7 +168,7 @@ impl Watch {
     pub(crate) fn observe(&self, event: &Event, now: UnixMicros) {
         let signals = lock(&self.detector).fold(event, now);
         for signal in signals {
-            info!(signal = %signal, "signal");
+            self.tell(&signal);
             for containment in &signal.containment {
                 self.contain(containment, &signal);
             }
@@ -165,6 +177,22 @@ impl Watch {
                 kept.pop_front();
             }
             kept.push_back(signal);
+        }
+    }
+
+    /// Logs a signal, unless this second has had its share: whoever makes signals must not be able to drown the log.
+    fn tell(&self, signal: &Signal) {
+        let mut told = lock(&self.told);
+        let second = signal.at.secs();
+        if told.second != second {
+            if told.count > TOLD_MAX {
+                warn!(left_out = told.count - TOLD_MAX, "more signals than are logged in a second");
+            }
+            *told = Told { second, count: 0 };
+        }
+        told.count += 1;
+        if told.count <= TOLD_MAX {
+            info!(signal = %signal, "signal");
         }
     }
 

@@ -267,7 +267,11 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
         let ordinals: Vec<_> = record
             .touches
             .iter()
-            .filter_map(|touch| vault.ordinal_of(&touch.pseudonym, at.quarter()))
+            .filter_map(|touch| {
+                // What was disclosed just before a quarter turned may be recorded just after it.
+                let in_quarter = |quarter| vault.ordinal_of(&touch.pseudonym, quarter);
+                in_quarter(at.quarter()).or_else(|| in_quarter(at.quarter().saturating_sub(1)))
+            })
             .collect();
         let seen = Use { credential: access.credential, grant, network: access.network, at };
         watch.replay(&seen, &ordinals);

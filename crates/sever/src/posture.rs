@@ -83,6 +83,9 @@ pub enum NotTaken {
         /// Where posture stands.
         head_number: u64,
     },
+    /// Posture moved on since the signers looked.
+    #[error("posture moved on since this was signed; look again and sign again")]
+    OtherHead,
     /// What widens needs two operators; a rule only narrows.
     #[error("posture entry {number} widens on the word of fewer than two operators")]
     WidensAlone {

@@ -44,7 +44,14 @@ pub(crate) fn time_on_processor(pid: u32) -> Result<Duration> {
     let tasks = format!("/proc/{pid}/task");
     for task in std::fs::read_dir(&tasks).with_context(|| format!("no process {pid}"))? {
         let task = task?.path();
-        sum += task_time(&task).with_context(|| format!("no `schedstat` in {}", task.display()))?;
+        match task_time(&task) {
+            Ok(time) => sum += time,
+            // A thread that ended since the folder was read.
+            Err(_) if !task.exists() => continue,
+            Err(error) => {
+                return Err(error.context(format!("no `schedstat` in {}", task.display())));
+            }
+        }
         let children = std::fs::read_to_string(task.join("children")).unwrap_or_default();
         for child in children.split_ascii_whitespace() {
             sum += time_on_processor(child.parse()?)?;

@@ -4,7 +4,8 @@ use super::Recorder;
 use super::posture::PostureRegister;
 use crate::clock;
 use ledger::Draft;
-use sever::{Authority, Change, Entry, NotTaken, Settled, Switch};
+use model::Digest;
+use sever::{Authority, Change, Entry, NotTaken, Settled, Switch, Target};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tracing::warn;
@@ -32,8 +33,13 @@ pub struct Changed {
 impl Changed {
     /// The receipt that operators and scripts see.
     pub fn to_json(&self) -> serde_json::Value {
+        let schema = match self.entry.change {
+            Change::Sever(_) => "portcullis.severed/1",
+            Change::Restrict(_) => "portcullis.restricted/1",
+            Change::Restore(_) => "portcullis.restored/1",
+        };
         serde_json::json!({
-            "schema": "portcullis.severed/1",
+            "schema": schema,
             "entry": self.entry.number,
             "hash": self.entry.hash().iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
             "micros": self.micros,
@@ -69,7 +75,29 @@ impl Keeper {
         &self.switch
     }
 
-    /// Changes posture. When this returns, no write of subject data for what the entry severs runs or can start.
+    /// Lifts what is in force on exactly this target.
+    ///
+    /// `signed_against`: the head that the signers of a restore saw. It is compared under the register's lock, so that a cut
+    /// which came meanwhile is never undone by people who did not know of it.
+    ///
+    /// # Errors
+    /// [`NotTaken`] if the change widens on too few words, or from another head; nothing changed then.
+    pub fn restore(
+        &self,
+        target: Target,
+        reason: &str,
+        authority: Authority,
+        signed_against: &Digest,
+    ) -> Result<Changed, NotTaken> {
+        let register = self.register();
+        if register.posture().head() != *signed_against {
+            return Err(NotTaken::OtherHead);
+        }
+        self.change_in(register, Change::Restore(target), reason, authority)
+    }
+
+    /// Changes posture by what narrows; a restore goes by [`Keeper::restore`]. When this returns, no write of subject data for
+    /// what the entry severs runs or can start.
     ///
     /// Blocks for a disk write; call it from a thread that may wait. The cut comes first and needs no disk; what could not
     /// be stored afterwards is said in the answer.

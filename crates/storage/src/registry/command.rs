@@ -312,7 +312,7 @@ impl Command {
         matches!(
             self,
             Self::HoneyPlant { .. }
-                | Self::GrantAdd { scope: Scope::Consenting { .. }, .. }
+                | Self::GrantAdd { scope: Scope::Consenting { .. } | Scope::Attribute { .. }, .. }
                 | Self::ExposureQuery { .. }
                 | Self::Evidence { .. }
         )
@@ -471,6 +471,11 @@ impl Authorised {
     /// Its id, as lower-case hex.
     pub fn id(&self) -> String {
         text::hex(&self.payload.id)
+    }
+
+    /// The head of posture that the signers saw.
+    pub fn posture_head(&self) -> &Digest {
+        &self.payload.posture_head
     }
 
     /// Who signed; never empty.
