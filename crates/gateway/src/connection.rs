@@ -24,7 +24,7 @@ use tokio::time::timeout;
 const IDLE: Duration = Duration::from_secs(75);
 
 /// How long a request may take to arrive once its first byte has, and a reply, or one batch of a stream, to be read.
-const TRANSFER: Duration = Duration::from_secs(30);
+pub(crate) const TRANSFER: Duration = Duration::from_secs(30);
 
 /// How long, and how much, is still read of a client that was refused.
 const DRAIN: Duration = Duration::from_secs(1);

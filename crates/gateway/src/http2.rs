@@ -6,7 +6,7 @@
 //! The batches of a stream are fetched when hyper asks for bytes, which it does while the client's window has room. A
 //! stream that is broken off ends in `RST_STREAM`, never in `END_STREAM`.
 
-use crate::connection::Connection;
+use crate::connection::{Connection, TRANSFER};
 use crate::http1::authority::Authority;
 use crate::http1::server::Rules;
 use crate::http1::{BadBody, BadRequest, Method, RequestTarget};
@@ -30,9 +30,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-
-/// How long a request's content may take to arrive.
-const TRANSFER: Duration = Duration::from_secs(30);
 
 /// Streams one connection may have open.
 const STREAMS_MAX: u32 = 64;
