@@ -86,6 +86,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 12] = [
+        Self::Malformed,
+        Self::UnknownOperation,
+        Self::NotFound,
+        Self::Unauthenticated,
+        Self::Network,
+        Self::Severed,
+        Self::NotPermitted,
+        Self::OverBudget,
+        Self::Honey,
+        Self::OutOfContract,
+        Self::OriginFailed,
+        Self::Unavailable,
+    ];
+
     /// The stable code of problem details (RFC 9457) and of the record.
     pub const fn code(self) -> &'static str {
         match self {

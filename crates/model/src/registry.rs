@@ -37,11 +37,16 @@ pub struct Integration {
     pub state: IntegrationState,
 }
 
-/// The life cycle of an integration. Only `Approved` and `Restricted` read anything.
+/// The life cycle of an integration. Only `Sandbox`, `Approved` and `Restricted` read anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IntegrationState {
     /// Applied for; two operators have yet to approve.
     Applied,
+    /// Reviewed; may read under grants to named subjects, which are synthetic ones, until the date.
+    Sandbox {
+        /// After this it may read nothing.
+        until: UnixMicros,
+    },
     /// May read within its grants until the date.
     Approved {
         /// After this it counts as expired.

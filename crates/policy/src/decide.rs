@@ -50,6 +50,16 @@ pub enum Refused {
         /// The first moment without it.
         at: UnixMicros,
     },
+    /// An integration in the sandbox reads named subjects and nobody else.
+    #[error(
+        "integration {integration} is in the sandbox, and grant {grant} is not of named subjects"
+    )]
+    SandboxOnly {
+        /// Who asked.
+        integration: IntegrationId,
+        /// The grant.
+        grant: GrantId,
+    },
     /// The token ran out between authentication and decision.
     #[error("the token ran out at {0}")]
     TokenExpired(UnixMicros),
@@ -101,6 +111,7 @@ impl Refused {
             | Self::UnknownGrant(_)
             | Self::GrantOfAnother { .. }
             | Self::GrantExpired { .. }
+            | Self::SandboxOnly { .. }
             | Self::OperationNotGranted { .. }
             | Self::NoTokenSubject(_)
             | Self::NothingPermitted { .. } => Refusal::NotPermitted,
@@ -159,6 +170,10 @@ pub(crate) fn weigh(
     let (registered, approved_until) = approval(integration, now)?;
     let standing = if asking.restricted { Standing::Restricted } else { registered };
     let grant = live_grant(asking, directory, now)?;
+    let in_sandbox = matches!(integration.state, IntegrationState::Sandbox { .. });
+    if in_sandbox && !matches!(grant.scope, SubjectScope::Consenting(_)) {
+        return Err(Refused::SandboxOnly { integration: integration.id, grant: grant.id });
+    }
     if now >= asking.token_expires {
         return Err(Refused::TokenExpired(asking.token_expires));
     }
@@ -195,7 +210,9 @@ fn approval(integration: &Integration, now: UnixMicros) -> Result<(Standing, Uni
     let id = integration.id;
     let not_approved = |state| Err(Refused::NotApproved { integration: id, state });
     let (standing, until) = match integration.state {
-        IntegrationState::Approved { until } => (Standing::Approved, until),
+        IntegrationState::Approved { until } | IntegrationState::Sandbox { until } => {
+            (Standing::Approved, until)
+        }
         IntegrationState::Restricted { until } => (Standing::Restricted, until),
         IntegrationState::Applied => return not_approved("applied"),
         IntegrationState::Severed => return not_approved("severed"),

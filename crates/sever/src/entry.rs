@@ -43,7 +43,7 @@ pub enum Change {
 /// On whose word an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// Operators; `command` holds the signed command as it arrived.
+    /// Operators; `command` holds the signed command as it arrived, or what was asked for in a console session of one's.
     Operators {
         /// Who signed.
         signers: Vec<OperatorId>,

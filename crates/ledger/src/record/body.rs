@@ -530,21 +530,8 @@ const fn refusal_number(reason: Refusal) -> u64 {
 }
 
 fn refusal_from_number(number: u64) -> Result<Refusal, Malformed> {
-    const ALL: [Refusal; 12] = [
-        Refusal::UnknownOperation,
-        Refusal::Unauthenticated,
-        Refusal::Network,
-        Refusal::Severed,
-        Refusal::NotPermitted,
-        Refusal::OverBudget,
-        Refusal::Honey,
-        Refusal::OutOfContract,
-        Refusal::OriginFailed,
-        Refusal::Unavailable,
-        Refusal::NotFound,
-        Refusal::Malformed,
-    ];
-    ALL.into_iter()
+    Refusal::ALL
+        .into_iter()
         .find(|&reason| refusal_number(reason) == number)
         .ok_or(Malformed::Unexpected("reason of a refusal"))
 }

@@ -3,15 +3,32 @@
 use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
-use super::{Registry, RegistryError, read};
+use super::vetting::{self, Checked};
+use super::{Registry, RegistryError, cases, read};
 use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
-    CredentialId, DataClass, Digest, GrantId, IntegrationId, OperationId, Operator, OperatorId,
-    Purpose, UnixMicros, VendorId,
+    CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, OperationId, Operator,
+    OperatorId, Purpose, UnixMicros, VendorId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::collections::BTreeSet;
+
+/// What goes with a command and is not signed: what the node worked out from it.
+#[derive(Clone, Copy, Debug)]
+pub enum Beside<'a> {
+    /// Nothing.
+    Nothing,
+    /// Of evidence, a review or an approval: the checks.
+    Checked(&'a Checked),
+    /// Of a step of a case: how many events it had, and those that the step adds.
+    Case {
+        /// Events the node had seen.
+        known: usize,
+        /// Events to add.
+        events: &'a [String],
+    },
+}
 
 /// What was carried out, as the record needs it.
 #[derive(Clone, Debug)]
@@ -36,12 +53,26 @@ impl Registry {
         posture_head: &Digest,
         now: UnixMicros,
     ) -> Result<Applied, RegistryError> {
+        self.apply_with(command, Beside::Nothing, posture_head, now).await
+    }
+
+    /// As [`Registry::apply`], with what the node worked out for this command.
+    ///
+    /// # Errors
+    /// As for [`Registry::apply`].
+    pub async fn apply_with(
+        &self,
+        command: &SignedCommand,
+        beside: Beside<'_>,
+        posture_head: &Digest,
+        now: UnixMicros,
+    ) -> Result<Applied, RegistryError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let roster = read::operators(&mut tx).await?;
         let authorised = command.verify(&roster, now, posture_head)?;
         refuse_replay(&mut tx, &authorised).await?;
         refuse_frozen(&mut tx, authorised.command()).await?;
-        carry_out(&mut tx, authorised.command(), now).await?;
+        carry_out(&mut tx, &authorised, beside, now).await?;
         let revision = match authorised.command().effect() {
             Effect::Narrows | Effect::Widens => bump_revision(&mut tx).await?,
             Effect::Looks => read::revision(&mut tx).await?,
@@ -51,6 +82,25 @@ impl Registry {
         Ok(Applied { authorised, revision })
     }
 
+    /// Refuses a command that was carried out before, for whoever does something before it is applied.
+    ///
+    /// # Errors
+    /// [`RegistryError::AlreadyApplied`], or [`RegistryError::Unavailable`].
+    pub async fn refuse_seen(&self, authorised: &Authorised) -> Result<(), RegistryError> {
+        refuse_replay(&mut *self.pool.acquire().await?, authorised).await
+    }
+
+    /// Moves the life cycle after a cut that posture has made already and nobody signed for as a command. It only narrows.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; the cut stands in any case.
+    pub async fn mark_severed(&self, target: &Target) -> Result<(), RegistryError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        follow(&mut tx, target, Step::Sever).await?;
+        bump_revision(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Marks the integrations whose approval ran out, for lists; decisions look at the date themselves. Returns how many.
     ///
     /// # Errors
@@ -58,7 +108,8 @@ impl Registry {
     pub async fn expire(&self, now: UnixMicros) -> Result<u64, RegistryError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let done = sqlx::query(
-            "UPDATE integrations SET stage = 'expired' WHERE stage IN ('approved', 'restricted') AND until <= $1",
+            "UPDATE integrations SET stage = CASE stage WHEN 'sandbox' THEN 'evidence' ELSE 'expired' END
+             WHERE stage IN ('sandbox', 'approved', 'restricted') AND until <= $1",
         )
         .bind(bigint(now.0)?)
         .execute(&mut *tx)
@@ -95,17 +146,32 @@ async fn refuse_frozen(tx: &mut SqliteConnection, command: &Command) -> Result<(
 
 async fn carry_out(
     tx: &mut Transaction<'static, Sqlite>,
-    command: &Command,
+    authorised: &Authorised,
+    beside: Beside<'_>,
     now: UnixMicros,
 ) -> Result<(), RegistryError> {
-    match command {
+    let checked = || match beside {
+        Beside::Checked(checked) => Ok(checked),
+        Beside::Nothing | Beside::Case { .. } => {
+            Err(RegistryError::Invalid("it takes evidence, which was not checked".into()))
+        }
+    };
+    match authorised.command() {
         Command::VendorAdd { vendor, slug, name } => vendor_add(tx, *vendor, slug, name).await,
         Command::IntegrationApply { integration, slug, vendor } => {
             integration_apply(tx, *integration, slug, *vendor).await
         }
-        Command::IntegrationApprove { integration, until, tier } => {
-            integration_approve(tx, *integration, *until, *tier, now).await
+        Command::EvidenceAdd { integration, .. } => {
+            vetting::submit(tx, *integration, checked()?, now).await
         }
+        Command::IntegrationReview { integration, until } => {
+            let reviewers = authorised.operators();
+            vetting::review(tx, *integration, checked()?, *until, reviewers, now).await
+        }
+        Command::IntegrationApprove { integration, until } => {
+            vetting::approve(tx, *integration, checked()?, *until, now).await
+        }
+        Command::ReviewAll { by, reason } => vetting::review_all(tx, *by, reason, now).await,
         Command::IntegrationRestrict { integration, .. } => {
             step(tx, *integration, Step::Restrict).await
         }
@@ -169,9 +235,28 @@ async fn carry_out(
             Ok(())
         }
         // Their effect is elsewhere, or they only look; here they are remembered.
-        Command::ClockAcknowledge {} | Command::ExposureQuery { .. } | Command::Evidence { .. } => {
-            Ok(())
+        Command::ClockAcknowledge {}
+        | Command::ExposureQuery { .. }
+        | Command::Evidence { .. }
+        | Command::List { .. }
+        | Command::ConsoleOpen {} => Ok(()),
+        Command::IncidentOpen { incident, name, .. } => {
+            cases::open(tx, *incident, name, now).await?;
+            step_of_case(tx, *incident, beside).await
         }
+        Command::IncidentStep { incident, .. } => step_of_case(tx, *incident, beside).await,
+    }
+}
+
+async fn step_of_case(
+    tx: &mut SqliteConnection,
+    incident: IncidentId,
+    beside: Beside<'_>,
+) -> Result<(), RegistryError> {
+    match beside {
+        Beside::Case { known, events } => cases::append(tx, incident, known, events).await,
+        // It only looked.
+        Beside::Nothing | Beside::Checked(_) => Ok(()),
     }
 }
 
@@ -218,31 +303,8 @@ async fn integration_apply(
     free(done.rows_affected(), format!("integration {integration} or `{slug}`"))
 }
 
-async fn integration_approve(
-    tx: &mut SqliteConnection,
-    integration: IntegrationId,
-    until: UnixMicros,
-    tier: u8,
-    now: UnixMicros,
-) -> Result<(), RegistryError> {
-    future(until, now)?;
-    if tier > 3 {
-        return Err(RegistryError::Invalid(format!("{tier} is not a tier; tiers are 0 to 3")));
-    }
-    let (stage, before) = stage(tx, integration).await?;
-    let after = stage.after(Step::Approve, before)?;
-    sqlx::query("UPDATE integrations SET stage = $1, tier = $2, until = $3 WHERE id = $4")
-        .bind(after.as_str())
-        .bind(i64::from(tier))
-        .bind(bigint(until.0)?)
-        .bind(integration.to_string())
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
 /// Takes a step that sets nothing but the stage.
-async fn step(
+pub(super) async fn step(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
     step: Step,
@@ -263,7 +325,7 @@ async fn step(
     Ok(())
 }
 
-async fn stage(
+pub(super) async fn stage(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
 ) -> Result<(Stage, Option<Stage>), RegistryError> {
@@ -542,7 +604,12 @@ async fn active(
         Stage::Severed | Stage::Retired => {
             Err(RegistryError::Invalid(format!("{integration} is {stage}")))
         }
-        Stage::Applied | Stage::Approved | Stage::Restricted | Stage::Expired => Ok(()),
+        Stage::Applied
+        | Stage::Evidence
+        | Stage::Sandbox
+        | Stage::Approved
+        | Stage::Restricted
+        | Stage::Expired => Ok(()),
     }
 }
 
@@ -550,15 +617,15 @@ fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
     if rows > 0 { Ok(()) } else { Err(RegistryError::Unknown(what.to_string())) }
 }
 
-fn free(rows: u64, what: String) -> Result<(), RegistryError> {
+pub(super) fn free(rows: u64, what: String) -> Result<(), RegistryError> {
     if rows > 0 { Ok(()) } else { Err(RegistryError::Taken(what)) }
 }
 
-fn future(at: UnixMicros, now: UnixMicros) -> Result<(), RegistryError> {
+pub(super) fn future(at: UnixMicros, now: UnixMicros) -> Result<(), RegistryError> {
     if at > now { Ok(()) } else { Err(RegistryError::Invalid(format!("{at} has passed"))) }
 }
 
-fn check_slug(slug: &str) -> Result<(), RegistryError> {
+pub(super) fn check_slug(slug: &str) -> Result<(), RegistryError> {
     if is_slug(slug) {
         return Ok(());
     }
@@ -576,6 +643,6 @@ fn parse<T: std::str::FromStr>(text: &str) -> Result<T, RegistryError> {
     text.parse().map_err(|_| RegistryError::Corrupt(format!("the id `{text}`")))
 }
 
-fn bigint(value: u64) -> Result<i64, RegistryError> {
+pub(super) fn bigint(value: u64) -> Result<i64, RegistryError> {
     i64::try_from(value).map_err(|_| RegistryError::Invalid(format!("{value} is out of range")))
 }

@@ -9,8 +9,8 @@ use super::text;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
-    CredentialId, Digest, GrantId, IntegrationId, Micros, Operator, OperatorId, SubjectId,
-    UnixMicros, VendorId,
+    CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros, Operator, OperatorId,
+    SubjectId, UnixMicros, VendorId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const SIGNED_PREFIX: &[u8] = b"portcullis-command/1\n";
 /// Longest payload, in bytes: a grant to a thousand consenting subjects fits.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Longest attachment, in bytes: the largest bill of materials that vetting reads.
+pub const ATTACHMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const SIGNATURES_MAX: usize = 8;
 /// An operator's clock may be this far ahead of ours.
 const SKEW: Micros = Micros::from_secs(60);
@@ -45,13 +47,34 @@ pub enum Command {
         #[serde(with = "text::plain")]
         vendor: VendorId,
     },
-    /// Approves, prolongs, or lifts a restriction.
+    /// Submits what an integration is vetted by; lets nothing be read. `application`: `portcullis.application/1`. `sbom`: SHA-256 of
+    /// the software bill of materials, which travels beside the command.
+    EvidenceAdd {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        application: serde_json::Map<String, serde_json::Value>,
+        #[serde(with = "text::maybe_bytes")]
+        sbom: Option<Digest>,
+    },
+    /// Two reviewers let it into the sandbox, until the date.
+    IntegrationReview {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+    },
+    /// Approves after the sandbox, prolongs, or lifts a restriction. The tier is computed, not chosen.
     IntegrationApprove {
         #[serde(with = "text::plain")]
         integration: IntegrationId,
         #[serde(with = "text::time")]
         until: UnixMicros,
-        tier: u8,
+    },
+    /// Opens re-certification: no approval of any integration lasts beyond the date unless it is given anew.
+    ReviewAll {
+        #[serde(with = "text::time")]
+        by: UnixMicros,
+        reason: String,
     },
     /// A tenth of its budgets, no bulk, no sensitive classes.
     IntegrationRestrict {
@@ -137,6 +160,97 @@ pub enum Command {
     ExposureQuery { question: String },
     /// Writes an evidence bundle; changes nothing, and is recorded all the same.
     Evidence { scope: String },
+    /// Lists what is registered; changes nothing.
+    List { what: Listing },
+    /// Asks for a single-use link to the console; changes nothing.
+    ConsoleOpen {},
+    /// Opens a case.
+    IncidentOpen {
+        #[serde(with = "text::plain")]
+        incident: IncidentId,
+        name: String,
+        title: String,
+        cause: Cause,
+        /// When it began, if that is known.
+        #[serde(with = "text::maybe_time")]
+        began: Option<UnixMicros>,
+        /// When the company became aware: regulators' clocks count from here.
+        #[serde(with = "text::time")]
+        aware: UnixMicros,
+    },
+    /// One step of a case.
+    IncidentStep {
+        #[serde(with = "text::plain")]
+        incident: IncidentId,
+        step: CaseStep,
+    },
+}
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the glossary's words")]
+pub enum Listing {
+    Vendors,
+    Integrations,
+    Credentials,
+    Grants,
+    Operators,
+    Incidents,
+}
+
+/// What a case was opened for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Cause {
+    /// A signal, in its own words.
+    Signal {
+        /// The sentence.
+        sentence: String,
+    },
+    /// Somebody asked who was read, and the answer was a finding.
+    Exposure {},
+    /// The vendor's own store was broken into: what was it ever given since then?
+    VendorBreach {
+        /// Slug or id.
+        vendor: String,
+        /// From when on.
+        #[serde(with = "text::time")]
+        since: UnixMicros,
+    },
+}
+
+/// A step of a case, as an operator asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "fields as in `incident`, which documents them")]
+pub enum CaseStep {
+    /// Shows it; changes nothing.
+    Show {},
+    /// Asks the record and freezes the answer as the next version of its scope. `question`: as for [`Command::ExposureQuery`].
+    Scope { question: String },
+    /// Whether one regime's notification is made, and why.
+    Decide { regime: String, notify: bool, reason: String },
+    /// Drafts the letters and shows `show` of them; sends none.
+    Draft { version: u64, show: u32 },
+    /// Writes to everybody in the scope. `in_doubt`: also to those whose letter was under way when the node died.
+    Notify { version: u64, in_doubt: bool },
+    /// Compiles a filing. `submitted`: it was handed in then, under this reference.
+    File {
+        regime: String,
+        version: u64,
+        #[serde(with = "text::maybe_time")]
+        submitted: Option<UnixMicros>,
+        reference: Option<String>,
+    },
+    /// Drafts the post-mortem.
+    Postmortem { version: u64 },
+    /// The vendor was asked, or answered.
+    Vendor { acknowledged: bool, words: String },
+    /// Closes it.
+    Close { reason: String },
+    /// Opens it again.
+    Reopen { reason: String },
 }
 
 /// What a command does to what can be read.
@@ -146,7 +260,7 @@ pub enum Effect {
     Narrows,
     /// More, or somebody else decides about more: two operators.
     Widens,
-    /// Only looks, and it is recorded who did: one operator.
+    /// Only looks, or keeps a case: nothing of what can be read changes, and it is recorded who did. One operator.
     Looks,
 }
 
@@ -202,6 +316,8 @@ pub struct SignedCommand {
     pub payload: Vec<u8>,
     /// Ed25519 signatures over [`SIGNED_PREFIX`] and the payload.
     pub signatures: Vec<(OperatorId, [u8; 64])>,
+    /// What the payload names by its hash and is too large to be signed and recorded itself. Not in the record.
+    pub attachment: Option<Vec<u8>>,
 }
 
 /// Proof that the right operators signed this command in time. Minted only by [`SignedCommand::verify`].
@@ -259,7 +375,10 @@ impl Command {
         match self {
             Self::VendorAdd { .. } => "vendor_add",
             Self::IntegrationApply { .. } => "integration_apply",
+            Self::EvidenceAdd { .. } => "evidence_add",
+            Self::IntegrationReview { .. } => "integration_review",
             Self::IntegrationApprove { .. } => "integration_approve",
+            Self::ReviewAll { .. } => "review_all",
             Self::IntegrationRestrict { .. } => "integration_restrict",
             Self::IntegrationRetire { .. } => "integration_retire",
             Self::CredentialAdd { .. } => "credential_add",
@@ -276,23 +395,37 @@ impl Command {
             Self::ClockAcknowledge {} => "clock_acknowledge",
             Self::ExposureQuery { .. } => "exposure_query",
             Self::Evidence { .. } => "evidence",
+            Self::List { .. } => "list",
+            Self::ConsoleOpen {} => "console_open",
+            Self::IncidentOpen { .. } => "incident_open",
+            Self::IncidentStep { .. } => "incident_step",
         }
     }
 
     /// Whether it takes one operator or two.
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::IntegrationApprove { .. }
+            Self::IntegrationReview { .. }
+            | Self::IntegrationApprove { .. }
             | Self::CredentialAdd { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
             | Self::OperatorRemove { .. }
             | Self::Unfreeze {}
-            | Self::Restore { .. } => Effect::Widens,
+            | Self::Restore { .. }
+            // Letters go out in the company's name, and cannot be called back.
+            | Self::IncidentStep { step: CaseStep::Notify { .. }, .. }
+            // Nobody alone keeps an incident from those it is owed to.
+            | Self::IncidentStep {
+                step: CaseStep::Decide { notify: false, .. } | CaseStep::Close { .. },
+                ..
+            } => Effect::Widens,
             // A name on a list: nothing is read until two operators approve.
             Self::VendorAdd { .. }
             | Self::IntegrationApply { .. }
+            | Self::EvidenceAdd { .. }
+            | Self::ReviewAll { .. }
             | Self::IntegrationRestrict { .. }
             | Self::IntegrationRetire { .. }
             | Self::CredentialRetire { .. }
@@ -302,7 +435,12 @@ impl Command {
             | Self::HoneyPlant { .. }
             // Nothing more can be read than before the step.
             | Self::ClockAcknowledge {} => Effect::Narrows,
-            Self::ExposureQuery { .. } | Self::Evidence { .. } => Effect::Looks,
+            Self::ExposureQuery { .. }
+            | Self::Evidence { .. }
+            | Self::List { .. }
+            | Self::ConsoleOpen {}
+            | Self::IncidentOpen { .. }
+            | Self::IncidentStep { .. } => Effect::Looks,
         }
     }
 
@@ -315,6 +453,7 @@ impl Command {
                 | Self::GrantAdd { scope: Scope::Consenting { .. } | Scope::Attribute { .. }, .. }
                 | Self::ExposureQuery { .. }
                 | Self::Evidence { .. }
+                | Self::IncidentStep { step: CaseStep::Scope { .. }, .. }
         )
     }
 
@@ -323,10 +462,30 @@ impl Command {
         matches!(
             self,
             Self::IntegrationApply { .. }
+                | Self::EvidenceAdd { .. }
+                | Self::IntegrationReview { .. }
                 | Self::IntegrationApprove { .. }
                 | Self::CredentialAdd { .. }
                 | Self::GrantAdd { .. }
         )
+    }
+}
+
+impl CaseStep {
+    /// The value of `step` in the payload.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Show {} => "show",
+            Self::Scope { .. } => "scope",
+            Self::Decide { .. } => "decide",
+            Self::Draft { .. } => "draft",
+            Self::Notify { .. } => "notify",
+            Self::File { .. } => "file",
+            Self::Postmortem { .. } => "postmortem",
+            Self::Vendor { .. } => "vendor",
+            Self::Close { .. } => "close",
+            Self::Reopen { .. } => "reopen",
+        }
     }
 }
 
@@ -352,6 +511,8 @@ struct Envelope {
     /// Base64url, unpadded, so that the bytes that were signed arrive as they were.
     payload: String,
     signatures: Vec<EnvelopeSignature>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attachment: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -364,25 +525,39 @@ struct EnvelopeSignature {
 }
 
 impl SignedCommand {
-    /// The command as one JSON object: `{"payload": base64url, "signatures": [{"operator": "opr_...", "signature": hex}]}`.
+    /// The command as one JSON object: `{"payload": base64url, "signatures": [{"operator": "opr_...", "signature": hex}]}`, as it
+    /// is recorded.
     ///
     /// # Errors
     /// None in practice: every part is text.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let signature = |&(operator, signature): &_| EnvelopeSignature { operator, signature };
-        serde_json::to_vec(&Envelope {
-            payload: BASE64_URL_SAFE_NO_PAD.encode(&self.payload),
-            signatures: self.signatures.iter().map(signature).collect(),
-        })
+        serde_json::to_vec(&self.envelope(None))
     }
 
-    /// Reads what [`SignedCommand::to_json`] wrote. It is not verified by that.
+    /// As [`SignedCommand::to_json`], with the attachment in `attachment`, base64url: as it travels.
+    ///
+    /// # Errors
+    /// None in practice: every part is text.
+    pub fn to_json_with_attachment(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.envelope(self.attachment.as_deref()))
+    }
+
+    fn envelope(&self, attachment: Option<&[u8]>) -> Envelope {
+        let signature = |&(operator, signature): &_| EnvelopeSignature { operator, signature };
+        Envelope {
+            payload: BASE64_URL_SAFE_NO_PAD.encode(&self.payload),
+            signatures: self.signatures.iter().map(signature).collect(),
+            attachment: attachment.map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes)),
+        }
+    }
+
+    /// Reads what [`SignedCommand::to_json`] or [`SignedCommand::to_json_with_attachment`] wrote. It is not verified by that.
     ///
     /// # Errors
     /// [`CommandError::TooLarge`] or [`CommandError::Malformed`].
     pub fn from_json(json: &[u8]) -> Result<Self, CommandError> {
         // Base64 takes four bytes for three; the rest is room for the signatures.
-        if json.len() > PAYLOAD_BYTES_MAX / 3 * 4 + 4_096 {
+        if json.len() > (PAYLOAD_BYTES_MAX + ATTACHMENT_BYTES_MAX) / 3 * 4 + 4_096 {
             return Err(CommandError::TooLarge);
         }
         let malformed = |error: &dyn std::fmt::Display| CommandError::Malformed(error.to_string());
@@ -390,7 +565,9 @@ impl SignedCommand {
         let payload =
             BASE64_URL_SAFE_NO_PAD.decode(&envelope.payload).map_err(|error| malformed(&error))?;
         let signatures = envelope.signatures.iter().map(|s| (s.operator, s.signature)).collect();
-        Ok(Self { payload, signatures })
+        let attachment = envelope.attachment.map(|text| BASE64_URL_SAFE_NO_PAD.decode(text));
+        let attachment = attachment.transpose().map_err(|error| malformed(&error))?;
+        Ok(Self { payload, signatures, attachment })
     }
 
     /// Checks form, time, signatures and their number.

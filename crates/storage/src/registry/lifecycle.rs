@@ -7,6 +7,10 @@ use std::fmt;
 pub enum Stage {
     /// Applied for.
     Applied,
+    /// Its evidence was submitted and checked; two reviewers have yet to look.
+    Evidence,
+    /// Reviewed by two; reads named subjects only, so that it can show what it does.
+    Sandbox,
     /// Reads, until the date of its approval.
     Approved,
     /// Reads less, until the same date.
@@ -22,6 +26,10 @@ pub enum Stage {
 /// What can happen to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
+    /// Evidence is submitted, or submitted anew.
+    Submit,
+    /// Two reviewers let it into the sandbox.
+    Review,
     /// Two operators approve, or prolong.
     Approve,
     /// Containment short of a cut.
@@ -48,8 +56,10 @@ pub struct NotFromHere {
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Applied,
+        Self::Evidence,
+        Self::Sandbox,
         Self::Approved,
         Self::Restricted,
         Self::Severed,
@@ -65,17 +75,28 @@ impl Stage {
     /// [`NotFromHere`] if there is no such step.
     pub fn after(self, step: Step, before: Option<Self>) -> Result<Self, NotFromHere> {
         match (self, step) {
-            (Self::Applied | Self::Approved | Self::Restricted | Self::Expired, Step::Approve) => {
+            // What was reviewed is not what it submits after that.
+            (Self::Applied | Self::Evidence | Self::Sandbox, Step::Submit) => Ok(Self::Evidence),
+            (Self::Approved | Self::Restricted | Self::Expired, Step::Submit) => Ok(self),
+            (Self::Evidence | Self::Sandbox, Step::Review) => Ok(Self::Sandbox),
+            (Self::Sandbox | Self::Approved | Self::Restricted | Self::Expired, Step::Approve) => {
                 Ok(Self::Approved)
             }
             (Self::Approved | Self::Restricted, Step::Restrict) => Ok(Self::Restricted),
+            (Self::Sandbox, Step::Expire) => Ok(Self::Evidence),
             (Self::Approved | Self::Restricted, Step::Expire) => Ok(Self::Expired),
             (Self::Retired, Step::Sever) | (_, Step::Retire) => Ok(Self::Retired),
             (_, Step::Sever) => Ok(Self::Severed),
             (Self::Severed, Step::Restore) => before.ok_or(NotFromHere { stage: self, step }),
-            (_, Step::Approve | Step::Restrict | Step::Expire | Step::Restore) => {
-                Err(NotFromHere { stage: self, step })
-            }
+            (
+                _,
+                Step::Submit
+                | Step::Review
+                | Step::Approve
+                | Step::Restrict
+                | Step::Expire
+                | Step::Restore,
+            ) => Err(NotFromHere { stage: self, step }),
         }
     }
 
@@ -83,6 +104,8 @@ impl Stage {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
+            Self::Evidence => "evidence",
+            Self::Sandbox => "sandbox",
             Self::Approved => "approved",
             Self::Restricted => "restricted",
             Self::Severed => "severed",
@@ -106,6 +129,8 @@ impl fmt::Display for Stage {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Submit => "given evidence for",
+            Self::Review => "let into the sandbox",
             Self::Approve => "approved",
             Self::Restrict => "restricted",
             Self::Sever => "severed",
@@ -122,17 +147,37 @@ mod tests {
 
     #[test]
     fn every_step_from_every_stage() {
-        // Rows: the stages; columns: approve, restrict, sever, restore (from a cut while restricted), expire, retire.
+        // Rows: the stages; columns: submit, review, approve, restrict, sever, restore (from a cut while restricted), expire,
+        // retire.
         let table = [
-            ("applied", ["approved", "-", "severed", "-", "-", "retired"]),
-            ("approved", ["approved", "restricted", "severed", "-", "expired", "retired"]),
-            ("restricted", ["approved", "restricted", "severed", "-", "expired", "retired"]),
-            ("severed", ["-", "-", "severed", "restricted", "-", "retired"]),
-            ("expired", ["approved", "-", "severed", "-", "-", "retired"]),
-            ("retired", ["-", "-", "retired", "-", "-", "retired"]),
+            ("applied", ["evidence", "-", "-", "-", "severed", "-", "-", "retired"]),
+            ("evidence", ["evidence", "sandbox", "-", "-", "severed", "-", "-", "retired"]),
+            (
+                "sandbox",
+                ["evidence", "sandbox", "approved", "-", "severed", "-", "evidence", "retired"],
+            ),
+            (
+                "approved",
+                ["approved", "-", "approved", "restricted", "severed", "-", "expired", "retired"],
+            ),
+            (
+                "restricted",
+                ["restricted", "-", "approved", "restricted", "severed", "-", "expired", "retired"],
+            ),
+            ("severed", ["-", "-", "-", "-", "severed", "restricted", "-", "retired"]),
+            ("expired", ["expired", "-", "approved", "-", "severed", "-", "-", "retired"]),
+            ("retired", ["-", "-", "-", "-", "retired", "-", "-", "retired"]),
         ];
-        let steps =
-            [Step::Approve, Step::Restrict, Step::Sever, Step::Restore, Step::Expire, Step::Retire];
+        let steps = [
+            Step::Submit,
+            Step::Review,
+            Step::Approve,
+            Step::Restrict,
+            Step::Sever,
+            Step::Restore,
+            Step::Expire,
+            Step::Retire,
+        ];
         for (stage, row) in table {
             for (step, expected) in steps.into_iter().zip(row) {
                 let after = Stage::parse(stage).unwrap().after(step, Some(Stage::Restricted));

@@ -7,16 +7,20 @@
 //! Start reading at [`Registry::apply`], then [`command`].
 
 mod apply;
+mod cases;
 pub mod command;
 pub mod lifecycle;
 mod read;
 pub mod target;
 mod text;
+mod vetting;
 
-pub use apply::Applied;
+pub use apply::{Applied, Beside};
+pub use cases::CaseRow;
 pub use command::{Authorised, Command, CommandError, Effect, Payload, SignedCommand};
 pub use read::{CommandRow, GrantRow, IntegrationRow, Snapshot};
 pub use target::{Named, Target};
+pub use vetting::{CampaignRow, Checked, VettingRow};
 
 use model::{ClassTable, Directory, Operator};
 use sqlx::sqlite::{

@@ -232,7 +232,8 @@ async fn integrations(
             let id = parse(&id)?;
             let until = || known(until, "an approval without a date").and_then(time);
             let state = match known(Stage::parse(&stage), &stage)? {
-                Stage::Applied => IntegrationState::Applied,
+                Stage::Applied | Stage::Evidence => IntegrationState::Applied,
+                Stage::Sandbox => IntegrationState::Sandbox { until: until()? },
                 Stage::Approved => IntegrationState::Approved { until: until()? },
                 Stage::Restricted => IntegrationState::Restricted { until: until()? },
                 Stage::Severed => IntegrationState::Severed,
@@ -345,11 +346,11 @@ fn each<T: Ord>(
     texts.iter().map(|text| known(read(text), "a member of a grant")).collect()
 }
 
-fn known<T>(value: Option<T>, what: &str) -> Result<T, RegistryError> {
+pub(super) fn known<T>(value: Option<T>, what: &str) -> Result<T, RegistryError> {
     value.ok_or_else(|| RegistryError::Corrupt(format!("`{what}`")))
 }
 
-fn parse<T: FromStr>(text: &str) -> Result<T, RegistryError> {
+pub(super) fn parse<T: FromStr>(text: &str) -> Result<T, RegistryError> {
     known(text.parse().ok(), text)
 }
 
@@ -357,6 +358,6 @@ fn number<T: TryFrom<i64>>(value: i64) -> Result<T, RegistryError> {
     known(T::try_from(value).ok(), "a number out of range")
 }
 
-fn time(value: i64) -> Result<UnixMicros, RegistryError> {
+pub(super) fn time(value: i64) -> Result<UnixMicros, RegistryError> {
     number(value).map(UnixMicros)
 }

@@ -4,3 +4,4 @@ mod changes;
 mod fixture;
 mod signatures;
 mod stored;
+mod vetted;

@@ -65,6 +65,58 @@ pub(super) mod bytes {
     }
 }
 
+/// `#[serde(with = "text::maybe_bytes")]`: as [`bytes`], or null.
+pub(super) mod maybe_bytes {
+    use super::*;
+
+    pub(in crate::registry) fn serialize<const N: usize, S: Serializer>(
+        value: &Option<[u8; N]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.serialize_str(&hex(value)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::registry) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[u8; N]>, D::Error> {
+        let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        let bytes = from_hex(&text);
+        bytes.map(Some).ok_or_else(|| D::Error::custom(format!("not {N} bytes of lower-case hex")))
+    }
+}
+
+/// `#[serde(with = "text::maybe_time")]`: as [`time`], or null.
+pub(super) mod maybe_time {
+    use super::*;
+    use model::UnixMicros;
+
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        value: &Option<UnixMicros>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<UnixMicros>, D::Error> {
+        let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        let time = UnixMicros::parse(&text);
+        time.map(Some)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not an RFC 3339 time in UTC")))
+    }
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

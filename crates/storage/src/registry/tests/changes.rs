@@ -183,8 +183,8 @@ async fn commands_that_make_no_sense_change_nothing() {
             slug: "Acme".into(),
             name: "Acme".into(),
         },
-        Command::IntegrationApprove { integration: INTEGRATION, until: NOW, tier: 1 },
-        Command::IntegrationApprove { integration: INTEGRATION, until: LATER, tier: 4 },
+        Command::IntegrationApprove { integration: INTEGRATION, until: NOW },
+        Command::IntegrationApprove { integration: INTEGRATION, until: LATER + model::Micros(1) },
         private,
         bad_network,
         grant(&|c| {

@@ -1,12 +1,12 @@
 //! A registry in a temporary folder, two operators, and commands signed by them.
 
-use crate::registry::command::{Command, Limits, Payload, Scope, SignedCommand};
-use crate::registry::{Applied, Registry, RegistryError};
+use crate::registry::command::{CaseStep, Cause, Command, Limits, Payload, Scope, SignedCommand};
+use crate::registry::{Applied, Beside, Checked, Registry, RegistryError};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
-    ClassTable, CredentialId, DataClass, Digest, GrantId, IntegrationId, Micros, Operator,
-    OperatorId, UnixMicros, VendorId,
+    ClassTable, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, Micros,
+    Operator, OperatorId, UnixMicros, VendorId,
 };
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -64,7 +64,7 @@ pub(super) fn payload(command: Command) -> Payload {
 pub(super) fn signed(payload: &Payload, by: &[&Person]) -> SignedCommand {
     let payload = payload.to_json().unwrap();
     let signatures = by.iter().map(|person| person.sign(&payload)).collect();
-    SignedCommand { payload, signatures }
+    SignedCommand { payload, signatures, attachment: None }
 }
 
 pub(super) struct World {
@@ -93,6 +93,8 @@ impl World {
         let world = Self::new().await;
         world.one(vendor_add()).await.unwrap();
         world.one(apply()).await.unwrap();
+        world.one(evidence()).await.unwrap();
+        world.both(review()).await.unwrap();
         world.both(approve()).await.unwrap();
         world.both(credential_add(&Person::new(90))).await.unwrap();
         world.both(grant_add(&["user.contact"])).await.unwrap();
@@ -108,7 +110,16 @@ impl World {
     }
 
     pub(super) async fn send(&self, command: &SignedCommand) -> Result<Applied, RegistryError> {
-        self.registry.apply(command, &HEAD, NOW).await
+        let checked = checked();
+        let payload: Payload = serde_json::from_slice(&command.payload).unwrap();
+        let is_vetting = matches!(
+            payload.command,
+            Command::EvidenceAdd { .. }
+                | Command::IntegrationReview { .. }
+                | Command::IntegrationApprove { .. }
+        );
+        let beside = if is_vetting { Beside::Checked(&checked) } else { Beside::Nothing };
+        self.registry.apply_with(command, beside, &HEAD, NOW).await
     }
 }
 
@@ -125,7 +136,50 @@ pub(super) fn apply() -> Command {
 }
 
 pub(super) fn approve() -> Command {
-    Command::IntegrationApprove { integration: INTEGRATION, until: LATER, tier: 2 }
+    Command::IntegrationApprove { integration: INTEGRATION, until: LATER }
+}
+
+pub(super) fn evidence() -> Command {
+    let application = serde_json::Map::new();
+    Command::EvidenceAdd { integration: INTEGRATION, application, sbom: None }
+}
+
+pub(super) fn review() -> Command {
+    Command::IntegrationReview { integration: INTEGRATION, until: LATER }
+}
+
+pub(super) const INCIDENT: IncidentId = IncidentId::from_bytes([6; 16]);
+
+pub(super) fn case_open() -> Command {
+    Command::IncidentOpen {
+        incident: INCIDENT,
+        name: "acme-theft".into(),
+        title: "Acme's token was copied".into(),
+        cause: Cause::VendorBreach { vendor: "acme".into(), since: NOW },
+        began: None,
+        aware: NOW,
+    }
+}
+
+pub(super) fn case_step(step: CaseStep) -> Command {
+    Command::IncidentStep { incident: INCIDENT, step }
+}
+
+pub(super) fn decide(notify: bool) -> CaseStep {
+    CaseStep::Decide { regime: "eu-gdpr-34".into(), notify, reason: "no high risk".into() }
+}
+
+/// Checks that all passed, of tier 2.
+pub(super) fn checked() -> Checked {
+    Checked {
+        application: "{}".into(),
+        sbom: Some(b"{}".to_vec()),
+        tier: 2,
+        passed: true,
+        report: "{}".into(),
+        contract: [5; 32],
+        until_max: LATER,
+    }
 }
 
 pub(super) fn credential_add(holder: &Person) -> Command {

@@ -1,11 +1,9 @@
 //! Who must have signed what, for how long, against which posture.
 
-use super::fixture::{
-    CREDENTIAL, GRANT, HEAD, INTEGRATION, LATER, NOW, Person, World, apply, approve,
-    credential_add, grant_add, payload, signed, vendor_add,
-};
+use super::fixture::*;
 use crate::registry::command::{
-    Command, CommandError, Effect, PAYLOAD_BYTES_MAX, Payload, SignedCommand, SubjectText,
+    CaseStep, Command, CommandError, Effect, Listing, PAYLOAD_BYTES_MAX, Payload, SignedCommand,
+    SubjectText,
 };
 use crate::registry::{Registry, RegistryError};
 use model::{Micros, Operator, OperatorId, SubjectId, UnixMicros};
@@ -106,7 +104,7 @@ fn payloads_with_anything_unknown_twice_or_missing_are_refused() {
         let payload = json.into_bytes();
         let signatures = vec![ada.sign(&payload)];
         matches!(
-            check(&SignedCommand { payload, signatures }, NOW),
+            check(&SignedCommand { payload, signatures, attachment: None }, NOW),
             Err(CommandError::Malformed(_))
         )
     };
@@ -123,7 +121,11 @@ fn payloads_with_anything_unknown_twice_or_missing_are_refused() {
 #[test]
 fn long_payloads_and_lists_of_signatures_are_not_even_read() {
     let (ada, _, _) = people();
-    let large = SignedCommand { payload: vec![b' '; PAYLOAD_BYTES_MAX + 1], signatures: vec![] };
+    let large = SignedCommand {
+        payload: vec![b' '; PAYLOAD_BYTES_MAX + 1],
+        signatures: vec![],
+        attachment: None,
+    };
     assert_eq!(check(&large, NOW), Err(CommandError::TooLarge));
     let many = signed(&payload(vendor_add()), &[&ada; 9]);
     assert_eq!(check(&many, NOW), Err(CommandError::TooLarge));
@@ -155,6 +157,10 @@ fn every_action_reads_back_as_it_was_written() {
         Command::Sever { target: "vendor:acme".parse().unwrap(), reason: reason.clone() },
         Command::Restore { target: "network:203.0.113.0/24".parse().unwrap(), reason },
         Command::ClockAcknowledge {},
+        evidence(),
+        review(),
+        case_open(),
+        case_step(decide(false)),
     ] {
         let written = payload(command);
         let json = written.to_json().unwrap();
@@ -174,7 +180,10 @@ fn every_action_needs_as_many_keys_as_designed() {
     let commands = [
         (vendor_add(), 1),
         (apply(), 1),
+        (evidence(), 1),
+        (review(), 2),
         (approve(), 2),
+        (Command::ReviewAll { by: LATER, reason: reason.clone() }, 1),
         (Command::IntegrationRestrict { integration, reason: reason.clone() }, 1),
         (Command::IntegrationRetire { integration }, 1),
         (credential_add(&Person::new(90)), 2),
@@ -191,6 +200,28 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::ClockAcknowledge {}, 1),
         (Command::ExposureQuery { question: "integration acme-desk".into() }, 1),
         (Command::Evidence { scope: "acme".into() }, 1),
+        (Command::List { what: Listing::Grants }, 1),
+        (Command::ConsoleOpen {}, 1),
+        (case_open(), 1),
+        (case_step(CaseStep::Show {}), 1),
+        (case_step(CaseStep::Scope { question: "{}".into() }), 1),
+        (case_step(decide(true)), 1),
+        (case_step(decide(false)), 2),
+        (case_step(CaseStep::Draft { version: 1, show: 3 }), 1),
+        (case_step(CaseStep::Notify { version: 1, in_doubt: false }), 2),
+        (
+            case_step(CaseStep::File {
+                regime: "eu-gdpr-33".into(),
+                version: 1,
+                submitted: Some(NOW),
+                reference: None,
+            }),
+            1,
+        ),
+        (case_step(CaseStep::Postmortem { version: 1 }), 1),
+        (case_step(CaseStep::Vendor { acknowledged: true, words: "seen".into() }), 1),
+        (case_step(CaseStep::Close { reason: "done".into() }), 2),
+        (case_step(CaseStep::Reopen { reason: "more".into() }), 1),
     ];
     let mut actions = BTreeSet::new();
     for (command, needed) in commands {
@@ -269,7 +300,7 @@ proptest! {
     #[test]
     fn no_payload_panics(payload: Vec<u8>) {
         let _ = SignedCommand::from_json(&payload);
-        let signed = SignedCommand { payload, signatures: vec![] };
+        let signed = SignedCommand { payload, signatures: vec![], attachment: None };
         prop_assert!(check(&signed, NOW).is_err());
     }
 }
