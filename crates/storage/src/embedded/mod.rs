@@ -20,6 +20,7 @@ pub mod unavailable;
 pub mod vault;
 pub mod view;
 
+pub use journal::JournalSizes;
 pub use keeper::{Changed, Keeper};
 pub use posture::PostureRegister;
 pub use recorder::Recorder;

@@ -92,7 +92,8 @@ struct Shared {
     /// Wakes the writer.
     work: Condvar,
     in_flight: Mutex<InFlight>,
-    checkpoint: Mutex<Option<Arc<str>>>,
+    /// The last one, and when it was published.
+    checkpoint: Mutex<Option<(Arc<str>, Instant)>>,
     commits: AtomicU64,
     wait_max: Duration,
 }
@@ -252,7 +253,12 @@ impl Recorder {
 
     /// The last checkpoint, as a signed note; none before the first of this run.
     pub fn checkpoint(&self) -> Option<Arc<str>> {
-        self.inner.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.shared.checkpoint().as_ref().map(|(note, _)| Arc::clone(note))
+    }
+
+    /// How long ago the last checkpoint was published; none before the first of this run.
+    pub fn checkpoint_age(&self) -> Option<Duration> {
+        self.inner.shared.checkpoint().as_ref().map(|(_, published)| published.elapsed())
     }
 
     /// How many batches were made durable, each by one write and one sync.
@@ -337,6 +343,10 @@ impl Drop for Inner {
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checkpoint(&self) -> MutexGuard<'_, Option<(Arc<str>, Instant)>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_flight(&self) -> MutexGuard<'_, InFlight> {

@@ -343,7 +343,7 @@ fn run_publisher(shared: &Shared, mut publisher: Publisher, trees: &Receiver<Tre
                     unpublished = None;
                     let mut published =
                         shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
-                    *published = Some(note.into());
+                    *published = Some((note.into(), Instant::now()));
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
