@@ -371,12 +371,15 @@ impl<'d> Client<'d> {
         let integration = self.directory.integrations.get(&self.integration);
         let integration = integration.ok_or(Reason::NotAdmitted)?;
         match integration.state {
-            IntegrationState::Approved { until } | IntegrationState::Restricted { until }
+            IntegrationState::Sandbox { until }
+            | IntegrationState::Approved { until }
+            | IntegrationState::Restricted { until }
                 if self.now < until =>
             {
                 Ok((integration, until))
             }
-            IntegrationState::Approved { .. }
+            IntegrationState::Sandbox { .. }
+            | IntegrationState::Approved { .. }
             | IntegrationState::Restricted { .. }
             | IntegrationState::Applied
             | IntegrationState::Severed

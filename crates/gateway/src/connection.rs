@@ -5,6 +5,7 @@ use crate::http1::authority::Authority;
 use crate::http1::encode::{self, Content, Framing, ReplyHead};
 use crate::http1::server::{RequestHead, Rules, parse_head};
 use crate::http1::{BadRequest, BodyDecoder, Decoded, Method, date};
+use crate::listener;
 use crate::node::Node;
 use crate::refuse;
 use crate::release::{Outgoing, Release, Reply};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long a connection may stay without a request.
@@ -44,7 +46,7 @@ pub struct Connection {
     pub client_certificate: Option<Digest>,
 }
 
-/// Serves HTTP/1.1 until either side ends the connection.
+/// Serves HTTP/1.1 until either side ends the connection, or `stop` turns true and no request is under way.
 ///
 /// # Errors
 /// The socket's; a request that is not HTTP is answered and ends the connection without an error.
@@ -53,6 +55,7 @@ pub(crate) async fn serve_http1<S>(
     mut stream: S,
     connection: &Connection,
     rules: &Rules,
+    mut stop: watch::Receiver<bool>,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + ResetAtClose + Unpin,
@@ -60,9 +63,14 @@ where
     let mut input = BytesMut::with_capacity(READ);
     let mut output = Vec::with_capacity(READ);
     loop {
+        if input.is_empty() {
+            tokio::select! {
+                read = timeout(IDLE, fill(&mut stream, &mut input)) => if read?? == 0 { return Ok(()) },
+                () = listener::told_to(&mut stop) => return stream.shutdown().await,
+            }
+        }
         let head = match read_head(&mut stream, &mut input, rules).await? {
-            Ok(Some(head)) => head,
-            Ok(None) => return Ok(()),
+            Ok(head) => head,
             Err(bad) => return refuse_and_close(node, &mut stream, connection, bad).await,
         };
         //= RFC 9110 section 7.4: a request for a host that is not ours is refused before anything is done for it
@@ -75,6 +83,7 @@ where
             Err(bad) => return refuse_and_close(node, &mut stream, connection, bad).await,
         };
         let reply = serve::answer(node, connection, request).await;
+        let keep_alive = keep_alive && !*stop.borrow();
         output.clear();
         let begun = write(node, &mut stream, &mut output, reply, method, keep_alive).await?;
         if let Some((release, rest)) = begun {
@@ -89,18 +98,15 @@ where
     }
 }
 
-/// The next head, or `None` if the client closed between requests.
+/// The head whose first bytes have come.
 async fn read_head<S>(
     stream: &mut S,
     input: &mut BytesMut,
     rules: &Rules,
-) -> io::Result<Result<Option<RequestHead>, BadRequest>>
+) -> io::Result<Result<RequestHead, BadRequest>>
 where
     S: AsyncRead + Unpin,
 {
-    if input.is_empty() && timeout(IDLE, fill(stream, input)).await?? == 0 {
-        return Ok(Ok(None));
-    }
     let whole = async {
         loop {
             match parse_head(input, rules) {
@@ -108,7 +114,8 @@ where
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(None) => {}
-                parsed => return Ok(parsed),
+                Ok(Some(head)) => return Ok(Ok(head)),
+                Err(bad) => return Ok(Err(bad)),
             }
         }
     };

@@ -10,6 +10,7 @@ use crate::connection::{Connection, TRANSFER};
 use crate::http1::authority::Authority;
 use crate::http1::server::Rules;
 use crate::http1::{BadBody, BadRequest, Method, RequestTarget};
+use crate::listener;
 use crate::node::Node;
 use crate::refuse;
 use crate::release::{Outgoing, Reply};
@@ -23,12 +24,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sever::Passage;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 /// Streams one connection may have open.
@@ -37,7 +38,7 @@ const STREAMS_MAX: u32 = 64;
 /// Bytes one connection may have queued for its socket.
 const SEND_BUFFER_MAX: usize = 64 * 1024;
 
-/// Serves HTTP/2 until either side ends the connection.
+/// Serves HTTP/2 until either side ends the connection, or `stop` turns true and the streams under way have ended.
 ///
 /// # Errors
 /// hyper's: the peer broke the protocol, went away, or the gate was cut.
@@ -46,6 +47,7 @@ pub(crate) async fn serve_http2<S>(
     stream: S,
     connection: Arc<Connection>,
     rules: Rules,
+    mut stop: watch::Receiver<bool>,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -61,7 +63,7 @@ where
             Ok::<_, Infallible>(response(node, connection, reply, is_head))
         }
     });
-    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(Some(16))
@@ -69,8 +71,13 @@ where
         .max_header_list_size(32 * 1024)
         .max_send_buf_size(SEND_BUFFER_MAX)
         .keep_alive_interval(Some(Duration::from_secs(30)))
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => return ended,
+        () = listener::told_to(&mut stop) => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
 }
 
 async fn read(

@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Connections one listener holds open at a time; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 16 * 1024;
+const CONNECTIONS_MAX: u32 = 16 * 1024;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -33,7 +33,11 @@ pub enum Transport {
     Tls(Arc<ArcSwap<ServerConfig>>),
 }
 
-/// Accepts until `stop` turns true. Connections that are open then go on by themselves.
+/// How long connections may take to finish what they were doing when the listener is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Accepts until `stop` turns true, and returns when the requests that were under way then are answered, or have had ten
+/// seconds. Connections without a request under way are closed at once.
 ///
 /// # Errors
 /// If the socket cannot accept at all.
@@ -43,12 +47,12 @@ pub async fn run(
     transport: Transport,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = told_to(&mut stop) => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -59,15 +63,28 @@ pub async fn run(
                 continue;
             }
         };
-        let (node, transport) = (Arc::clone(&node), transport.clone());
+        let (node, transport, stop) = (Arc::clone(&node), transport.clone(), stop.clone());
         tokio::spawn(async move {
             let peer = ClientIp::from_peer(peer.ip());
-            if let Err(error) = carry(node, stream, peer, transport).await {
+            if let Err(error) = carry(node, stream, peer, transport, stop).await {
                 debug!(%error, "connection ended");
             }
             drop(place);
         });
     }
+    drop(listener);
+    // Every place is free again when every connection has ended.
+    let all = places.acquire_many(CONNECTIONS_MAX);
+    if timeout(DRAIN, all).await.is_err() {
+        let open = (CONNECTIONS_MAX as usize).saturating_sub(places.available_permits());
+        warn!(open, "connections that were still busy are broken off");
+    }
+    Ok(())
+}
+
+/// Returns when `stop` is true, or nobody is left who could say so.
+pub(crate) async fn told_to(stop: &mut watch::Receiver<bool>) {
+    let _said_or_gone = stop.wait_for(|stop| *stop).await;
 }
 
 /// Carries one connection from its handshake to its end.
@@ -76,6 +93,7 @@ async fn carry(
     stream: TcpStream,
     peer: ClientIp,
     transport: Transport,
+    stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let switch = node.posture.switch();
@@ -90,6 +108,7 @@ async fn carry(
                 stream,
                 &connection,
                 &Rules { scheme: Scheme::Http, max_body },
+                stop,
             )
             .await
         }
@@ -103,11 +122,11 @@ async fn carry(
             let speaks_http2 = session.alpn_protocol() == Some(b"h2");
             let connection = Connection { peer, gate, client_certificate };
             if speaks_http2 {
-                http2::serve_http2(node, stream, Arc::new(connection), rules)
+                http2::serve_http2(node, stream, Arc::new(connection), rules, stop)
                     .await
                     .map_err(io::Error::other)
             } else {
-                connection::serve_http1(&node, stream, &connection, &rules).await
+                connection::serve_http1(&node, stream, &connection, &rules, stop).await
             }
         }
     }

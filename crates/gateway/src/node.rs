@@ -1,6 +1,7 @@
 //! One node of the data plane: everything a request meets, put together once at start.
 
 use crate::http1::authority::Authority;
+use crate::meter::Meter;
 use crate::origin::Origin;
 use crate::refuse::{Reason, Refusals};
 use crate::watch::Watch;
@@ -59,6 +60,8 @@ pub struct Node {
     pub listed: ArcSwap<ListedNetworks>,
     /// Budgets, detectors and what they set off.
     pub watch: Watch,
+    /// What was released and refused, in numbers.
+    pub meter: Meter,
     pub(crate) refusals: Refusals,
     view: ArcSwap<View>,
 }
@@ -106,6 +109,7 @@ impl Node {
             origin_credential: parts.origin_credential,
             listed: ArcSwap::from_pointee(parts.listed),
             watch: parts.watch,
+            meter: Meter::default(),
             refusals: Refusals::default(),
             view: ArcSwap::from_pointee(parts.view),
         })
@@ -154,13 +158,14 @@ impl Node {
         }
     }
 
-    /// Records once a second what was only counted. Ends when the node is dropped.
+    /// Once a second: records what was only counted, and closes the meter's second. Ends when the node is dropped.
     pub async fn tick(self: &Arc<Self>) {
         let weak = Arc::downgrade(self);
         let mut every = tokio::time::interval(Duration::from_secs(1));
         loop {
             every.tick().await;
             let Some(node) = weak.upgrade() else { return };
+            node.meter.tick();
             for draft in node.refusals.take(clock::unix_now().secs()) {
                 if let Err(reason) = node.recorder.append(draft).await {
                     error!(%reason, "refusals could not be recorded");

@@ -144,6 +144,10 @@ pub(crate) async fn answer(
     let Refused { reason, bearing } = refused;
     let refusal = reason.refusal();
     debug!(request = %id, %reason, "refused");
+    node.meter.refused(bearing.as_ref().map(|bearing| bearing.integration), refusal);
+    if let Reason::Unrecorded(why) = &reason {
+        node.meter.unrecorded(why);
+    }
     if matches!(reason, Reason::Unrecorded(_)) && node.refusals.may_warn() {
         // Every request is refused until somebody acts, so somebody has to hear of it.
         warn!(%reason, "refusing everything");
@@ -189,6 +193,7 @@ pub(crate) async fn answer(
 /// Answers what is not HTTP with one meaning; the connection closes after it.
 pub(crate) fn malformed(node: &Node, connection: &Connection, bad: BadRequest) -> Reply {
     debug!(reason = %bad, "refused");
+    node.meter.refused(None, Refusal::Malformed);
     node.refusals.count(connection.peer, Refusal::Malformed);
     let id = RequestId::new(clock::unix_now(), clock::random());
     let status = bad.status();

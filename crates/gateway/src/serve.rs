@@ -19,20 +19,22 @@ use policy::{OperationKind, Permit};
 use sever::Bearing;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::clock;
 use tokio::time::timeout;
 
 /// Answers one request. Whatever step refuses it, the refusal is recorded and answered in one place.
 pub async fn answer(node: &Node, connection: &Connection, request: Request) -> Reply {
-    let id = RequestId::new(clock::unix_now(), clock::random());
-    match serve(node, connection, &request, id).await {
+    let (id, began) = (RequestId::new(clock::unix_now(), clock::random()), Instant::now());
+    let reply = match serve(node, connection, &request, id).await {
         Ok(reply) => reply,
         Err(refused) if request.method == Method::Options && refused.is_undeclared() => {
             refuse::methods(id)
         }
         Err(refused) => refuse::answer(node, connection, id, refused).await,
-    }
+    };
+    node.meter.answered(began.elapsed());
+    reply
 }
 
 async fn serve(
@@ -138,7 +140,11 @@ impl Decided {
             Ok(node.posture.switch().pass(&connection.gate, bearing, *id, now)?)
         });
         match passage {
-            Ok(passage) => Ok(Reply::release(disclosed, receipt, passage)),
+            Ok(passage) => {
+                let touches = disclosed.touches().len() as u64;
+                node.meter.released(bearing.integration, bytes, touches);
+                Ok(Reply::release(disclosed, receipt, passage))
+            }
             Err(reason) => {
                 node.not_released(bearing.integration, *id, *receipt.leaf_hash()).await;
                 Err(reason)
