@@ -1,17 +1,27 @@
 //! Where signed commands are carried out: posture first, then the registry, then the record, then the data path.
 
+mod checks;
+
+use crate::cases::{Letters, NoStep, Office};
+use crate::console::sessions::{Operator, Sessions};
+use crate::lists;
 use crate::questions::{self, Archive, Asked, CannotAnswer};
+use crate::vetting::NotChecked;
+use ::vetting::osv::Advisories;
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
+use disclosure::Contract;
 use ledger::Draft;
-use model::{IntegrationId, OperationId, OperatorId};
+use model::{IntegrationId, OperatorId};
 use serde_json::{Value, json};
 use sever::{Authority, Change, NotTaken, Target};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
+use storage::registry::command::Listing;
 use storage::registry::{
-    Applied, Authorised, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot, target,
+    Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
+    target,
 };
 
 /// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
@@ -23,11 +33,41 @@ pub struct Desk {
     keeper: Arc<Keeper>,
     recorder: Recorder,
     archive: Arc<Archive>,
+    office: Arc<Office>,
+    sessions: Arc<Sessions>,
+    /// Where the console is, as a browser names it.
+    console: String,
     publish: Publish,
-    /// The contract's operations: a grant of anything else would wait for a contract that has it.
-    operations: BTreeSet<OperationId>,
+    /// The contract in force.
+    contract: Arc<ArcSwap<Contract>>,
+    /// What bills of materials are compared with.
+    advisories: ArcSwap<Advisories>,
     /// One change at a time, so that readings reach the data path in the order of their revisions.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// What a [`Desk`] is made of.
+pub struct Parts {
+    /// Changed by commands.
+    pub registry: Registry,
+    /// Posture.
+    pub keeper: Arc<Keeper>,
+    /// The record.
+    pub recorder: Recorder,
+    /// Answers questions.
+    pub archive: Arc<Archive>,
+    /// Keeps cases.
+    pub office: Arc<Office>,
+    /// Who is logged in to the console.
+    pub sessions: Arc<Sessions>,
+    /// Where the console is, such as `http://127.0.0.1:8445`.
+    pub console: String,
+    /// The contract in force.
+    pub contract: Arc<ArcSwap<Contract>>,
+    /// What bills of materials are compared with.
+    pub advisories: Advisories,
+    /// Hands readings to the data path.
+    pub publish: Publish,
 }
 
 /// Why a command was not, or not wholly, carried out.
@@ -44,6 +84,15 @@ pub enum NotDone {
         "operation `{0}` is not in the contract; `portcullis contract check` lists those that are"
     )]
     NoOperation(String),
+    /// What an integration is vetted by does not suffice.
+    #[error("{0}")]
+    Unvetted(String),
+    /// Its evidence cannot be checked.
+    #[error(transparent)]
+    NotChecked(#[from] NotChecked),
+    /// A step of a case cannot be taken.
+    #[error(transparent)]
+    NoStep(#[from] NoStep),
     /// The question has no answer.
     #[error(transparent)]
     NoAnswer(#[from] CannotAnswer),
@@ -56,17 +105,26 @@ pub enum NotDone {
 }
 
 impl Desk {
-    /// A desk over this registry, posture and record.
-    pub fn new(
-        registry: Registry,
-        keeper: Arc<Keeper>,
-        recorder: Recorder,
-        archive: Arc<Archive>,
-        operations: BTreeSet<OperationId>,
-        publish: Publish,
-    ) -> Self {
-        let turn = tokio::sync::Mutex::default();
-        Self { registry, keeper, recorder, archive, publish, operations, turn }
+    /// Puts a desk together.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            registry: parts.registry,
+            keeper: parts.keeper,
+            recorder: parts.recorder,
+            archive: parts.archive,
+            office: parts.office,
+            sessions: parts.sessions,
+            console: parts.console,
+            publish: parts.publish,
+            contract: parts.contract,
+            advisories: ArcSwap::from_pointee(parts.advisories),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes over advisories that were read anew.
+    pub fn replace_advisories(&self, advisories: Advisories) {
+        self.advisories.store(Arc::new(advisories));
     }
 
     /// Carries out one command and records it.
@@ -83,9 +141,13 @@ impl Desk {
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
         self.check_operations(authorised.command())?;
+        self.check_applied_for(authorised.command()).await?;
         let draft = draft(&authorised, command);
         if authorised.command().effect() == Effect::Narrows {
-            let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
+            let checked = self.check(authorised.command(), command).await?;
+            let beside = checked.as_ref().map_or(Beside::Nothing, Beside::Checked);
+            let now = clock::unix_now();
+            let applied = self.registry.apply_with(command, beside, &head, now).await?;
             // Each is attempted whatever became of the one before: the registry has changed already.
             let answer = self.effect(&applied, command).await;
             let published = self.republish().await;
@@ -95,7 +157,13 @@ impl Desk {
             return answer;
         }
         self.recorder.append(draft).await?;
-        let applied = self.registry.apply(command, &head, clock::unix_now()).await?;
+        if let Command::IncidentOpen { .. } | Command::IncidentStep { .. } = authorised.command() {
+            return self.step_of_case(&authorised, command, &head).await;
+        }
+        let checked = self.check(authorised.command(), command).await?;
+        let beside = checked.as_ref().map_or(Beside::Nothing, Beside::Checked);
+        let now = clock::unix_now();
+        let applied = self.registry.apply_with(command, beside, &head, now).await?;
         let answer = self.effect(&applied, command).await?;
         if authorised.command().effect() == Effect::Widens {
             self.republish().await?;
@@ -116,14 +184,77 @@ impl Desk {
         Ok(())
     }
 
+    /// Works out a step of a case and stores it. It was recorded already.
+    async fn step_of_case(
+        &self,
+        authorised: &Authorised,
+        command: &SignedCommand,
+        head: &model::Digest,
+    ) -> Result<Value, NotDone> {
+        // A step leaves files and letters; one that was taken before is refused before it does.
+        self.registry.refuse_seen(authorised).await?;
+        let by: Vec<_> = authorised.operators().iter().map(ToString::to_string).collect();
+        let snapshot = self.registry.snapshot().await?;
+        let taken = if let Command::IncidentStep { incident, step } = authorised.command() {
+            self.office.step(*incident, step, by, &snapshot).await?
+        } else {
+            self.office.open(authorised.command(), by, &snapshot).await?
+        };
+        let beside = Beside::Case { known: taken.known, events: &taken.events };
+        self.registry.apply_with(command, beside, head, clock::unix_now()).await?;
+        match taken.letters {
+            Some((incident, Letters::Halt)) => self.office.halt(incident),
+            Some((incident, Letters::Carry(start))) => self.office.carry(incident, start),
+            None => {}
+        }
+        Ok(taken.answer)
+    }
+
+    /// The rows of a list.
+    ///
+    /// # Errors
+    /// [`NotDone`] if they cannot be read.
+    pub async fn list(&self, what: Listing) -> Result<Vec<Value>, NotDone> {
+        match what {
+            Listing::Incidents => Ok(self.office.rows().await?),
+            Listing::Vendors
+            | Listing::Integrations
+            | Listing::Credentials
+            | Listing::Grants
+            | Listing::Operators => Ok(lists::rows(&self.registry, what).await?),
+        }
+    }
+
+    /// Operators' ids and names.
+    pub async fn names(&self) -> Vec<(String, String)> {
+        let roster = self.registry.snapshot().await.map(|snapshot| snapshot.operators);
+        let roster = roster.unwrap_or_default();
+        roster.values().map(|operator| (operator.id.to_string(), operator.name.clone())).collect()
+    }
+
+    /// Why onboarding is frozen, if it is.
+    pub async fn frozen(&self) -> Option<String> {
+        self.registry.snapshot().await.ok().and_then(|snapshot| snapshot.frozen)
+    }
+
     fn check_operations(&self, command: &Command) -> Result<(), NotDone> {
         let Command::GrantAdd { operations, .. } = command else { return Ok(()) };
-        let is_known =
-            |name: &&String| OperationId::new(name).is_some_and(|id| self.operations.contains(&id));
+        // A grant of anything else would wait for a contract that has it.
+        let contract = self.contract.load();
+        let is_known = |name: &&String| contract.operations().any(|o| o.id().as_str() == **name);
         match operations.iter().find(|name| !is_known(name)) {
             Some(name) => Err(NotDone::NoOperation(name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Has the data path take over the registry as it stands.
+    ///
+    /// # Errors
+    /// [`NotDone`]; the data path then goes on as before.
+    pub async fn refresh(&self) -> Result<(), NotDone> {
+        let _turn = self.turn.lock().await;
+        self.republish().await
     }
 
     async fn republish(&self) -> Result<(), NotDone> {
@@ -170,9 +301,26 @@ impl Desk {
                 let note = self.recorder.checkpoint();
                 blocking(move || archive.evidence(&asked, note.as_deref())).await
             }
+            Command::EvidenceAdd { integration, .. } => {
+                let row = self.registry.vetting(*integration).await?;
+                let report = row.map(|row| serde_json::from_str(&row.report));
+                Ok(report.and_then(Result::ok).unwrap_or_else(|| done(applied)))
+            }
+            Command::ConsoleOpen {} => self.console_link(applied).await,
+            Command::OperatorRemove { operator } => {
+                self.sessions.forget(operator, clock::boot_now());
+                Ok(done(applied))
+            }
+            Command::List { what } => {
+                Ok(json!({ "schema": "portcullis.list/1", "rows": self.list(*what).await? }))
+            }
             Command::VendorAdd { .. }
             | Command::IntegrationApply { .. }
+            | Command::IntegrationReview { .. }
             | Command::IntegrationApprove { .. }
+            | Command::ReviewAll { .. }
+            | Command::IncidentOpen { .. }
+            | Command::IncidentStep { .. }
             | Command::IntegrationRestrict { .. }
             | Command::IntegrationRetire { .. }
             | Command::CredentialAdd { .. }
@@ -180,11 +328,60 @@ impl Desk {
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
             | Command::OperatorAdd { .. }
-            | Command::OperatorRemove { .. }
             | Command::Freeze { .. }
             | Command::Unfreeze {}
             | Command::HoneyPlant { .. } => Ok(done(applied)),
         }
+    }
+
+    /// A link that logs its signer in to the console, once, within a minute.
+    async fn console_link(&self, applied: &Applied) -> Result<Value, NotDone> {
+        let roster = self.registry.snapshot().await?.operators;
+        let signer = applied.authorised.operators().iter().find_map(|id| roster.get(id));
+        let signer = signer.ok_or_else(|| NotDone::Unknown("the operator".to_owned()))?;
+        let operator = Operator { id: signer.id, name: signer.name.clone() };
+        let token = self.sessions.mint_link(operator, clock::boot_now(), clock::random());
+        Ok(
+            json!({ "schema": "portcullis.console-link/1", "link": format!("{}/console/enter#{token}", self.console) }),
+        )
+    }
+
+    /// Severs in the name of an operator who is logged in to the console. The cut comes first; registry and record follow.
+    ///
+    /// # Errors
+    /// [`NotDone`] says how far it got.
+    pub async fn sever_from_console(
+        &self,
+        operator: &Operator,
+        named: target::Target,
+        reason: String,
+    ) -> Result<Value, NotDone> {
+        let directory = self.registry.snapshot().await?.directory;
+        let target =
+            named.resolve(&directory).ok_or_else(|| NotDone::Unknown(named.to_string()))?;
+        let asked = json!({ "console": operator.id.to_string(), "sever": named.to_string(), "reason": reason });
+        let asked = asked.to_string().into_bytes();
+        let (keeper, signers, command) =
+            (Arc::clone(&self.keeper), vec![operator.id], asked.clone());
+        let cut = tokio::task::spawn_blocking(move || {
+            let authority = Authority::Operators { signers, command };
+            keeper.change(Change::Sever(target), &reason, authority)
+        });
+        let changed = match cut.await {
+            Ok(Ok(changed)) => changed,
+            Ok(Err(not_taken)) => return Err(NotDone::NotPublished(not_taken.to_string())),
+            Err(_) => return Err(NotDone::NotPublished("posture could not be changed".into())),
+        };
+        let _turn = self.turn.lock().await;
+        let followed = self.registry.mark_severed(&named).await;
+        let published = self.republish().await;
+        let (operator, action) = (operator.id, "console_sever".to_owned());
+        let draft = Draft::OperatorAction { operator, action, detail: asked };
+        let recorded = self.recorder.append(draft).await;
+        followed?;
+        published?;
+        recorded?;
+        Ok(changed.to_json())
     }
 
     async fn change(
@@ -235,7 +432,11 @@ fn draft(authorised: &Authorised, signed: &SignedCommand) -> Draft {
     } else {
         signed
     };
-    let action = command.action().to_owned();
+    let action = if let Command::IncidentStep { step, .. } = command {
+        format!("incident_{}", step.name())
+    } else {
+        command.action().to_owned()
+    };
     if let Some(integration) = vetted(command) {
         return Draft::Vetting { integration, step: action, detail };
     }
@@ -248,6 +449,8 @@ fn draft(authorised: &Authorised, signed: &SignedCommand) -> Draft {
 fn vetted(command: &Command) -> Option<IntegrationId> {
     match command {
         Command::IntegrationApply { integration, .. }
+        | Command::EvidenceAdd { integration, .. }
+        | Command::IntegrationReview { integration, .. }
         | Command::IntegrationApprove { integration, .. }
         | Command::IntegrationRestrict { integration, .. }
         | Command::IntegrationRetire { integration }
@@ -258,6 +461,11 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::GrantWithdraw { .. }
         | Command::OperatorAdd { .. }
         | Command::OperatorRemove { .. }
+        | Command::ReviewAll { .. }
+        | Command::List { .. }
+        | Command::ConsoleOpen {}
+        | Command::IncidentOpen { .. }
+        | Command::IncidentStep { .. }
         | Command::Freeze { .. }
         | Command::Unfreeze {}
         | Command::Sever { .. }

@@ -1,11 +1,16 @@
-//! The control plane's listeners: operators' signed commands, and the authority's token endpoint.
+//! The control plane's listeners: operators' signed commands, and the authority's token endpoint; cases, and outbound mail.
 //!
 //! Nothing here decides. A command is verified and applied by the registry and by posture, a token is issued by
 //! `authority`; this crate carries them over HTTP and sees that each operator action becomes a record. It never
 //! touches the data plane: what a change means there is published through [`desk::Publish`].
 
+pub mod cases;
+pub mod console;
 pub mod desk;
 pub mod listen;
+mod lists;
+pub mod mail;
 pub mod operators;
 pub mod questions;
 pub mod tokens;
+pub mod vetting;

@@ -1,9 +1,11 @@
 //! Carries the control plane's routes over TCP, with or without TLS.
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{ConnectInfo, Extension};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,13 +23,13 @@ const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take over a TLS handshake, and over a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` turns true. `tls`: none for clear text on loopback.
+/// Serves until `stop` turns true. `tls`: whatever is current when a connection is accepted; none for clear text on loopback.
 ///
 /// # Errors
 /// If the socket cannot accept at all.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
     routes: Router,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
@@ -36,14 +38,14 @@ pub async fn serve(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = told(&mut stop) => return Ok(()),
         };
         let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
         let routes = routes.clone().layer(Extension(ConnectInfo(peer)));
-        let tls = tls.clone();
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full()));
         tokio::spawn(async move {
             match tls {
                 None => carry(stream, peer, routes).await,
@@ -56,6 +58,11 @@ pub async fn serve(
             drop(place);
         });
     }
+}
+
+/// Returns when `stop` is true, or nobody is left who could say so.
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+    let _said_or_gone = stop.wait_for(|stop| *stop).await;
 }
 
 async fn carry<S>(stream: S, peer: SocketAddr, routes: Router)

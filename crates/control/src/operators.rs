@@ -1,10 +1,13 @@
 //! The operators' listener: `POST /v1/commands` with a signed command, and what anybody on the machine may see.
 
+use crate::cases::Office;
 use crate::desk::{Desk, NotDone};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -12,10 +15,15 @@ use std::sync::Arc;
 use storage::embedded::Keeper;
 use storage::registry::{RegistryError, SignedCommand};
 
+/// Longest body of a command: the largest attachment in base64, and the command.
+const COMMAND_BYTES_MAX: usize = 24 << 20;
+
 /// What the operators' listener serves.
 pub struct Operators {
     /// Carries out commands.
     pub desk: Arc<Desk>,
+    /// Keeps cases.
+    pub office: Arc<Office>,
     /// Posture, whose head a command must be signed against.
     pub keeper: Arc<Keeper>,
 }
@@ -24,9 +32,42 @@ pub struct Operators {
 pub fn routes(operators: Arc<Operators>) -> Router {
     Router::new()
         .route("/v1/commands", post(command))
+        .route("/v1/letters/{incident}", get(letters))
         .route("/v1/posture", get(posture))
         .route("/healthz", get(|| async { "ok\n" }))
+        .layer(from_fn(no_page))
+        // A bill of materials travels in base64.
+        .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
         .with_state(operators)
+}
+
+/// Refuses what a page in a browser asks for: the console has routes of its own, and a page of somebody else that has its name
+/// resolve to this machine would read what stands here. Whoever types the address by hand is no page.
+async fn no_page(request: Request, next: Next) -> Response {
+    let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if request.headers().contains_key(ORIGIN) || site.is_some_and(|site| site != b"none") {
+        return problem(StatusCode::FORBIDDEN, "this is for programs; the console is at /console/");
+    }
+    next.run(request).await
+}
+
+/// How far the letters of a case are. Counts only, as anybody on the machine may see.
+async fn letters(
+    State(operators): State<Arc<Operators>>,
+    Path(incident): Path<String>,
+) -> Response {
+    let Ok(incident) = incident.parse() else {
+        return problem(StatusCode::NOT_FOUND, "that is not the id of a case");
+    };
+    match operators.office.letters(incident).await {
+        Ok(mut progress) => {
+            if let Some(members) = progress.as_object_mut() {
+                members.insert("schema".to_owned(), "portcullis.letters/1".into());
+            }
+            Json(progress).into_response()
+        }
+        Err(reason) => problem(StatusCode::SERVICE_UNAVAILABLE, &with_causes(&reason)),
+    }
 }
 
 async fn command(State(operators): State<Arc<Operators>>, body: Bytes) -> Response {
@@ -44,7 +85,11 @@ async fn command(State(operators): State<Arc<Operators>>, body: Bytes) -> Respon
 }
 
 async fn posture(State(operators): State<Arc<Operators>>) -> Json<Value> {
-    let posture = operators.keeper.switch().posture();
+    Json(contained(&operators.keeper.switch().posture()))
+}
+
+/// Posture as rows: `portcullis.posture/1`.
+pub fn contained(posture: &sever::Posture) -> Value {
     let list = |items: Vec<(&sever::Target, &sever::Containment)>| -> Vec<Value> {
         let row = |(target, containment): (&sever::Target, &sever::Containment)| {
             json!({
@@ -62,13 +107,13 @@ async fn posture(State(operators): State<Arc<Operators>>) -> Json<Value> {
         };
         items.into_iter().map(row).collect()
     };
-    Json(json!({
+    json!({
         "schema": "portcullis.posture/1",
         "number": posture.number(),
         "head": posture.head().iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "severed": list(posture.severed().collect()),
         "restricted": list(posture.restricted().collect()),
-    }))
+    })
 }
 
 fn status(not_done: &NotDone) -> StatusCode {
@@ -78,9 +123,12 @@ fn status(not_done: &NotDone) -> StatusCode {
             RegistryError::Corrupt(_) | RegistryError::Unavailable(_) | RegistryError::Migration(_),
         ) => StatusCode::SERVICE_UNAVAILABLE,
         NotDone::Refused(_) => StatusCode::CONFLICT,
-        NotDone::Unknown(_) | NotDone::NoOperation(_) | NotDone::NoAnswer(_) => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        NotDone::Unknown(_)
+        | NotDone::NoOperation(_)
+        | NotDone::Unvetted(_)
+        | NotDone::NotChecked(_)
+        | NotDone::NoStep(_)
+        | NotDone::NoAnswer(_) => StatusCode::UNPROCESSABLE_ENTITY,
         NotDone::NotRecorded(_) | NotDone::NotPublished(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

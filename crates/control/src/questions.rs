@@ -3,10 +3,16 @@
 use exposure::{Exposure, Fold, Question};
 use ledger::bundle;
 use ledger::note::VerifyingKey;
-use model::{ClassSet, DataClass, IntegrationId, Pseudonym, SubjectId, UnixMicros};
+use ledger::record::{Body, Chain};
+use model::{
+    ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +50,15 @@ pub enum CannotAnswer {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
+}
+
+/// What an integration did in a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// Requests that were fit to be answered.
+    pub(crate) asked: u64,
+    /// Requests for what the contract or its grant does not have, or for a decoy.
+    pub(crate) unfit: u64,
 }
 
 /// A question as an operator wrote it. Members left out are no filter.
@@ -227,6 +242,70 @@ impl Archive {
         Ok(json!({ "schema": "portcullis.evidence/1", "bundle": hex }))
     }
 
+    /// The bytes of a frozen scope.
+    ///
+    /// # Errors
+    /// [`CannotAnswer::Scope`] if there is no such file.
+    pub(crate) fn frozen(&self, name: &str, version: u64) -> Result<Vec<u8>, CannotAnswer> {
+        let file = self.scopes.join(format!("{}.{version}.json", check_name(name)?));
+        std::fs::read(file).map_err(|error| CannotAnswer::Scope(error.to_string()))
+    }
+
+    /// Hands each record of a window, with its index, to `visit`.
+    ///
+    /// # Errors
+    /// [`CannotAnswer::Log`].
+    pub(crate) fn each_record(
+        &self,
+        from: UnixMicros,
+        until: UnixMicros,
+        visit: &mut dyn FnMut(u64, &ledger::Record),
+    ) -> Result<(), CannotAnswer> {
+        let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
+        for record in self.view.records_since(from) {
+            let (index, stored) = record.map_err(|error| failed(&error))?;
+            let record = stored.decode().map_err(|error| failed(&error))?;
+            if record.header.time > until {
+                break;
+            }
+            if record.header.time >= from {
+                visit(index, &record);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an integration asked for since `since`.
+    ///
+    /// # Errors
+    /// [`CannotAnswer::Log`].
+    pub(crate) fn tried(
+        &self,
+        integration: IntegrationId,
+        since: UnixMicros,
+    ) -> Result<Tried, CannotAnswer> {
+        let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
+        let mut tried = Tried::default();
+        for record in self.view.records_since(since) {
+            let record = record.map_err(|error| failed(&error))?.1;
+            let record = record.decode().map_err(|error| failed(&error))?;
+            let theirs = record.header.chain == Chain::Integration(integration);
+            let Body::Access(access) = &record.body else { continue };
+            if !theirs || record.header.time < since {
+                continue;
+            }
+            match access.outcome {
+                // Somebody it may not see looks like nobody: it asked as it should all the same.
+                Outcome::Released | Outcome::Refused(Refusal::NotFound) => tried.asked += 1,
+                Outcome::Refused(
+                    Refusal::UnknownOperation | Refusal::Honey | Refusal::NotPermitted,
+                ) => tried.unfit += 1,
+                Outcome::Attempted | Outcome::Refused(_) => {}
+            }
+        }
+        Ok(tried)
+    }
+
     fn fold(&self, question: &Question) -> Result<Exposure, CannotAnswer> {
         let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
         let mut fold = Fold::new(question);
@@ -280,11 +359,16 @@ impl Archive {
     ) -> Result<exposure::Scope, CannotAnswer> {
         let failed = |error: std::io::Error| CannotAnswer::Scope(error.to_string());
         let name = check_name(name)?;
-        std::fs::create_dir_all(&self.scopes).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.scopes).map_err(failed)?;
         let version = self.next_version(name);
         let scope = exposure::Scope::freeze(name, version, question, exposure, &snapshot.classes);
-        std::fs::write(self.scopes.join(format!("{name}.{version}.json")), scope.bytes())
-            .map_err(failed)?;
+        // Never over another: what was frozen stays. It is on the disk before anything is said about it.
+        let path = self.scopes.join(format!("{name}.{version}.json"));
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let written = file.write_all(scope.bytes().as_bytes()).and_then(|()| file.sync_all());
+        let folder = written.and_then(|()| File::open(&self.scopes)?.sync_all());
+        folder.map_err(failed)?;
         Ok(scope)
     }
 }

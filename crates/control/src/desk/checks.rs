@@ -1,0 +1,138 @@
+//! The desk's part in vetting: evidence is checked when it comes, when it is rested on, and again and again after that.
+
+use super::{Desk, NotDone};
+use crate::questions::CannotAnswer;
+use crate::vetting::{self, NotChecked, Vetted};
+use aws_lc_rs::digest::{SHA256, digest};
+use ledger::Draft;
+use model::{IntegrationId, IntegrationState};
+use serde_json::Value;
+use std::sync::Arc;
+use storage::clock;
+use storage::registry::{Checked, Command, SignedCommand, VettingRow};
+use tracing::warn;
+
+/// From this tier on, the sandbox has to have been used before an approval.
+const SANDBOX_FROM_TIER: u8 = 2;
+
+impl Desk {
+    /// A grant stays within what its integration applied for: that is what was vetted.
+    pub(super) async fn check_applied_for(&self, command: &Command) -> Result<(), NotDone> {
+        let Command::GrantAdd { integration, operations, classes, purpose, .. } = command else {
+            return Ok(());
+        };
+        // An integration of before there was evidence keeps what it may be granted, until it is vetted.
+        let Some(row) = self.registry.vetting(*integration).await? else { return Ok(()) };
+        vetting::covers(&row.application, operations, classes, purpose).map_err(|beyond| {
+            NotDone::Unvetted(format!(
+                "{beyond} was not applied for, so it is not granted; submit evidence for it first"
+            ))
+        })
+    }
+
+    /// Runs the checks for a command that submits evidence or rests on it.
+    pub(super) async fn check(
+        &self,
+        command: &Command,
+        signed: &SignedCommand,
+    ) -> Result<Option<Checked>, NotDone> {
+        let now = clock::unix_now();
+        let classes = self.registry.snapshot().await?.classes;
+        let contract = self.contract.load_full();
+        let vet = |application: &str, sbom: Option<Vec<u8>>| {
+            Vetted::new(application, sbom, &self.advisories.load(), &contract, &classes, now)
+        };
+        if let Command::EvidenceAdd { application, sbom, .. } = command {
+            let attached = signed.attachment.clone();
+            let hash = attached.as_ref().map(|bytes| digest(&SHA256, bytes));
+            if hash.as_ref().map(AsRef::as_ref) != sbom.as_ref().map(<[u8; 32]>::as_slice) {
+                return Err(NotChecked::OtherSbom.into());
+            }
+            let application = Value::Object(application.clone()).to_string();
+            return Ok(Some(vet(&application, attached)?.checked));
+        }
+        let (Command::IntegrationReview { integration, .. }
+        | Command::IntegrationApprove { integration, .. }) = command
+        else {
+            return Ok(None);
+        };
+        let missing = || {
+            let says = "it has submitted no evidence: `portcullis integration evidence` first";
+            NotDone::Unvetted(says.to_owned())
+        };
+        let row = self.registry.vetting(*integration).await?.ok_or_else(missing)?;
+        let checked = vet(&row.application, row.sbom.clone())?.checked;
+        if let Command::IntegrationApprove { .. } = command {
+            self.sandbox_shows(*integration, &row, &checked).await?;
+        }
+        Ok(Some(checked))
+    }
+
+    /// From tier 2 on, what comes out of the sandbox has to have shown there that it works.
+    async fn sandbox_shows(
+        &self,
+        integration: IntegrationId,
+        row: &VettingRow,
+        checked: &Checked,
+    ) -> Result<(), NotDone> {
+        let standing =
+            self.registry.directory().await?.integrations.get(&integration).map(|i| i.state);
+        let in_sandbox = matches!(standing, Some(IntegrationState::Sandbox { .. }));
+        let Some(since) = row.sandboxed.filter(|_| in_sandbox && checked.tier >= SANDBOX_FROM_TIER)
+        else {
+            return Ok(());
+        };
+        let archive = Arc::clone(&self.archive);
+        let tried = tokio::task::spawn_blocking(move || archive.tried(integration, since)).await;
+        let tried = tried.unwrap_or(Err(CannotAnswer::Stopped))?;
+        if tried.unfit > 0 {
+            return Err(NotDone::Unvetted(format!(
+                "in the sandbox {} of its requests were for something that the contract does not have or its grant does not cover, or for a decoy",
+                tried.unfit
+            )));
+        }
+        if tried.asked == 0 {
+            return Err(NotDone::Unvetted(
+                "it has asked for nothing in the sandbox yet; from tier 2 on it has to".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs every check of every integration anew, and restricts at once those that a check takes out of use. Returns their slugs.
+    ///
+    /// # Errors
+    /// [`NotDone`] if the registry cannot be read or written.
+    pub async fn recheck(&self) -> Result<Vec<String>, NotDone> {
+        let _turn = self.turn.lock().await;
+        let now = clock::unix_now();
+        let (snapshot, contract) = (self.registry.snapshot().await?, self.contract.load_full());
+        let mut restricted = Vec::new();
+        for row in self.registry.vettings().await? {
+            let of = row.integration;
+            let vetted = Vetted::new(
+                &row.application,
+                row.sbom,
+                &self.advisories.load(),
+                &contract,
+                &snapshot.classes,
+                now,
+            )?;
+            self.registry.keep_check(of, &vetted.checked, now).await?;
+            let because = row.approved.and_then(|hash| vetted.restrict_because(&hash, now));
+            let Some(because) = because else { continue };
+            if self.registry.restrict_by_rule(of).await? {
+                let slug = snapshot.directory.integrations.get(&of).map(|i| i.slug.clone());
+                warn!(integration = slug, because, "restricted");
+                restricted.extend(slug);
+                self.republish().await?;
+                let (step, detail) = ("restricted by a check".to_owned(), because.into_bytes());
+                self.recorder.append(Draft::Vetting { integration: of, step, detail }).await?;
+            }
+        }
+        if self.registry.expire(now).await? > 0 {
+            self.republish().await?;
+        }
+        Ok(restricted)
+    }
+}

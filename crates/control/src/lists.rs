@@ -1,0 +1,99 @@
+//! What is registered, as rows: `portcullis.list/1`.
+
+use model::{CredentialState, UnixMicros};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use storage::registry::command::Listing;
+use storage::registry::{Registry, RegistryError};
+
+/// The rows of one list. Cases are the desk's to describe: see [`crate::cases`].
+///
+/// # Errors
+/// [`RegistryError`] if they cannot be read.
+pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value>, RegistryError> {
+    Ok(match what {
+        Listing::Vendors => {
+            let vendors = registry.directory().await?.vendors;
+            let row = |v: &model::Vendor| json!({ "id": v.id.to_string(), "slug": v.slug, "name": v.name });
+            vendors.values().map(row).collect()
+        }
+        Listing::Integrations => integrations(registry).await?,
+        Listing::Credentials => credentials(registry).await?,
+        Listing::Grants => {
+            let grants = registry.grants().await?;
+            let row = |grant: storage::registry::GrantRow| {
+                json!({
+                    "id": grant.id.to_string(),
+                    "integration": grant.integration,
+                    "purpose": grant.purpose,
+                    "classes": grant.classes,
+                    "expires": grant.expires.to_string(),
+                    "withdrawn": grant.withdrawn,
+                })
+            };
+            grants.into_iter().map(row).collect()
+        }
+        Listing::Operators => {
+            let operators = registry.snapshot().await?.operators;
+            let row = |o: &model::Operator| json!({ "id": o.id.to_string(), "name": o.name });
+            operators.values().map(row).collect()
+        }
+        Listing::Incidents => Vec::new(),
+    })
+}
+
+async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
+    let mut vettings: BTreeMap<_, _> =
+        registry.vettings().await?.into_iter().map(|row| (row.integration, row)).collect();
+    let campaign = registry.campaign().await?;
+    let due = |slug: &String| {
+        campaign.as_ref().filter(|campaign| campaign.open.contains(slug)).map(|c| c.due.to_string())
+    };
+    let rows = registry.integrations().await?;
+    let row = |row: storage::registry::IntegrationRow| {
+        let vetting = vettings.remove(&row.id);
+        json!({
+            "id": row.id.to_string(),
+            "slug": row.slug,
+            "vendor": row.vendor,
+            "tier": row.tier,
+            "stage": row.stage.as_str(),
+            "until": row.until.map(|until| until.to_string()),
+            "recertify_by": due(&row.slug),
+            "vetting": vetting.map(|vetting| shown(&vetting)),
+        })
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// What the checks last said, and who looked at it.
+fn shown(vetting: &storage::registry::VettingRow) -> Value {
+    let mut report: Value = serde_json::from_str(&vetting.report).unwrap_or_default();
+    let text = |time: UnixMicros| Value::from(time.to_string());
+    if let Some(members) = report.as_object_mut() {
+        members.insert("submitted".to_owned(), text(vetting.submitted));
+        members.insert("checked".to_owned(), text(vetting.checked));
+        members.insert("reviewers".to_owned(), vetting.reviewers.as_str().into());
+        members.insert("sandboxed".to_owned(), vetting.sandboxed.map_or(Value::Null, text));
+    }
+    report
+}
+
+async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
+    let directory = registry.directory().await?;
+    let slug = |id| directory.integrations.get(&id).map(|integration| &integration.slug);
+    let row = |credential: &model::Credential| {
+        let (until, retired) = match credential.state {
+            CredentialState::Active { until } => (Some(until.to_string()), false),
+            CredentialState::Retired => (None, true),
+        };
+        json!({
+            "id": credential.id.to_string(),
+            "integration": slug(credential.integration),
+            "until": until,
+            "retired": retired,
+            "networks": credential.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    };
+    Ok(directory.credentials.values().map(row).collect())
+}
