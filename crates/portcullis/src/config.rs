@@ -1,6 +1,7 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use incident::notice::Company;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,12 @@ struct ConfigFile {
     origin: OriginFile,
     #[serde(default)]
     lists: Vec<PathBuf>,
+    #[serde(default)]
+    advisories: Option<PathBuf>,
+    #[serde(default)]
+    company: Option<CompanyFile>,
+    #[serde(default)]
+    mail: Option<MailFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -27,6 +34,71 @@ struct ListenFile {
     data_plane: SocketAddr,
     authority: SocketAddr,
     control: SocketAddr,
+    #[serde(default)]
+    metrics: Option<SocketAddr>,
+}
+
+/// Who writes letters and filings, as they say it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompanyFile {
+    name: String,
+    address: String,
+    country: String,
+    #[serde(default)]
+    organisation_number: Option<String>,
+    contact_name: String,
+    contact_email: String,
+    #[serde(default)]
+    contact_phone: Option<String>,
+    #[serde(default)]
+    supervisory_authority: Option<String>,
+}
+
+/// How letters leave, as written: to a folder or to a server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MailFile {
+    from: String,
+    #[serde(default)]
+    folder: Option<PathBuf>,
+    #[serde(default)]
+    smtp: Option<String>,
+    #[serde(default)]
+    tls: MailTls,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    password: Option<PathBuf>,
+    #[serde(default)]
+    connections: Option<usize>,
+    #[serde(default)]
+    letter: Option<PathBuf>,
+    #[serde(default)]
+    dkim: Option<DkimFile>,
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MailTls {
+    /// The connection becomes TLS before anything is said (RFC 3207).
+    #[default]
+    Starttls,
+    /// It is TLS from the first byte (RFC 8314).
+    Implicit,
+    /// Clear text, for a server on loopback only.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DkimFile {
+    domain: String,
+    selector: String,
+    key: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +136,41 @@ pub(crate) struct Config {
     pub(crate) overlay: PathBuf,
     /// Files of listed networks.
     pub(crate) lists: Vec<PathBuf>,
+    /// Metrics and `/healthz`, if anybody is to see them.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Folder of OSV advisories that bills of materials are compared with.
+    pub(crate) advisories: Option<PathBuf>,
+    /// Who writes letters and filings.
+    pub(crate) company: Option<Company>,
+    /// How letters leave.
+    pub(crate) mail: Option<Mail>,
+}
+
+/// How letters leave.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    /// Whom they are from.
+    pub(crate) from: String,
+    pub(crate) way: MailWay,
+    /// A letter's text, in place of the built-in one.
+    pub(crate) letter: Option<PathBuf>,
+    /// Signing domain, selector, and PEM of the private key.
+    pub(crate) dkim: Option<(String, String, PathBuf)>,
+}
+
+/// To a folder or to a server.
+#[derive(Clone, Debug)]
+pub(crate) enum MailWay {
+    Folder(PathBuf),
+    Smtp {
+        host: String,
+        port: u16,
+        tls: MailTls,
+        ca: Option<PathBuf>,
+        /// User, and the file with the password.
+        login: Option<(String, PathBuf)>,
+        connections: usize,
+    },
 }
 
 /// Name of the configuration file in the data directory.
@@ -78,8 +185,11 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("cannot read `{}`; `portcullis init DIR` writes one", path.display())
         })?;
-        let file: ConfigFile =
-            toml::from_str(&text).with_context(|| format!("in `{}`", path.display()))?;
+        let file: ConfigFile = toml::from_str(&text).map_err(|error| {
+            let meant = meant(error.message())
+                .map_or(String::new(), |key| format!("did you mean `{key}`?\n"));
+            anyhow!("in `{}`: {error}{meant}", path.display())
+        })?;
         // The parent of a bare file name is the empty path, which names no directory.
         let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let data = beside.unwrap_or(Path::new(".")).to_path_buf();
@@ -101,7 +211,21 @@ impl Config {
                 path.display()
             );
         }
+        let metrics = file.listen.metrics;
+        if metrics.is_some_and(|address| !is_loopback(address.ip())) {
+            bail!("in `{}`: `metrics` listens on loopback only", path.display());
+        }
+        let mail = file.mail.map(|mail| mail.checked(&data)).transpose();
+        let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
         Ok(Self {
+            metrics,
+            mail,
+            company: file
+                .company
+                .map(CompanyFile::checked)
+                .transpose()
+                .with_context(|| format!("in `{}`, `[company]`", path.display()))?,
+            advisories: file.advisories.map(|path| data.join(path)),
             deployment: file.deployment,
             external_url: file.external_url,
             data_plane: file.listen.data_plane,
@@ -119,14 +243,31 @@ impl Config {
         })
     }
 
+    /// The first key that differs from `running` and that only a restart puts into effect.
+    pub(crate) fn differs_beyond_reload(&self, running: &Self) -> Option<&'static str> {
+        let differs = [
+            ("deployment", self.deployment != running.deployment),
+            ("external_url", self.external_url != running.external_url),
+            ("clear_text", self.clear_text != running.clear_text),
+            ("listen.data_plane", self.data_plane != running.data_plane),
+            ("listen.authority", self.authority != running.authority),
+            ("listen.control", self.control != running.control),
+            ("listen.metrics", self.metrics != running.metrics),
+            ("origin.address", self.origin != running.origin),
+            ("origin.host", self.origin_host != running.origin_host),
+            ("origin.credential", self.origin_credential != running.origin_credential),
+        ];
+        differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
+    }
+
     /// The configuration as text that [`Config::read`] takes.
     pub(crate) fn template(
         deployment: &str,
         clear_text: bool,
-        addresses: [SocketAddr; 3],
+        addresses: [SocketAddr; 4],
         origin: SocketAddr,
     ) -> String {
-        let [data_plane, authority, control] = addresses;
+        let [data_plane, authority, control, metrics] = addresses;
         let scheme = if clear_text { "http" } else { "https" };
         format!(
             r#"# Paths are relative to this file.
@@ -139,6 +280,7 @@ lists = []                                 # files of networks to refuse, one ad
 data_plane = "{data_plane}"
 authority = "{authority}"
 control = "{control}"
+metrics = "{metrics}"                # Prometheus metrics and /healthz
 
 [origin]
 address = "{origin}"
@@ -146,10 +288,102 @@ host = "{origin}"
 # credential = "keys/origin.credential"    # file with the Authorization that the origin asks us for, such as: Bearer ...
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
+
+# For incidents: who writes to subjects and authorities, and how letters leave. docs/operating/incident.md
+# [company]
+# name = "Example AG"
+# address = "1 Example Street, 12345 Example"
+# country = "DE"
+# contact_name = "Data protection officer"
+# contact_email = "privacy@company.example"
+#
+# [mail]
+# from = "privacy@company.example"
+# folder = "mail/letters"                  # or: smtp = "smtp.company.example:587", with user, password (a file), ca, tls
 "#,
             data_plane.port()
         )
     }
+}
+
+impl CompanyFile {
+    fn checked(self) -> Result<Company> {
+        let company = Company {
+            name: self.name,
+            address: self.address,
+            country: self.country,
+            organisation_number: self.organisation_number,
+            contact_name: self.contact_name,
+            contact_email: self.contact_email,
+            contact_phone: self.contact_phone,
+            supervisory_authority: self.supervisory_authority,
+        };
+        let required = [
+            ("name", &company.name),
+            ("address", &company.address),
+            ("contact_name", &company.contact_name),
+            ("contact_email", &company.contact_email),
+        ];
+        for (key, value) in required {
+            if value.is_empty() || value.chars().any(char::is_control) {
+                bail!("`{key}` is one line of text");
+            }
+        }
+        let country = &company.country;
+        if country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
+            bail!("`country` is two capital letters, such as \"DE\"");
+        }
+        Ok(company)
+    }
+}
+
+impl MailFile {
+    fn checked(self, data: &Path) -> Result<Mail> {
+        if !control::mail::is_address(&self.from) {
+            bail!("`from` is an address and nothing else, such as privacy@company.example");
+        }
+        let way = match (self.folder, self.smtp) {
+            (Some(folder), None) => MailWay::Folder(data.join(folder)),
+            (None, Some(server)) => {
+                let (host, port) = server.rsplit_once(':').unwrap_or((&server, "587"));
+                let port = port.parse().with_context(|| format!("`{port}` is not a port"))?;
+                let host = host.trim_matches(['[', ']']).to_owned();
+                let on_loopback =
+                    host == "localhost" || host.parse::<IpAddr>().is_ok_and(is_loopback);
+                if self.tls == MailTls::None && !on_loopback {
+                    bail!("`tls = \"none\"` is for a server on loopback only");
+                }
+                let login = match (self.user, self.password) {
+                    (Some(user), Some(password)) => Some((user, data.join(password))),
+                    (None, None) => None,
+                    _ => bail!("`user` and `password` go together"),
+                };
+                MailWay::Smtp {
+                    host,
+                    port,
+                    tls: self.tls,
+                    ca: self.ca.map(|path| data.join(path)),
+                    login,
+                    connections: self.connections.unwrap_or(2).clamp(1, 16),
+                }
+            }
+            _ => bail!("give either `folder` or `smtp`"),
+        };
+        let dkim = self.dkim.map(|dkim| (dkim.domain, dkim.selector, data.join(dkim.key)));
+        let letter = self.letter.map(|path| data.join(path));
+        Ok(Mail { from: self.from, way, letter, dkim })
+    }
+}
+
+/// The key that an unknown one was probably meant to be, from the parser's own list of those it expected.
+fn meant(message: &str) -> Option<&str> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
+    quoted
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
+        .map(|(_, known)| known)
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -169,7 +403,7 @@ mod tests {
 
     fn template(clear_text: bool) -> String {
         let address = "127.0.0.1:8443".parse().unwrap();
-        Config::template("acme", clear_text, [address; 3], address)
+        Config::template("acme", clear_text, [address; 4], address)
     }
 
     #[test]
@@ -185,6 +419,28 @@ mod tests {
             read(&template(false).replace("clear_text =", "cleartext =")).unwrap_err()
         );
         assert!(error.contains("line 4") && error.contains("cleartext"), "{error}");
+        assert!(error.contains("did you mean `clear_text`?"), "{error}");
+        let nothing_like_it = format!("{:#}", read("quux = 1\n").unwrap_err());
+        assert!(!nothing_like_it.contains("did you mean"), "{nothing_like_it}");
+    }
+
+    #[test]
+    fn letters_go_to_a_folder_or_a_server_and_never_in_the_clear() {
+        let mail = |lines: &str| {
+            read(&format!("{}\n[mail]\nfrom = \"p@c.example\"\n{lines}", template(false)))
+        };
+        assert!(mail("folder = \"mail/letters\"").is_ok());
+        assert!(mail("smtp = \"smtp.c.example:587\"").is_ok());
+        assert!(mail("smtp = \"127.0.0.1:25\"\ntls = \"none\"").is_ok());
+        for wrong in [
+            "",
+            "folder = \"a\"\nsmtp = \"b:25\"",
+            "smtp = \"smtp.c.example:587\"\ntls = \"none\"",
+            "smtp = \"smtp.c.example:x\"",
+            "smtp = \"b:25\"\nuser = \"me\"",
+        ] {
+            assert!(mail(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

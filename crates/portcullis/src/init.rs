@@ -15,7 +15,8 @@ use storage::registry::Registry;
 
 /// Where the listeners and the origin are to be.
 pub(crate) struct Addresses {
-    pub(crate) listen: [SocketAddr; 3],
+    /// Data plane, authority, control, metrics.
+    pub(crate) listen: [SocketAddr; 4],
     pub(crate) origin: SocketAddr,
     pub(crate) clear_text: bool,
 }

@@ -58,7 +58,11 @@ pub(crate) fn read_authorization(path: &Path) -> Result<Vec<u8>> {
     Ok(value.to_vec())
 }
 
-fn read_private(path: &Path) -> Result<Vec<u8>> {
+/// Reads a secret file of any length.
+///
+/// # Errors
+/// If others can read it.
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>> {
     let what = || format!("cannot read the key `{}`", path.display());
     let mode = std::fs::metadata(path).with_context(what)?.mode();
     if mode & 0o077 != 0 {

@@ -3,22 +3,28 @@
 //! Each subcommand is a module; this file is their list.
 
 mod bench;
+mod client;
 mod commands;
 mod config;
+mod console;
 mod demo;
 mod init;
 mod keys;
+mod metrics;
 mod node;
 mod onboarding;
 mod operator;
+mod people;
 mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(
@@ -52,11 +58,13 @@ enum Subcommands {
     /// Serve from a data directory
     Serve {
         /// The configuration file in it
-        #[arg(long, default_value = config::FILE)]
+        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
         config: PathBuf,
     },
     #[command(flatten)]
     Operators(Box<commands::Operators>),
+    /// Make one request as an integration would: token, proof and all
+    Request(commands::Request),
     /// Check evidence, or a whole log, offline and with public keys only
     Verify(commands::Verify),
     /// Measure ourselves beside a peer, on this machine
@@ -101,7 +109,8 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
     match command {
         Subcommands::Demo(options) => return demo::run(&options).await,
         Subcommands::Init { directory, deployment, operator, origin } => {
-            let listen = [8443, 8444, 8445].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            let listen =
+                [8443, 8444, 8445, 9464].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let addresses = init::Addresses { listen, origin, clear_text: false };
             init::init(&directory, &deployment, &operator, &addresses).await?;
             say(&format!(
@@ -111,6 +120,7 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         }
         Subcommands::Serve { config } => serve(&config).await?,
         Subcommands::Operators(command) => command.run().await?,
+        Subcommands::Request(request) => request.run().await?,
         Subcommands::Verify(options) => options.run()?,
         Subcommands::Bench(Benches::Gateway(options)) => bench::gateway(options).await?,
         Subcommands::BenchHop { origin } => bench::hop::run(origin).await?,
@@ -127,13 +137,29 @@ async fn serve(path: &std::path::Path) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let running = node::start(&config::Config::read(path)?).await?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    let mut running = node::start(&config::Config::read(path)?).await?;
+    let (mut terminate, mut hang_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tell_systemd(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            interrupted = tokio::signal::ctrl_c() => break interrupted?,
+            _ = hang_up.recv() => {
+                if let Err(reason) = running.reload(path).await {
+                    tracing::error!("not reloaded, and served as before: {reason:#}");
+                }
+            }
+        }
     }
+    tell_systemd(&[NotifyState::Stopping]);
+    tracing::info!("finishing what is under way");
     running.stop().await
+}
+
+/// Without systemd there is nobody to tell.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    let _nobody = sd_notify::notify(state);
 }
 
 /// Data goes to standard output, everything else to standard error.

@@ -1,11 +1,18 @@
 //! Puts one node together from its data directory and starts its listeners. Reads as the deployment diagram.
 
-use crate::config::Config;
+use crate::config::{Config, MailTls, MailWay};
+use crate::console::Shown;
 use crate::keys;
-use anyhow::{Context, Result};
+use crate::metrics::{self, Measured};
+use crate::people;
+use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
-use control::desk::{Desk, Publish};
+use control::cases::{self, Office};
+use control::console::{self, sessions::Sessions};
+use control::desk::{self, Desk, Publish};
+use control::mail;
+use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::questions::Archive;
 use control::tokens::{self, Tokens};
@@ -21,33 +28,43 @@ use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use model::{Outcome, UnixMicros};
 use policy::Policies;
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::VaultKeys;
 use storage::embedded::view::LogView;
 use storage::embedded::{Keeper, PostureRegister, Recorder, Vault};
+use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
+use vetting::osv::Advisories;
 
 /// Most bytes of a request's content and of an origin's reply.
 const BODY_MAX: u64 = 4 * 1024 * 1024;
+
+/// How long mail servers may take to answer for what is being handed over when the node stops.
+const LETTERS: Duration = Duration::from_secs(10);
 
 /// A node that serves.
 pub(crate) struct Running {
     pub(crate) data_plane: SocketAddr,
     pub(crate) authority: SocketAddr,
     pub(crate) control: SocketAddr,
-    pub(crate) issuer: String,
     pub(crate) node: Arc<Node>,
     recorder: Recorder,
+    reload: Reload,
     stop: watch::Sender<bool>,
+    /// Ends when the requests under way at a stop are answered.
+    serving: JoinHandle<()>,
 }
 
 /// Name of the node's log: deployment, node, generation.
@@ -69,6 +86,17 @@ fn signing_key(config: &Config) -> Result<note::SigningKey> {
         .context("`deployment` cannot stand in a log's name")
 }
 
+/// What a reload replaces while requests are served.
+struct Reload {
+    config: Config,
+    node: Arc<Node>,
+    registry: Registry,
+    desk: Arc<Desk>,
+    office: Arc<Office>,
+    contract: Arc<ArcSwap<Contract>>,
+    tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+}
+
 /// Opens the data directory and serves from it.
 ///
 /// # Errors
@@ -80,6 +108,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
     let keeper = open_posture(&data.join("posture"), opened.recorder.clone())?;
     let (contract, snapshot) = compile_contract(config, &registry).await?;
+    let contract = Arc::new(ArcSwap::new(contract));
 
     let control = listen(config.control).await?;
     let authority = listen(config.authority).await?;
@@ -127,7 +156,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             .transpose()?,
         listed: read_lists(&config.lists)?,
         watch,
-        view: view(&contract, snapshot.clone())?,
+        view: view(&contract.load_full(), snapshot.clone())?,
     });
 
     let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
@@ -136,6 +165,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
         Arc::new(move |snapshot: Snapshot| {
             roster.store(Arc::new(self::roster(&snapshot)));
+            let contract = contract.load_full();
             node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
             Ok(())
         })
@@ -146,22 +176,45 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
     };
-    let operations = contract.operations().map(|operation| operation.id().clone()).collect();
-    let desk = Desk::new(
-        registry,
-        Arc::clone(&keeper),
-        opened.recorder.clone(),
-        Arc::new(archive),
-        operations,
-        publish,
-    );
-    let desk = Arc::new(desk);
-
+    let archive = Arc::new(archive);
     let (stop, stopped) = watch::channel(false);
+    let office = Office::new(cases::Parts {
+        registry: registry.clone(),
+        archive: Arc::clone(&archive),
+        keeper: Arc::clone(&keeper),
+        outbox: open_outbox(data).await?,
+        people: people::path(data),
+        settings: case_settings(config)?,
+        letter_key: keys::read(&data.join("keys/vault-index.key"))?,
+        log_key: log_key(config)?.to_string(),
+        stop: stopped.clone(),
+    });
+    let sessions = Arc::new(Sessions::default());
+    let port = control.local_addr()?.port();
+    let desk = Arc::new(Desk::new(desk::Parts {
+        registry: registry.clone(),
+        keeper: Arc::clone(&keeper),
+        recorder: opened.recorder.clone(),
+        archive,
+        office: Arc::clone(&office),
+        sessions: Arc::clone(&sessions),
+        console: format!("http://127.0.0.1:{port}"),
+        contract: Arc::clone(&contract),
+        advisories: advisories(config)?,
+        publish,
+    }));
+    let restricted = desk.recheck().await.context("the checks of vetting cannot be run")?;
+    if !restricted.is_empty() {
+        warn!(
+            integrations = restricted.join(" "),
+            "restricted at start: a check takes them out of use"
+        );
+    }
+    office.resume().await.context("letters cannot be carried on")?;
+
     start_sever_listener(data, &keeper, roster, &desk)?;
-    let tls = tls(config)?;
-    let acceptor = tls.clone().map(TlsAcceptor::from);
-    let transport = tls.map_or(Transport::Clear, |tls| Transport::Tls(Arc::new(ArcSwap::new(tls))));
+    let tls = tls(config)?.map(|tls| Arc::new(ArcSwap::new(tls)));
+    let transport = tls.clone().map_or(Transport::Clear, Transport::Tls);
     let directory = {
         let node = Arc::clone(&node);
         Arc::new(move || node.view().directory.clone())
@@ -169,29 +222,153 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
     let tokens =
         tokens::routes(Arc::new(Tokens { endpoint, keeper: Arc::clone(&keeper), directory }));
-    let operators = operators::routes(Arc::new(Operators { desk, keeper }));
-    keep("data plane", listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()));
-    keep("authority", control::listen::serve(authority, acceptor, tokens, stopped.clone()));
-    keep("operators", control::listen::serve(control, None, operators, stopped));
+    let operators = operators::routes(Arc::new(Operators {
+        desk: Arc::clone(&desk),
+        office: Arc::clone(&office),
+        keeper,
+    }));
+    let measured = Measured { node: Arc::clone(&node), log: opened.view.clone() };
+    let shown = Shown {
+        measured: measured.clone(),
+        desk: Arc::clone(&desk),
+        deployment: config.deployment.clone(),
+        started: clock::unix_now(),
+    };
+    let operators = operators.merge(console::routes(shown.console(sessions, port)));
+    let serving = keep(
+        "data plane",
+        listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()),
+    );
+    keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
+    keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
+    if let Some(address) = config.metrics {
+        let (listener, routes) = (listen(address).await?, metrics::routes(measured));
+        info!(metrics = %listener.local_addr()?, "measuring");
+        keep("metrics", control::listen::serve(listener, None, routes, stopped));
+    }
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
+    tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
-    Ok(Running { data_plane, authority, control, issuer, node, recorder: opened.recorder, stop })
+    let config = config.clone();
+    let reload = Reload { config, node: Arc::clone(&node), registry, desk, office, contract, tls };
+    let recorder = opened.recorder;
+    Ok(Running { data_plane, authority, control, node, recorder, reload, stop, serving })
 }
 
 impl Running {
-    /// Stops accepting, then ends the log in order: stop record, heads, checkpoint.
+    /// Reads lists, certificates, contract and policies anew and serves by them. Requests under way finish as they began.
+    ///
+    /// `path`: of the configuration file.
+    ///
+    /// # Errors
+    /// What cannot be read or does not compile. Nothing is replaced then.
+    pub(crate) async fn reload(&mut self, path: &Path) -> Result<()> {
+        let reload = &mut self.reload;
+        let config = Config::read(path)?;
+        if let Some(key) = config.differs_beyond_reload(&reload.config) {
+            bail!("`{key}` takes effect with a restart; nothing was reloaded");
+        }
+        let listed = read_lists(&config.lists)?;
+        let tls = tls(&config)?;
+        let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
+        let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
+        let view = view(&contract, snapshot)?;
+        reload.contract.store(contract);
+        reload.node.replace_view(view);
+        reload.node.listed.store(Arc::new(listed));
+        if let (Some(current), Some(tls)) = (&reload.tls, tls) {
+            current.store(tls);
+        }
+        reload.desk.replace_advisories(advisories);
+        reload.office.replace_settings(settings);
+        reload.config = config;
+        // A command may have changed the registry since it was read here; the desk publishes it once more, in its turn.
+        let stale = "reloaded, but the registry could not be read";
+        reload.desk.refresh().await.context(stale)?;
+        // What was approved under another contract is not what is served by this one.
+        reload.desk.recheck().await.context(stale)?;
+        info!("reloaded");
+        Ok(())
+    }
+
+    /// Stops accepting, lets requests under way finish, then ends the log in order: stop record, heads, checkpoint.
     ///
     /// # Errors
     /// If the log could not be ended.
     pub(crate) async fn stop(self) -> Result<()> {
         let _nobody_listens = self.stop.send(true);
+        let _broke_off = self.serving.await;
+        if timeout(LETTERS, self.reload.office.ended()).await.is_err() {
+            warn!("letters that were being handed over are in doubt");
+        }
         let recorder = self.recorder;
         tokio::task::spawn_blocking(move || recorder.stop())
             .await?
             .context("the log could not be ended in order")
+    }
+}
+
+async fn open_outbox(data: &Path) -> Result<Outbox> {
+    let folder = data.join("mail");
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    Outbox::open(&folder.join("outbox.db")).await.context("cannot open mail/outbox.db")
+}
+
+fn advisories(config: &Config) -> Result<Advisories> {
+    let Some(folder) = &config.advisories else { return Ok(Advisories::default()) };
+    let read = control::vetting::read_advisories(folder)
+        .with_context(|| format!("cannot read the advisories in `{}`", folder.display()))?;
+    info!(advisories = read.len(), "advisories read");
+    Ok(read)
+}
+
+/// What is configured for incidents.
+fn case_settings(config: &Config) -> Result<cases::Settings> {
+    let mut settings = cases::Settings::built_in()?;
+    settings.company = config.company.clone();
+    let Some(mail) = &config.mail else { return Ok(settings) };
+    if let Some(path) = &mail.letter {
+        settings.letter = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the letter `{}`", path.display()))?;
+    }
+    let signer = mail.dkim.as_ref().map(|(domain, selector, path)| -> Result<Signer> {
+        let pem = keys::read_private(path)?;
+        Ok(Signer::new(domain, selector, &pem)?)
+    });
+    let mut sending = mail::Settings::default();
+    let transport = match &mail.way {
+        MailWay::Folder(folder) => mail::Transport::Folder(folder.clone()),
+        MailWay::Smtp { host, port, tls, ca, login, connections } => {
+            sending.connections = *connections;
+            let trust = ca.clone().map_or(mail::Trust::System, mail::Trust::Only);
+            let security = match tls {
+                MailTls::Starttls => mail::Security::StartTls(trust),
+                MailTls::Implicit => mail::Security::Tls(trust),
+                MailTls::None => mail::Security::ClearTextToLoopback,
+            };
+            let (host, port, login) = (host.clone(), *port, login.clone());
+            mail::Transport::Smtp(mail::Smtp { host, port, security, login })
+        }
+    };
+    let mailer = mail::Mailer::new(transport, signer.transpose()?, sending)?;
+    settings.mail = Some((Arc::new(mailer), mail.from.clone()));
+    Ok(settings)
+}
+
+/// Runs the checks of vetting once an hour: documents run out and keys grow old without anybody doing anything.
+async fn recheck_hourly(desk: Weak<Desk>) {
+    let mut every = tokio::time::interval(Duration::from_secs(3_600));
+    // The first tick comes at once, and the start has checked already.
+    every.tick().await;
+    loop {
+        every.tick().await;
+        let Some(desk) = desk.upgrade() else { return };
+        if let Err(reason) = desk.recheck().await {
+            error!(%reason, "the checks of vetting could not be run");
+        }
     }
 }
 
@@ -357,10 +534,13 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Keeps a listener running; one that ends by itself is worth waking somebody for.
-fn keep(name: &'static str, listener: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+fn keep(
+    name: &'static str,
+    listener: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(reason) = listener.await {
             error!(name, %reason, "a listener ended");
         }
-    });
+    })
 }

@@ -98,7 +98,7 @@ pub(crate) fn sign(
     let message = Payload::message(&payload);
     let signature = |key: &&OperatorKey| Ok((key.id, key.pair.sign(&message).as_ref().try_into()?));
     let signatures = keys.iter().map(signature).collect::<Result<_>>()?;
-    Ok(SignedCommand { payload, signatures })
+    Ok(SignedCommand { payload, signatures, attachment: None })
 }
 
 /// Signs and sends a command to the operators' listener.
@@ -110,8 +110,23 @@ pub(crate) async fn send(
     command: Command,
     keys: &[&OperatorKey],
 ) -> Result<Value> {
-    let command = sign(command, head(control).await?, keys)?;
-    let (status, answer) = call(control, Method::POST, "/v1/commands", command.to_json()?).await?;
+    send_with(control, command, None, keys).await
+}
+
+/// As [`send`], with what the command names by its hash.
+///
+/// # Errors
+/// As for [`send`].
+pub(crate) async fn send_with(
+    control: SocketAddr,
+    command: Command,
+    attachment: Option<Vec<u8>>,
+    keys: &[&OperatorKey],
+) -> Result<Value> {
+    let mut command = sign(command, head(control).await?, keys)?;
+    command.attachment = attachment;
+    let body = command.to_json_with_attachment()?;
+    let (status, answer) = call(control, Method::POST, "/v1/commands", body).await?;
     if status != 200 {
         let detail = answer.pointer("/detail").and_then(Value::as_str).unwrap_or("no reason given");
         bail!("refused: {detail}");
@@ -151,6 +166,19 @@ pub(crate) fn send_to_sever_socket(
 /// If the node cannot be reached.
 pub(crate) async fn posture(control: SocketAddr) -> Result<Value> {
     Ok(call(control, Method::GET, "/v1/posture", Vec::new()).await?.1)
+}
+
+/// How far the letters of a case are.
+///
+/// # Errors
+/// If the node cannot be reached, or knows no such case.
+pub(crate) async fn letters(control: SocketAddr, incident: &str) -> Result<Value> {
+    let (status, answer) =
+        call(control, Method::GET, &format!("/v1/letters/{incident}"), Vec::new()).await?;
+    if status != 200 {
+        bail!("the node knows no letters of {incident}");
+    }
+    Ok(answer)
 }
 
 async fn head(control: SocketAddr) -> Result<model::Digest> {

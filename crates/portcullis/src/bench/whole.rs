@@ -8,14 +8,16 @@ use super::load::Requests;
 use super::nginx::free_port;
 use super::process::Process;
 use super::static_origin;
+use crate::client::Endpoints;
+use crate::config::{self, Config};
 use crate::init::{self, Addresses};
-use crate::onboarding::{self, Application};
+use crate::onboarding::{self, Application, Parties};
 use anyhow::{Context, Result, bail, ensure};
 use authority::TOKEN_PATH;
 use credential::client::{ProofRequest, sign_assertion, sign_proof};
-use credential::{Algorithm, PublicKey, SigningKey};
+use credential::{Algorithm, SigningKey};
 use model::{GrantId, IntegrationId, UnixMicros};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -38,7 +40,7 @@ pub(crate) struct Running {
     /// Its grant to read the account.
     pub(crate) grant: GrantId,
     /// The private half of its credential, ES256.
-    pub(crate) key: SigningKey,
+    pub(crate) key: Arc<SigningKey>,
 }
 
 /// Starts `portcullis serve` on `core`, in front of `origin`, in clear text on loopback and with its whole state in `dir`.
@@ -47,7 +49,7 @@ pub(crate) struct Running {
 /// If it does not start, or does not take the integration.
 pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -> Result<Running> {
     let addresses = [free_port()?, free_port()?, free_port()?];
-    let [data_plane, authority, control] = addresses;
+    let [data_plane, authority, _] = addresses;
     install(dir, addresses, origin).await?;
     std::fs::write(dir.join("openapi.yaml"), include_str!("account-openapi.yaml"))?;
     std::fs::write(dir.join("overlay.yaml"), include_str!("account-overlay.yaml"))?;
@@ -58,8 +60,8 @@ pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -
         process.wait_until_listening(address)?;
     }
     let key = SigningKey::pkcs8(Algorithm::Es256, random()?).context("no PKCS#8 for ES256")?;
-    let key = SigningKey::from_pkcs8(&key)?;
-    let (integration, grant) = register(dir, control, key.public()).await?;
+    let key = Arc::new(SigningKey::from_pkcs8(&key)?);
+    let (integration, grant) = register(dir, addresses, &key).await?;
     let data_origin = format!("http://localhost:{}", data_plane.port());
     let issuer = format!("http://localhost:{}", authority.port());
     Ok(Running { process, data_plane, data_origin, authority, issuer, integration, grant, key })
@@ -67,7 +69,10 @@ pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -
 
 /// Makes the data directory as `portcullis init` does. `addresses`: of data plane, authority and control, in clear text.
 async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> Result<()> {
-    let addresses = Addresses { listen: addresses, origin, clear_text: true };
+    let [data_plane, authority, control] = addresses;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listen = [data_plane, authority, control, any];
+    let addresses = Addresses { listen, origin, clear_text: true };
     init::init(dir, "bench", "first", &addresses).await
 }
 
@@ -75,9 +80,11 @@ async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> 
 /// [`GRANTED`] by `getAccount` of all subjects, with a budget that the run does not reach.
 async fn register(
     dir: &Path,
-    control: SocketAddr,
-    key: &PublicKey,
+    [data_plane, authority, control]: [SocketAddr; 3],
+    key: &Arc<SigningKey>,
 ) -> Result<(IntegrationId, GrantId)> {
+    let config = Config::read(&dir.join(config::FILE))?;
+    let endpoints = Endpoints::local(&config, [data_plane, authority])?;
     let operators = onboarding::second_operator(dir, control, "first", "second").await?;
     // One subject, read often.
     let budget = Limits { burst: 10, hour: 10, day: 10 };
@@ -88,8 +95,16 @@ async fn register(
         classes: &GRANTED,
         purpose: "support",
         budget,
+        sandbox: ("/v1/accounts/acc_000042", "acc_000042"),
     };
-    onboarding::onboard(&application, key, control, &operators).await
+    let parties = Parties {
+        control,
+        operators: &operators,
+        endpoints: &endpoints,
+        key,
+        from: Ipv4Addr::LOCALHOST.into(),
+    };
+    onboarding::onboard(&application, &parties).await
 }
 
 /// The classes of the benchmark's grant: 16 of the account's 69 scalar values.

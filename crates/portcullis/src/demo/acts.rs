@@ -2,7 +2,7 @@
 
 use super::people::{self, Dice};
 use super::stage::{BAD_ADDRESS, Registered, Stage};
-use super::vendor::{Answer, Vendor};
+use crate::client::{Answer, Vendor};
 use crate::{keys, operator};
 use anyhow::{Context, Result};
 use credential::{Algorithm, SigningKey};
@@ -273,7 +273,7 @@ pub(crate) async fn sever(stage: &Stage, pace: Pace) -> Result<Cut> {
 }
 
 /// Reads `path` with the account id in place of `{}`.
-async fn read(vendor: &mut Vendor, asked: &str, path: &str) -> Result<Read> {
+pub(crate) async fn read(vendor: &mut Vendor, asked: &str, path: &str) -> Result<Read> {
     let at = Instant::now();
     let answer = vendor.get(&path.replace("{}", asked)).await?;
     Ok(Read { asked: asked.to_owned(), at, answer })

@@ -1,15 +1,15 @@
-//! `portcullis demo`: an incident prevented, contained, cut off, measured and proved, on loopback, in a minute.
+//! `portcullis demo`: an incident prevented, contained, cut off, measured, proved and answered, on loopback, in a minute.
 //!
 //! Everything is real: sockets, TLS, tokens, a ledger on disk, an origin in a process of its own. What the report says
 //! it takes from what clients saw on their sockets and from what stands in files. [`stage`] sets the stage, [`acts`]
 //! play, [`report`] judges.
 
 mod acts;
+mod answer;
 pub(crate) mod origin;
 mod people;
 mod report;
 mod stage;
-mod vendor;
 
 use acts::Pace;
 use anyhow::Result;
@@ -41,6 +41,8 @@ enum Sabotage {
     OriginLog,
     /// The contract classifies a field that no vendor was promised.
     WiderContract,
+    /// One letter never reaches the mailbox.
+    LostLetter,
 }
 
 /// Plays all acts and prints the report.
@@ -74,9 +76,17 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     match options.sabotage {
         Some(Sabotage::LedgerByte) => report::flip_a_ledger_byte(&stage)?,
         Some(Sabotage::OriginLog) => report::drop_a_line(&stage, &abuse)?,
-        Some(Sabotage::WiderContract) | None => {}
+        Some(Sabotage::WiderContract | Sabotage::LostLetter) | None => {}
     }
     report.proof(&story, &stage, &abuse).await?;
+    // A ledger that was tampered with answers nothing, so there is nobody to write to.
+    if options.sabotage != Some(Sabotage::LedgerByte) {
+        let lose = options.sabotage == Some(Sabotage::LostLetter);
+        let answer = answer::answer(&stage, &abuse, lose).await?;
+        report.answer(&story, &stage, &abuse, &answer)?;
+        let vetting = answer::vet_anew(&stage).await?;
+        report.vetted_anew(&story, &stage, &vetting);
+    }
 
     let held = report.print(&story);
     if !options.exit {

@@ -45,8 +45,10 @@ impl Story {
     /// # Errors
     /// If the interrupt cannot be waited for.
     pub(crate) async fn wait(&self, stage: &Stage) -> Result<()> {
+        let link = stage.command(Command::ConsoleOpen {}, false).await?;
+        let link = link.get("link").and_then(Value::as_str).unwrap_or("").to_owned();
         self.print(&format!(
-            "\nStill running, until you press Ctrl-C. Try, in another terminal:\n\n  portcullis posture show --config {config}\n  portcullis exposure --integration {billing} --config {config} --key {key}\n",
+            "\nStill running, until you press Ctrl-C. The console, open once within a minute:\n\n  {link}\n\nAnother link, and more to try, in another terminal:\n\n  portcullis console --config {config} --key {key}\n  portcullis incident show ledgerly-abuse --config {config} --key {key}\n  portcullis exposure --integration {billing} --config {config} --key {key}\n",
             config = stage.directory.join(crate::config::FILE).display(),
             billing = stage.billing.name,
             key = stage.directory.join("keys/operators/ana.key").display(),
@@ -68,7 +70,8 @@ struct Row {
 }
 
 impl Report {
-    fn judge(&mut self, promise: &'static str, held: bool, claim: String) {
+    /// Adds one line to the verdict.
+    pub(super) fn judge(&mut self, promise: &'static str, held: bool, claim: String) {
         self.rows.push(Row { promise, claim, held });
     }
 
@@ -379,7 +382,7 @@ fn total(exposure: &Value) -> u64 {
 
 /// Who was read according to those who made the traffic: the subjects that the origin logged for requests which a client
 /// of the vendor saw answered with data.
-fn ground_truth(stage: &Stage, abuse: &Abuse) -> Result<BTreeSet<String>> {
+pub(super) fn ground_truth(stage: &Stage, abuse: &Abuse) -> Result<BTreeSet<String>> {
     let answered: BTreeSet<&str> = abuse
         .reads
         .iter()

@@ -1,18 +1,16 @@
 //! Sets the demo's stage: an origin, a node, two operators, three vendors, all on loopback and in one temporary folder.
 
-use super::vendor::{Endpoints, Vendor};
+use super::answer;
+use crate::client::{Endpoints, Vendor};
 use crate::config::Config;
 use crate::init::{self, Addresses};
 use crate::node::{self, Running};
-use crate::onboarding::{self, Application};
+use crate::onboarding::{self, Application, Parties};
 use crate::operator::{self, OperatorKey};
-use crate::{config, keys};
+use crate::{config, keys, people};
 use anyhow::{Context, Result};
 use credential::{Algorithm, SigningKey};
 use model::{GrantId, IntegrationId};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +20,20 @@ use storage::registry::Command;
 use storage::registry::command::Limits;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
-use tokio_rustls::TlsConnector;
+
+/// Who writes the demo's letters, and the mailbox they go to.
+const COMPANY: &str = r#"
+[company]
+name = "Example Accounts AG"
+address = "1 Example Street, 12345 Example"
+country = "DE"
+contact_name = "Data protection officer"
+contact_email = "privacy@company.example"
+
+[mail]
+from = "privacy@company.example"
+folder = "mail/letters"
+"#;
 
 const OPENAPI: &str = include_str!("../../assets/demo-openapi.yaml");
 const OVERLAY: &str = include_str!("../../assets/demo-overlay.yaml");
@@ -78,6 +89,7 @@ const BILLING: Plan = Plan {
         ],
         purpose: "billing",
         budget: Limits { burst: 400, hour: 2_000, day: 5_000 },
+        sandbox: ("/v1/accounts/acc_000001", "acc_000001"),
     },
     fields: &["id", "email", "plan", "card", "card.last4"],
     from: [127, 10, 1, 1],
@@ -90,6 +102,7 @@ const SUPPORT: Plan = Plan {
         classes: &["user.unique_id", "user.name", "user.contact.email", "user.content"],
         purpose: "support",
         budget: Limits { burst: 50_000, hour: 100_000, day: 100_000 },
+        sandbox: ("/v1/accounts/acc_000001/conversations", "acc_000001"),
     },
     fields: &[
         "id",
@@ -112,6 +125,7 @@ const INSIGHTS: Plan = Plan {
         classes: &["user.location.country", "user.account.plan"],
         purpose: "analytics",
         budget: Limits { burst: 2_000, hour: 10_000, day: 50_000 },
+        sandbox: ("/v1/accounts?limit=1&after=acc_000000", "acc_000001"),
     },
     fields: &["items", "items.country", "items.plan"],
     from: [127, 10, 3, 1],
@@ -128,7 +142,7 @@ impl Stage {
         let origin_log = folder.path().join("origin.log");
         let (origin, orders, origin_address) = start_origin(&origin_log).await?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let addresses = Addresses { listen: [free; 3], origin: origin_address, clear_text: false };
+        let addresses = Addresses { listen: [free; 4], origin: origin_address, clear_text: false };
         init::init(&directory, "demo", "ana", &addresses).await?;
         std::fs::write(directory.join("openapi.yaml"), OPENAPI)?;
         let overlay = if widen { widened() } else { OVERLAY.to_owned() };
@@ -140,16 +154,18 @@ impl Stage {
         let path = directory.join(config::FILE);
         let text = std::fs::read_to_string(&path)?
             .replace("lists = []", r#"lists = ["bad-networks.txt"]"#);
-        std::fs::write(&path, text)?;
+        std::fs::write(&path, text + COMPANY)?;
+        people::import(&answer::directory(folder.path())?, &directory).await?;
 
         let config = Config::read(&path)?;
         let running = node::start(&config).await?;
         let operators =
             onboarding::second_operator(&directory, running.control, "ana", "ben").await?;
-        let endpoints = endpoints(&running, &directory)?;
-        let billing = register(&BILLING, running.control, &operators).await?;
-        let support = register(&SUPPORT, running.control, &operators).await?;
-        let insights = register(&INSIGHTS, running.control, &operators).await?;
+        let endpoints = Endpoints::local(&config, [running.data_plane, running.authority])?;
+        let control = running.control;
+        let billing = register(&BILLING, control, &operators, &endpoints).await?;
+        let support = register(&SUPPORT, control, &operators, &endpoints).await?;
+        let insights = register(&INSIGHTS, control, &operators, &endpoints).await?;
         Ok(Self {
             directory,
             config,
@@ -228,40 +244,18 @@ async fn start_origin(log: &Path) -> Result<(Child, ChildStdin, SocketAddr)> {
     Ok((child, orders, line.parse()?))
 }
 
-fn endpoints(running: &Running, directory: &Path) -> Result<Endpoints> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(directory.join("keys/ca.pem"))?)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Endpoints {
-        api: running.data_plane,
-        api_url: running.node.external_url.clone(),
-        authority: running.authority,
-        issuer: running.issuer.clone(),
-        tls: TlsConnector::from(Arc::new(tls)),
-    })
-}
-
 async fn register(
     plan: &Plan,
     control: SocketAddr,
     operators: &[OperatorKey; 2],
+    endpoints: &Endpoints,
 ) -> Result<Registered> {
     let secret =
         SigningKey::pkcs8(Algorithm::Es256, keys::random()?).context("ES256 signs proofs")?;
-    let key = SigningKey::from_pkcs8(&secret)?;
-    let (integration, grant) =
-        onboarding::onboard(&plan.application, key.public(), control, operators).await?;
+    let key = Arc::new(SigningKey::from_pkcs8(&secret)?);
+    let from = IpAddr::from(plan.from);
+    let parties = Parties { control, operators, endpoints, key: &key, from };
+    let (integration, grant) = onboarding::onboard(&plan.application, &parties).await?;
     let name = plan.application.slug;
-    Ok(Registered {
-        name,
-        integration,
-        grant,
-        key: Arc::new(key),
-        fields: plan.fields,
-        from: IpAddr::from(plan.from),
-    })
+    Ok(Registered { name, integration, grant, key, fields: plan.fields, from })
 }

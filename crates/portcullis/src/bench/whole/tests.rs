@@ -57,7 +57,7 @@ fn the_host_of_a_url_has_its_port() {
 
 async fn stand_in() -> Running {
     let secret = |byte| SigningKey::pkcs8(Algorithm::Es256, [byte; 32]).unwrap();
-    let key = SigningKey::from_pkcs8(&secret(1)).unwrap();
+    let key = Arc::new(SigningKey::from_pkcs8(&secret(1)).unwrap());
     let data_plane = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let authority = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (data_address, authority_address) =

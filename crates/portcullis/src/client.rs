@@ -1,7 +1,8 @@
-//! The other side of the demo: a vendor's software, doing by the book what the standards ask of a client.
+//! The other side: a vendor's software, doing by the book what the standards ask of a client.
 //!
-//! It keeps its own account of what came over its socket, which the report compares with everything else.
+//! The demo's vendors are these, and `portcullis request` is one for a person who wants to try a grant.
 
+use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
@@ -12,10 +13,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use model::{IntegrationId, UnixMicros};
-use rustls_pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
@@ -30,8 +35,43 @@ pub(crate) struct Endpoints {
     pub(crate) authority: SocketAddr,
     /// The issuer identifier; the token endpoint is below it.
     pub(crate) issuer: String,
-    /// Trusts the deployment's CA.
-    pub(crate) tls: TlsConnector,
+    /// Trusts the deployment's CA; none if it speaks clear text on loopback.
+    pub(crate) tls: Option<TlsConnector>,
+}
+
+impl Endpoints {
+    /// Of a node on this machine, as its directory says. Ports of 0 are those the node was given: `addresses` of data plane and authority.
+    ///
+    /// # Errors
+    /// If the local CA cannot be read.
+    pub(crate) fn local(config: &Config, addresses: [SocketAddr; 2]) -> Result<Self> {
+        let [api, authority] = addresses;
+        let tls = if config.clear_text {
+            None
+        } else {
+            Some(trusting(&config.data.join("keys/ca.pem"))?)
+        };
+        let scheme = if config.clear_text { "http" } else { "https" };
+        let api_url = match config.external_url.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", api.port()),
+            None => config.external_url.clone(),
+        };
+        let issuer = format!("{scheme}://localhost:{}", authority.port());
+        Ok(Self { api, api_url, authority, issuer, tls })
+    }
+}
+
+fn trusting(ca: &Path) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(ca)
+        .with_context(|| format!("`{}` is not a certificate", ca.display()))?;
+    roots.add(certificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 /// One process of a vendor's software: a key, a place on the network, a connection.
@@ -175,7 +215,7 @@ impl Vendor {
         proof: Option<&str>,
     ) -> Result<Request<Full<Bytes>>> {
         let token = self.token.as_deref().context("a token was obtained first")?;
-        let host = self.endpoints.api_url.trim_start_matches("https://");
+        let (_, host) = self.endpoints.api_url.split_once("://").unwrap_or_default();
         let mut request = Request::builder()
             .uri(path)
             .header("host", host)
@@ -219,17 +259,28 @@ impl Vendor {
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(self.from, 0))?;
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if self.from.is_ipv4() == to.is_ipv4() {
+            socket.bind(SocketAddr::new(self.from, 0))?;
+        }
         let stream = socket.connect(to).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let stream = self.endpoints.tls.connect(name, stream).await?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        match &self.endpoints.tls {
+            None => handshake(stream).await,
+            Some(tls) => {
+                handshake(tls.connect(ServerName::try_from("localhost")?, stream).await?).await
+            }
+        }
     }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 async fn send(

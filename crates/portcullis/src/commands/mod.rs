@@ -1,0 +1,481 @@
+//! What an operator types: each subcommand reads key files, signs a command and sends it to the running node.
+
+mod contract;
+mod incident;
+mod onboard;
+mod print;
+mod verify;
+
+pub(crate) use onboard::Request;
+pub(crate) use verify::Verify;
+
+use crate::config::{self, Config};
+use crate::operator::{self, OperatorKey};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use incident::IncidentCommand;
+use model::{IntegrationId, Micros, UnixMicros};
+use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use storage::clock;
+use storage::registry::Command;
+use storage::registry::command::{Listing, SubjectText};
+
+/// How to reach the node, and whose keys sign.
+#[derive(Args)]
+pub(crate) struct Session {
+    /// The node's configuration file
+    #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
+    config: PathBuf,
+    /// An operator's key file; twice for what takes two operators
+    #[arg(long, required = true)]
+    key: Vec<PathBuf>,
+}
+
+/// A list, and how it is shown.
+#[derive(Args)]
+pub(crate) struct Listed {
+    #[command(flatten)]
+    session: Session,
+    #[arg(long)]
+    json: bool,
+}
+
+impl Session {
+    async fn send(&self, command: Command) -> Result<Value> {
+        self.send_with(command, None).await
+    }
+
+    async fn send_with(&self, command: Command, attachment: Option<Vec<u8>>) -> Result<Value> {
+        let keys = self.keys()?;
+        let config = Config::read(&self.config)?;
+        let keys: Vec<_> = keys.iter().collect();
+        operator::send_with(config.control, command, attachment, &keys).await
+    }
+
+    fn keys(&self) -> Result<Vec<OperatorKey>> {
+        self.key.iter().map(|path| OperatorKey::read(path)).collect()
+    }
+
+    /// The id behind a slug or id; slugs are looked up in the node's list.
+    async fn id<I: FromStr>(&self, among: Listing, named: &str) -> Result<I> {
+        if let Ok(id) = named.parse() {
+            return Ok(id);
+        }
+        let list = self.send(Command::List { what: among }).await?;
+        let rows = list.get("rows").and_then(Value::as_array).into_iter().flatten();
+        let text = |row: &Value, name: &str| row.get(name)?.as_str().map(str::to_owned);
+        let found = rows.filter(|row| {
+            ["slug", "name"].iter().any(|key| text(row, key).as_deref() == Some(named))
+        });
+        let id = found.filter_map(|row| text(row, "id")?.parse().ok()).next();
+        id.with_context(|| format!("`{named}` is not registered; the lists show what is"))
+    }
+
+    async fn integration(&self, named: &str) -> Result<IntegrationId> {
+        self.id(Listing::Integrations, named).await
+    }
+}
+
+impl Listed {
+    async fn run(self, what: Listing) -> Result<()> {
+        let list = self.session.send(Command::List { what }).await?;
+        if self.json { print::line(&list.to_string()) } else { print::list(&list) }
+    }
+
+    /// One row of the integrations, with what stands of its vetting.
+    async fn integration(self, named: &str) -> Result<()> {
+        let id = self.session.integration(named).await?.to_string();
+        let list = self.session.send(Command::List { what: Listing::Integrations }).await?;
+        let mut rows = list.get("rows").and_then(Value::as_array).into_iter().flatten();
+        let row = rows.find(|row| row.get("id").and_then(Value::as_str) == Some(&id));
+        let row = row.with_context(|| format!("`{named}` is not registered"))?;
+        if self.json { print::line(&row.to_string()) } else { print::integration(row) }
+    }
+}
+
+/// Commands to a running node.
+#[derive(Subcommand)]
+pub(crate) enum Operators {
+    /// Add and list vendors
+    #[command(subcommand)]
+    Vendor(VendorCommand),
+    /// Vet, approve, restrict, retire and list integrations
+    #[command(subcommand)]
+    Integration(IntegrationCommand),
+    /// Register, retire and list integrations' keys
+    #[command(subcommand)]
+    Credential(CredentialCommand),
+    /// Let an integration read, take that back, list what is granted
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Add, remove and list operators
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// Stop every step of every onboarding; what runs goes on
+    Freeze {
+        #[command(flatten)]
+        session: Session,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let onboarding go on (two operators)
+    Unfreeze {
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Re-certify everybody: whoever is not approved anew by the date reads nothing after it
+    ReviewAll {
+        /// Days from now
+        #[arg(long)]
+        days: u64,
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Cut something off, now: vendor, integration, credential, grant, operation or network
+    Sever {
+        /// Such as integration:acme-desk, grant:grt_..., operation:getAccount, network:203.0.113.0/24
+        target: String,
+        #[command(flatten)]
+        session: Session,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lift what is in force on exactly this target (two operators)
+    Restore {
+        /// As given to `sever`
+        target: String,
+        #[command(flatten)]
+        session: Session,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Show what is cut off or restricted
+    #[command(subcommand)]
+    Posture(PostureCommand),
+    /// Who was read: exact, from the record
+    Exposure(Exposure),
+    /// Write a file that proves an exposure to outsiders
+    Evidence {
+        #[command(flatten)]
+        session: Session,
+        #[command(flatten)]
+        question: Question,
+        /// About a scope that `exposure --scope` froze, instead of the filters
+        #[arg(long, conflicts_with_all = ["integration", "vendor", "from", "to", "class", "ip"])]
+        scope: Option<String>,
+        /// The file to write
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// A case, from signal to letters, filings and post-mortem
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Where subjects are written to
+    #[command(subcommand)]
+    Directory(incident::DirectoryCommand),
+    /// Print a link that opens the console in a browser, once, within a minute
+    Console {
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Declare subjects that nobody has a reason to read
+    #[command(subcommand)]
+    Honey(HoneyCommand),
+    /// Accept the clock after a step; data flows again
+    ClockAcknowledge {
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Check an origin's contract, offline
+    #[command(subcommand)]
+    Contract(ContractCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum OperatorCommand {
+    /// Make a key file for a new operator and add it (signed by an operator and by the new key while there is only one)
+    Add {
+        name: String,
+        /// Where the new key goes; a key of that name that is there already is added as it is
+        #[arg(long)]
+        new_key: PathBuf,
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Take an operator off the roster for good (two operators)
+    Remove {
+        operator: model::OperatorId,
+        #[command(flatten)]
+        session: Session,
+    },
+    /// Every operator
+    List(Listed),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PostureCommand {
+    /// Every severance and restriction in force
+    Show {
+        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
+        config: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum HoneyCommand {
+    /// Declare one
+    Plant {
+        subject: String,
+        #[command(flatten)]
+        session: Session,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ContractCommand {
+    /// Compile a contract and show what of it is classified
+    Check {
+        openapi: PathBuf,
+        /// The overlay that annotates it
+        #[arg(long)]
+        overlay: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What is asked of the record. Filters hold together; one that is left out is no filter.
+#[derive(Args)]
+pub(crate) struct Question {
+    /// Slug or id of an integration
+    #[arg(long)]
+    integration: Option<String>,
+    /// Slug or id of a vendor: all its integrations
+    #[arg(long)]
+    vendor: Option<String>,
+    /// From this moment, such as 2026-03-01T12:00:00Z
+    #[arg(long)]
+    from: Option<String>,
+    /// Up to, but not at, this moment; now, if left out
+    #[arg(long)]
+    to: Option<String>,
+    /// A data class, its children included
+    #[arg(long)]
+    class: Option<String>,
+    /// An address or network
+    #[arg(long, alias = "network")]
+    ip: Option<String>,
+}
+
+impl Question {
+    fn to_json(&self) -> Value {
+        let named = [
+            ("integration", &self.integration),
+            ("vendor", &self.vendor),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("class", &self.class),
+            ("network", &self.ip),
+        ];
+        let given = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+        Value::Object(given.collect())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Exposure {
+    #[command(flatten)]
+    session: Session,
+    #[command(flatten)]
+    question: Question,
+    /// With this key only
+    #[arg(long)]
+    credential: Option<String>,
+    /// Under this grant only
+    #[arg(long)]
+    grant: Option<String>,
+    /// Of this operation only
+    #[arg(long)]
+    operation: Option<String>,
+    /// This subject only
+    #[arg(long)]
+    subject: Option<String>,
+    /// Freeze the answer under this name
+    #[arg(long)]
+    scope: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// As --format json
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+impl Operators {
+    /// Carries the command out and prints what came of it.
+    ///
+    /// # Errors
+    /// The node's refusal, or what could not be read or reached.
+    pub(crate) async fn run(self) -> Result<()> {
+        let now = clock::unix_now();
+        let (session, command) = match self {
+            Self::Vendor(command) => return command.run(now).await,
+            Self::Integration(command) => return command.run(now).await,
+            Self::Credential(command) => return command.run(now).await,
+            Self::Grant(command) => return command.run(now).await,
+            Self::Incident(command) => return command.run(now).await,
+            Self::Directory(command) => return command.run().await,
+            Self::Operator(OperatorCommand::List(listed)) => {
+                return listed.run(Listing::Operators).await;
+            }
+            Self::Operator(OperatorCommand::Remove { operator, session }) => {
+                (session, Command::OperatorRemove { operator })
+            }
+            Self::Operator(OperatorCommand::Add { name, new_key, session }) => {
+                return add_operator(&name, &new_key, &session).await;
+            }
+            Self::Freeze { session, reason } => (session, Command::Freeze { reason }),
+            Self::Unfreeze { session } => (session, Command::Unfreeze {}),
+            Self::ReviewAll { days, reason, session } => {
+                (session, Command::ReviewAll { by: in_days(now, days), reason })
+            }
+            Self::Restore { target, session, reason } => {
+                (session, Command::Restore { target: target.parse()?, reason })
+            }
+            Self::Honey(HoneyCommand::Plant { subject, session }) => {
+                let subject =
+                    model::SubjectId::new(&subject).context("that is not a subject id")?;
+                (session, Command::HoneyPlant { subject: SubjectText(subject) })
+            }
+            Self::ClockAcknowledge { session } => (session, Command::ClockAcknowledge {}),
+            Self::Sever { target, session, reason } => return sever(&target, &session, reason),
+            Self::Posture(PostureCommand::Show { config, json }) => {
+                let posture = operator::posture(Config::read(&config)?.control).await?;
+                return if json {
+                    print::line(&posture.to_string())
+                } else {
+                    print::posture(&posture)
+                };
+            }
+            Self::Exposure(exposure) => return exposure.run().await,
+            Self::Evidence { session, question, scope, output } => {
+                let asked =
+                    scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
+                let answer = session.send(Command::Evidence { scope: asked.to_string() }).await?;
+                return write_bundle(&answer, &output);
+            }
+            Self::Console { session } => {
+                let answer = session.send(Command::ConsoleOpen {}).await?;
+                let link = answer.get("link").and_then(Value::as_str);
+                return print::line(link.context("the node gave no link")?);
+            }
+            Self::Contract(ContractCommand::Check { openapi, overlay, json }) => {
+                return contract::check(&openapi, overlay.as_deref(), json);
+            }
+        };
+        print::line(&session.send(command).await?.to_string())
+    }
+}
+
+fn in_days(now: UnixMicros, days: u64) -> UnixMicros {
+    now + Micros::from_secs(days.saturating_mul(86_400))
+}
+
+async fn add_operator(name: &str, new_key: &Path, session: &Session) -> Result<()> {
+    // The key is on disk before the node knows it, so that no operator is ever added without one. What was refused or did not
+    // arrive is repeated with the same key.
+    let new = if new_key.exists() {
+        OperatorKey::read(new_key)?
+    } else {
+        OperatorKey::create(new_key, name)?
+    };
+    let operator = new.operator()?;
+    if operator.name != name {
+        bail!("`{}` is the key of `{}`, not of `{name}`", new_key.display(), operator.name);
+    }
+    let command = Command::OperatorAdd {
+        operator: operator.id,
+        name: operator.name,
+        public_key: operator.public_key,
+    };
+    let mut signers = session.keys()?;
+    // While there is one operator the new one signs as the second; after that two who are on the roster do.
+    if signers.len() == 1 {
+        signers.push(new);
+    }
+    let config = Config::read(&session.config)?;
+    operator::send(config.control, command, &signers.iter().collect::<Vec<_>>()).await?;
+    print::line(&operator.id.to_string())
+}
+
+/// Goes down the sever path, which needs neither registry nor ledger. Ends in an error if the cut could not be made durable.
+fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
+    let keys = session.keys()?;
+    let config = Config::read(&session.config)?;
+    let command = Command::Sever { target: target.parse()?, reason };
+    let receipt = operator::send_to_sever_socket(
+        &config.data.join("run/sever.sock"),
+        command,
+        &keys.iter().collect::<Vec<_>>(),
+    )?;
+    print::line(&serde_json::to_string(&receipt)?)?;
+    match receipt.get("not_durable").and_then(Value::as_str) {
+        Some(problem) => bail!(
+            "the cut holds while the node runs, but could not be stored ({problem}): repeat it after a restart"
+        ),
+        None => Ok(()),
+    }
+}
+
+impl Exposure {
+    async fn run(self) -> Result<()> {
+        let mut question = self.question.to_json();
+        let more = [
+            ("credential", self.credential),
+            ("grant", self.grant),
+            ("operation", self.operation),
+            ("subject", self.subject),
+            ("scope", self.scope),
+        ];
+        if let Some(members) = question.as_object_mut() {
+            members.extend(
+                more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))),
+            );
+        }
+        let answer =
+            self.session.send(Command::ExposureQuery { question: question.to_string() }).await?;
+        match if self.json { Format::Json } else { self.format } {
+            Format::Json => print::line(&answer.to_string()),
+            Format::Csv => print::exposure_csv(&answer),
+            Format::Table => print::exposure_table(&answer),
+        }
+    }
+}
+
+/// Writes the bundle of an answer to `evidence`.
+///
+/// # Errors
+/// If the answer holds none, or the file cannot be written.
+pub(crate) fn write_bundle(answer: &Value, file: &Path) -> Result<()> {
+    let hex = answer.get("bundle").and_then(Value::as_str).context("the node sent no bundle")?;
+    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
+        .map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
+        .collect();
+    std::fs::write(file, bytes.context("the bundle is not hex")?)
+        .with_context(|| format!("cannot write `{}`", file.display()))
+}

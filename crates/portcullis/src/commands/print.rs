@@ -1,0 +1,238 @@
+//! What commands print: data on standard output, as tables for people, as JSON or CSV for scripts.
+
+use anyhow::Result;
+use comfy_table::Table;
+use serde_json::Value;
+use std::io::Write;
+
+/// One subject as the rows show it: id, classes, first, last, count.
+fn subject_row(row: &Value) -> [String; 5] {
+    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let classes = row.get("classes").and_then(Value::as_array).into_iter().flatten();
+    let classes: Vec<_> = classes.filter_map(Value::as_str).collect();
+    let count = row.get("count").and_then(Value::as_u64).unwrap_or(0);
+    [text("id"), classes.join(" "), text("first"), text("last"), count.to_string()]
+}
+
+pub(super) fn exposure_table(answer: &Value) -> Result<()> {
+    let mut table = Table::new();
+    table.set_header(["subject", "classes", "first", "last", "times"]);
+    for row in answer.get("subjects").and_then(Value::as_array).into_iter().flatten() {
+        table.add_row(subject_row(row));
+    }
+    line(&table.to_string())?;
+    let total = |name: &str| {
+        answer.pointer(&format!("/totals/{name}")).and_then(Value::as_u64).unwrap_or(0)
+    };
+    line(&format!(
+        "{} subjects in {} records, {} of them erased",
+        total("subjects"),
+        total("records"),
+        total("erased")
+    ))
+}
+
+pub(super) fn exposure_csv(answer: &Value) -> Result<()> {
+    // A field is quoted, and its quotes doubled (RFC 4180 section 2), because a subject's id may hold a comma.
+    let joined = |fields: &[String]| {
+        fields
+            .iter()
+            .map(|field| format!("\"{}\"", field.replace('"', "\"\"")))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    line("subject,classes,first,last,count")?;
+    for row in answer.get("subjects").and_then(Value::as_array).into_iter().flatten() {
+        line(&joined(&subject_row(row)))?;
+    }
+    Ok(())
+}
+
+/// What is cut off or restricted.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn posture(posture: &Value) -> Result<()> {
+    let mut table = Table::new();
+    table.set_header(["", "target", "since", "reason", "by"]);
+    for kind in ["severed", "restricted"] {
+        for row in posture.get(kind).and_then(Value::as_array).into_iter().flatten() {
+            let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+            table.add_row([
+                kind.to_owned(),
+                text("target"),
+                text("since"),
+                text("reason"),
+                text("by"),
+            ]);
+        }
+    }
+    line(&table.to_string())
+}
+
+/// Rows of any list: the members of its first row are the columns.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn list(list: &Value) -> Result<()> {
+    let rows = list.get("rows").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let Some(first) = rows.first().and_then(Value::as_object) else { return line("none") };
+    let flat = |value: &Value| {
+        !value.is_object()
+            && !value.as_array().is_some_and(|list| list.iter().any(Value::is_object))
+    };
+    let columns: Vec<&String> =
+        first.iter().filter(|(_, value)| flat(value)).map(|(name, _)| name).collect();
+    let mut table = Table::new();
+    table.set_header(&columns);
+    for row in rows {
+        table.add_row(columns.iter().map(|name| row.get(*name).map_or_else(String::new, cell)));
+    }
+    line(&table.to_string())
+}
+
+/// A value as one cell of a table.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// One integration and its vetting.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn integration(row: &Value) -> Result<()> {
+    for (name, value) in row.as_object().into_iter().flatten() {
+        if !value.is_object() {
+            line(&format!("{name:<12} {}", cell(value)))?;
+        }
+    }
+    match row.get("vetting").filter(|vetting| vetting.is_object()) {
+        Some(vetting) => checks(vetting),
+        None => line("no evidence was submitted"),
+    }
+}
+
+/// What the checks say.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn checks(report: &Value) -> Result<()> {
+    let mut table = Table::new();
+    table.set_header(["check", "", "what it says"]);
+    for row in report.get("findings").and_then(Value::as_array).into_iter().flatten() {
+        table.add_row(
+            ["check", "verdict", "says"].map(|name| row.get(name).map_or_else(String::new, cell)),
+        );
+    }
+    line(&table.to_string())?;
+    let passed = report.get("passed").and_then(Value::as_bool).unwrap_or(false);
+    let tier = report.get("tier").map_or_else(String::new, cell);
+    line(&format!(
+        "tier {tier}; {}",
+        if passed {
+            "every check passed: two reviewers are next"
+        } else {
+            "not every check passed: submit evidence again"
+        }
+    ))
+}
+
+/// A case: where it stands, its scope, its clocks, its letters, what happened.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn case(case: &Value) -> Result<()> {
+    let text = |pointer: &str| case.pointer(pointer).map_or_else(String::new, cell);
+    line(&format!("{}  {}  ({})", text("/name"), text("/title"), text("/state")))?;
+    if case.get("scope").is_some_and(Value::is_object) {
+        line(&format!(
+            "scope {}: {} subjects in {} records, sha256 {}",
+            text("/scope/version"),
+            text("/scope/subjects"),
+            text("/scope/records"),
+            text("/scope/sha256")
+        ))?;
+    }
+    for (title, list) in [("data", "/figures/classes"), ("countries", "/figures/countries")] {
+        let rows = case.pointer(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let what = row.get("class").or(row.get("country")).map_or_else(String::new, cell);
+                format!("{what} {}", row.get("subjects").map_or_else(String::new, cell))
+            })
+            .collect();
+        if !shown.is_empty() {
+            line(&format!("{title}: {}", shown.join(", ")))?;
+        }
+    }
+    let mut table = Table::new();
+    table.set_header(["regime", "applies", "due", "state", "because"]);
+    for row in case.get("clocks").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| row.get(name).map_or_else(String::new, cell);
+        let left = row.get("left_s").and_then(Value::as_u64);
+        let left = left.map_or(String::new(), |left| {
+            format!(", {} h {} min left", left / 3_600, left % 3_600 / 60)
+        });
+        table.add_row([
+            text("regime"),
+            text("applies"),
+            text("due"),
+            format!("{}{left}", text("state")),
+            text("because"),
+        ]);
+    }
+    line(&table.to_string())?;
+    let counts: Vec<_> = ["accepted", "queued", "deferred", "refused", "given_up", "in_doubt"]
+        .iter()
+        .map(|name| format!("{} {name}", text(&format!("/letters/{name}"))))
+        .collect();
+    line(&format!("letters: {}", counts.join(", ")))?;
+    if case.get("letters_of_older_scopes").and_then(Value::as_u64).is_some_and(|older| older > 0) {
+        line(&format!(
+            "  of the accepted ones, {} tell of an older scope: those people got no other letter",
+            text("/letters_of_older_scopes")
+        ))?;
+    }
+    for event in case.get("events").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| event.get(name).map_or_else(String::new, cell);
+        line(&format!("{}  {}", text("at"), text("says")))?;
+    }
+    Ok(())
+}
+
+/// Letters as they would be sent.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn letters(drafts: &Value) -> Result<()> {
+    for letter in drafts.get("letters").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| letter.get(name).map_or_else(String::new, cell);
+        line(&format!(
+            "To: {}\nSubject: {}\n\n{}\n{}",
+            text("to"),
+            text("title"),
+            text("body"),
+            "-".repeat(72)
+        ))?;
+    }
+    let count = |name: &str| drafts.get(name).map_or_else(String::new, cell);
+    line(&format!(
+        "{} people would be written to; {} have no address. Nothing was sent.",
+        count("with_address"),
+        count("without_address")
+    ))
+}
+
+/// One line on standard output.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn line(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

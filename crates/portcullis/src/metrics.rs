@@ -1,0 +1,212 @@
+//! What a monitoring system asks: `/metrics` in the Prometheus text format, `/healthz` as 200 or 503 with the reason.
+//!
+//! Labels are an integration's slug and a refusal's code. Nothing here names a subject, a credential or an address.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use gateway::meter::DURATION_BOUNDS;
+use gateway::node::Node;
+use model::IntegrationId;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::clock;
+use storage::embedded::view::LogView;
+
+/// A request that could not be recorded this long ago still says that data does not flow.
+const UNRECORDED_COUNTS: Duration = Duration::from_secs(5);
+
+/// What is measured.
+#[derive(Clone)]
+pub(crate) struct Measured {
+    pub(crate) node: Arc<Node>,
+    pub(crate) log: LogView,
+}
+
+/// The routes of the metrics listener.
+pub(crate) fn routes(measured: Measured) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .with_state(measured)
+}
+
+async fn healthz(State(measured): State<Measured>) -> Response {
+    match measured.why_no_data() {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(measured): State<Measured>) -> Response {
+    //= Prometheus text format 0.0.4
+    ([("content-type", "text/plain; version=0.0.4")], measured.text()).into_response()
+}
+
+impl Measured {
+    /// Why no data flows; none while it does.
+    pub(crate) fn why_no_data(&self) -> Option<String> {
+        let Node { recorder, posture, meter, .. } = &*self.node;
+        if let Some(stopped) = recorder.stopped() {
+            return Some(stopped.to_string());
+        }
+        if !posture.switch().lease.holds(clock::boot_now()) {
+            return Some("posture could not be confirmed in time".to_owned());
+        }
+        let (ago, why) = meter.last_unrecorded()?;
+        (ago < UNRECORDED_COUNTS).then_some(why)
+    }
+
+    /// How old the last checkpoint is; none before the first of this run.
+    pub(crate) fn checkpoint_age(&self) -> Option<Duration> {
+        self.node.recorder.checkpoint_age()
+    }
+
+    /// Bytes of the log's segments, without what is reserved ahead.
+    pub(crate) fn ledger_bytes(&self) -> u64 {
+        let end = self.log.end();
+        end.segment * storage::embedded::JournalSizes::STANDARD.segment_bytes + end.offset
+    }
+
+    fn text(&self) -> String {
+        let mut page = Page(String::new());
+        let directory = &self.node.view().directory;
+        let slug = |id: &IntegrationId| {
+            let known = directory.integrations.get(id);
+            known.map_or_else(|| id.to_string(), |integration| integration.slug.clone())
+        };
+        let readings = self.node.meter.integrations();
+        page.family("portcullis_releases_total", "counter", "Replies and batches released");
+        for (id, reading) in &readings {
+            page.value(
+                "portcullis_releases_total",
+                &[("integration", &slug(id))],
+                reading.released,
+            );
+        }
+        page.family("portcullis_released_bytes_total", "counter", "Bytes of released bodies");
+        for (id, reading) in &readings {
+            let labels = [("integration", &*slug(id))];
+            page.value("portcullis_released_bytes_total", &labels, reading.bytes);
+        }
+        page.family(
+            "portcullis_touches_total",
+            "counter",
+            "Subjects in released bodies, repeats counted",
+        );
+        for (id, reading) in &readings {
+            page.value("portcullis_touches_total", &[("integration", &slug(id))], reading.touches);
+        }
+        page.family(
+            "portcullis_refusals_total",
+            "counter",
+            "Requests refused; without integration, if nobody was proved",
+        );
+        for (id, reading) in &readings {
+            for (reason, count) in &reading.refused {
+                let labels = [("integration", &*slug(id)), ("reason", reason.code())];
+                page.value("portcullis_refusals_total", &labels, *count);
+            }
+        }
+        for (reason, count) in self.node.meter.strangers() {
+            let labels = [("integration", ""), ("reason", reason.code())];
+            page.value("portcullis_refusals_total", &labels, count);
+        }
+        self.durations(&mut page);
+        let posture = self.node.posture.switch().posture();
+        page.one(
+            "portcullis_posture_entries",
+            "counter",
+            "Entries of the posture register",
+            posture.number(),
+        );
+        page.one(
+            "portcullis_severed",
+            "gauge",
+            "Severances in force",
+            posture.severed().count() as u64,
+        );
+        page.one(
+            "portcullis_restricted",
+            "gauge",
+            "Restrictions in force",
+            posture.restricted().count() as u64,
+        );
+        page.one(
+            "portcullis_ledger_records",
+            "counter",
+            "Records in the log",
+            self.log.end().records,
+        );
+        page.one(
+            "portcullis_ledger_bytes",
+            "counter",
+            "Bytes of the log's segments",
+            self.ledger_bytes(),
+        );
+        page.one(
+            "portcullis_ledger_commits_total",
+            "counter",
+            "Syncs, each of a batch of records",
+            self.node.recorder.commits(),
+        );
+        if let Some(age) = self.checkpoint_age() {
+            page.family(
+                "portcullis_checkpoint_age_seconds",
+                "gauge",
+                "Since the last signed checkpoint",
+            );
+            let _infallible =
+                writeln!(page.0, "portcullis_checkpoint_age_seconds {:.3}", age.as_secs_f64());
+        }
+        let flows = u64::from(self.why_no_data().is_none());
+        page.one("portcullis_data_flows", "gauge", "1 while data can be released", flows);
+        page.family("portcullis_build_info", "gauge", "The program's version");
+        page.value("portcullis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        page.0
+    }
+
+    fn durations(&self, page: &mut Page) {
+        let durations = self.node.meter.durations();
+        let name = "portcullis_request_duration_seconds";
+        page.family(name, "histogram", "From a request's last byte to the decision on its answer");
+        let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64();
+        for (bound, count) in DURATION_BOUNDS.iter().zip(durations.at_most) {
+            let bound = seconds(*bound).to_string();
+            page.value(&format!("{name}_bucket"), &[("le", &bound)], count);
+        }
+        page.value(&format!("{name}_bucket"), &[("le", "+Inf")], durations.count);
+        let _infallible = writeln!(page.0, "{name}_sum {}", seconds(durations.micros));
+        page.value(&format!("{name}_count"), &[], durations.count);
+    }
+}
+
+/// Text in the making. Writing to a string does not fail.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _infallible = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.value(name, &[], value);
+    }
+
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(name, value)| {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                format!("{name}=\"{value}\"")
+            })
+            .collect();
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _infallible = writeln!(self.0, "{name}{labels} {value}");
+    }
+}
