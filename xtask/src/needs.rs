@@ -5,19 +5,38 @@ use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Debian package, the program whose presence shows it is installed, why.
-const DEBIAN: &[(&str, &str, &str)] = &[
-    ("gcc", "cc", "a C compiler, for the cryptography library"),
-    ("nodejs", "node", "runs the OAuth client and the API server that nobody here wrote"),
-    ("npm", "npm", "installs them"),
-    ("strace", "strace", "shows that nothing is written to a socket once a cut was acknowledged"),
+/// Debian package, the command that only works once it is installed, why.
+const DEBIAN: &[(&str, &[&str], &str)] = &[
+    ("gcc", &["cc", "--version"], "a C compiler, for the cryptography library"),
+    (
+        "nodejs",
+        &["node", "--version"],
+        "runs the OAuth client and the API server that nobody here wrote",
+    ),
+    ("npm", &["npm", "--version"], "installs them"),
+    (
+        "python3-venv",
+        &["python3", "-m", "ensurepip", "--version"],
+        "runs the mail server and the DKIM verifier that nobody here wrote",
+    ),
+    ("chromium", &["chromium", "--version"], "the browser that the console is tested in"),
+    (
+        "strace",
+        &["strace", "--version"],
+        "shows that nothing is written to a socket once a cut was acknowledged",
+    ),
 ];
 
 /// Installs whatever is missing. Needs the Debian, npm and crates registries, and root for the first.
 pub(crate) fn install(root: &Path) -> Result<()> {
-    for (package, program, why) in DEBIAN {
-        if !is_there(program, &["--version"]) {
+    let mut listed = false;
+    for (package, command, why) in DEBIAN {
+        if !command.split_first().is_some_and(|(program, args)| is_there(program, args)) {
             say(&format!("installing the Debian package {package}: {why}"));
+            if !std::mem::replace(&mut listed, true) {
+                // A new machine knows no packages yet.
+                run(Command::new("apt-get").args(["update", "--quiet"]))?;
+            }
             run(Command::new("apt-get").args(["install", "--yes", "--quiet", package]))
                 .with_context(|| format!("install `{package}` by hand, then run this again"))?;
         }
@@ -25,9 +44,21 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     let foreign = root.join("tests/foreign");
     if foreign.join("package.json").exists() && !is_installed(&foreign)? {
         say(
-            "installing npm packages: oauth4webapi (an OAuth client), prism (an API server made from an OpenAPI document)",
+            "installing npm packages: oauth4webapi (an OAuth client), prism (an API server made from an OpenAPI document), \
+             playwright-core (drives a browser, downloads none), axe-core (finds what keeps people from using a page)",
         );
         run(Command::new("npm").args(["ci", "--no-fund", "--no-audit"]).current_dir(&foreign))?;
+    }
+    let (venv, wanted) = (foreign.join("venv"), foreign.join("requirements.txt"));
+    if wanted.exists() && !is_same(&venv.join("requirements.txt"), &wanted)? {
+        say("installing Python packages: aiosmtpd (a mail server), dkimpy (a DKIM verifier)");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+            .context("install the Debian package python3-venv by hand, then run this again")?;
+        run(Command::new(venv.join("bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&wanted))?;
+        // Copied last, so that an installation that was broken off is begun again.
+        std::fs::copy(&wanted, venv.join("requirements.txt"))?;
     }
     if !is_there("cargo", &["deny", "--version"]) {
         say(
@@ -52,6 +83,11 @@ fn is_installed(foreign: &Path) -> Result<bool> {
     }
     let age = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified());
     Ok(age(&installed)? >= age(&foreign.join("package-lock.json"))?)
+}
+
+/// Whether two files hold the same.
+fn is_same(copy: &Path, original: &Path) -> Result<bool> {
+    Ok(copy.exists() && std::fs::read(copy)? == std::fs::read(original)?)
 }
 
 fn is_there(program: &str, args: &[&str]) -> bool {

@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ledger", &["model"]),
     ("detection", &["model"]),
     ("exposure", &["model", "ledger"]),
+    ("incident", &["model", "ledger"]),
+    ("vetting", &["model", "credential"]),
     ("storage", CORE),
     ("gateway", CORE_AND_STORAGE),
     ("control", CORE_AND_STORAGE),
@@ -32,6 +34,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ledger",
             "detection",
             "exposure",
+            "incident",
+            "incident",
+            "vetting",
             "storage",
             "gateway",
             "control",
@@ -50,6 +55,8 @@ const CORE: &[&str] = &[
     "ledger",
     "detection",
     "exposure",
+    "incident",
+    "vetting",
 ];
 const CORE_AND_STORAGE: &[&str] = &[
     "model",
@@ -61,6 +68,8 @@ const CORE_AND_STORAGE: &[&str] = &[
     "ledger",
     "detection",
     "exposure",
+    "incident",
+    "vetting",
     "storage",
 ];
 

@@ -60,7 +60,7 @@ fn every_promise_is_shown_to_hold() -> Result<()> {
     assert_eq!(code, Some(0), "{all}");
     let held: Vec<_> =
         verdicts.iter().filter(|(_, held)| **held).map(|(promise, _)| promise.as_str()).collect();
-    assert_eq!(held, ["P1", "P10", "P2", "P3", "P5", "P6", "P7", "P8"], "{all}");
+    assert_eq!(held, ["P1", "P10", "P2", "P3", "P5", "P6", "P7", "P8", "P9"], "{all}");
     Ok(())
 }
 
@@ -76,6 +76,11 @@ fn a_line_missing_from_the_origins_log_breaks_exact_and_complete() -> Result<()>
 }
 
 #[test]
+fn a_lost_letter_breaks_exact_and_complete() -> Result<()> {
+    check_sabotage("lost-letter", "P7", &[])
+}
+
+#[test]
 fn a_contract_that_was_widened_breaks_least_data() -> Result<()> {
-    check_sabotage("wider-contract", "P2", &[])
+    check_sabotage("wider-contract", "P2", &["P7"])
 }

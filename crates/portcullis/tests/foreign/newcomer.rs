@@ -18,6 +18,8 @@ fn the_documented_commands_lead_from_an_empty_directory_to_a_grant() -> Result<(
             jwk: jwk.path(),
             operations: &["get_users_me"],
             classes: &["user.identity"],
+            purpose: "fraud",
+            trial: None,
         })?;
         assert!(onboarded.integration.starts_with("int_"), "{}", onboarded.integration);
         assert!(onboarded.grant.starts_with("grt_"), "{}", onboarded.grant);

@@ -1,7 +1,7 @@
 //! In front of an API server that nobody here wrote: Prism mocks Box from its published document, all of it, whatever the grant.
 
 use crate::scripts::{self, Keys};
-use crate::support::{Application, Node, Onboarded, Protected, Transport, wait};
+use crate::support::{Application, Node, Onboarded, Protected, Transport, Trial, wait};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -112,16 +112,20 @@ fn what_the_origin_answers_about_somebody_else_never_leaves() -> Result<()> {
     let node = Node::start(&prism.protected(&contract()), Transport::ClearText)?;
     let (integration, keys) = onboard(&node, "mixed-up", &[IDENTITY, CONTACT, CONTENT])?;
     // Whoever is asked for, Prism answers with its one example, 11446498.
+    let (before, in_sandbox) = (prism.requests()?, node.operate(&["exposure", "--json"])?);
     let read = scripts::run("read.mjs", &node, &integration, &keys, &["/users/11446499"])?;
-    assert_eq!(prism.requests()?, 1);
+    assert_eq!(prism.requests()?, before + 1);
     let [reply] = array(&read, "/replies")?.as_slice() else { bail!("not one reply: {read}") };
     assert_eq!(reply.pointer("/status"), Some(&404.into()));
     let body = reply.pointer("/body").and_then(Value::as_str).context("no body")?;
     let problem: Value = serde_json::from_str(body)?;
     assert_eq!(problem.pointer("/code"), Some(&"not_found".into()));
     assert!(!body.contains("1144649"), "{body}");
-    let exposure: Value = serde_json::from_str(&node.operate(&["exposure", "--json"])?)?;
-    assert_eq!(array(&exposure, "/subjects")?.len(), 0);
+    let totals = |answer: &str| -> Result<Value> {
+        let exposure: Value = serde_json::from_str(answer)?;
+        Ok(exposure.pointer("/totals").context("no totals")?.clone())
+    };
+    assert_eq!(totals(&node.operate(&["exposure", "--json"])?)?, totals(&in_sandbox)?);
     Ok(())
 }
 
@@ -211,11 +215,16 @@ pub(crate) fn onboard_with(
     keys: &Keys,
     classes: &[&str],
 ) -> Result<Onboarded> {
+    // What is asked for in the sandbox has something of these classes.
+    let path = if classes == [CONTENT] { "/files/12345" } else { "/users/11446498" };
+    let read = |by: &Onboarded| scripts::run("read.mjs", node, by, keys, &[path]).map(drop);
     node.onboard(&Application {
         slug,
         jwk: &keys.public(),
         operations: &["get_users_me", "get_users_id", "get_users", "get_files_id"],
         classes,
+        purpose: "document_management",
+        trial: Some(Trial { subject: "11446498", read: &read }),
     })
 }
 

@@ -1,12 +1,14 @@
-//! A node under load while things go wrong: its process is killed, integrations are cut off, its disk is full.
+//! A node under load while things go wrong: its process is killed, integrations are cut off, its disk is full; and a node that is reloaded and stopped while they read.
 //!
 //! The node is the real one, a process of its own; so is everything else but the [`origin`] and the integrations'
 //! [`software`], which keep accounts here that the node's record is held against.
 
 mod crash;
 mod disk_full;
+mod letters;
 mod origin;
 mod process;
+mod service;
 mod sever;
 mod software;
 #[path = "../support/mod.rs"]

@@ -2,14 +2,16 @@
 
 use crate::origin::Origin;
 use crate::software::{Reach, Software, new_key};
-use crate::support::{Application, Node, Protected, Transport, portcullis, serve};
+use crate::support::{
+    Application, Node, Onboarded, Protected, Transport, Trial, portcullis, said, serve,
+};
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use model::Micros;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,10 +94,20 @@ pub(crate) async fn employ(node: &Node, slug: &str, ample: bool) -> Result<Emplo
     let key = new_key(&jwk)?;
     let (operations, classes) =
         (["getPerson", "getLetters"], ["user.unique_id", "user.contact.email", "user.content"]);
-    let application = Application { slug, jwk: &jwk, operations: &operations, classes: &classes };
+    let private = jwk.with_extension("private.jwk");
+    let read = |by: &Onboarded| request(node, by, &private, "/v1/people/p-0001").map(drop);
+    let trial = Trial { subject: "p-0001", read: &read };
+    let application = Application {
+        slug,
+        jwk: &jwk,
+        operations: &operations,
+        classes: &classes,
+        purpose: "support",
+        trial: Some(trial),
+    };
     let mut onboarded = node.onboard(&application)?;
     if ample {
-        let mut grant = vec!["grant", "add", "--purpose", "analytics", "--subjects", "all"];
+        let mut grant = vec!["grant", "add", "--purpose", "support", "--subjects", "all"];
         grant.extend(["--integration", &onboarded.integration, "--days", "10", "--budget", AMPLE]);
         grant.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
         grant.extend(classes.iter().flat_map(|class| ["--class", class]));
@@ -106,6 +118,19 @@ pub(crate) async fn employ(node: &Node, slug: &str, ample: bool) -> Result<Emplo
     let reach = Reach { url: node.url(), issuer: node.issuer(), ca };
     let software = Software::install(&reach, key, &onboarded.integration, &onboarded.grant).await?;
     Ok(Employed { grant: onboarded.grant, software })
+}
+
+/// What the node said so far.
+pub(crate) fn log(node: &Node) -> String {
+    std::fs::read_to_string(node.data().with_extension("log")).unwrap_or_default()
+}
+
+/// Makes one request with `portcullis request`, and gives the body.
+fn request(node: &Node, by: &Onboarded, private: &Path, path: &str) -> Result<String> {
+    let mut command = portcullis();
+    command.args(["request", path, "--integration", &by.integration, "--grant", &by.grant]);
+    command.arg("--private-key").arg(private);
+    said(command.arg("--config").arg(node.data().join("portcullis.toml")))
 }
 
 /// What the sever path answered, and when that had arrived.
@@ -138,7 +163,11 @@ pub(crate) fn sever(node: &Node, target: &str) -> Result<Cut> {
         .collect::<Result<_, _>>()?;
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok().context("an Ed25519 seed")?;
     let signature = pair.sign(&Payload::message(&payload)).as_ref().try_into()?;
-    let signed = SignedCommand { payload, signatures: vec![(operator.parse()?, signature)] };
+    let signed = SignedCommand {
+        payload,
+        signatures: vec![(operator.parse()?, signature)],
+        attachment: None,
+    };
     let mut line = signed.to_json()?;
     line.push(b'\n');
 

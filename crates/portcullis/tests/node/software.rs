@@ -87,15 +87,19 @@ enum Open {
     Http2(hyper::client::conn::http2::SendRequest<Empty<Bytes>>),
 }
 
-/// A key pair, and its public half written to `jwk`.
+/// A key pair, its public half written to `jwk` and its private one beside it, as `private.jwk`.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub(crate) fn new_key(jwk: &Path) -> Result<SigningKey> {
-    let secret =
-        SigningKey::pkcs8(Algorithm::Es256, clock::random()).context("ES256 signs proofs")?;
-    let key = SigningKey::from_pkcs8(&secret)?;
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+    let secret: [u8; 32] = clock::random();
+    let der = SigningKey::pkcs8(Algorithm::Es256, secret).context("ES256 signs proofs")?;
+    let key = SigningKey::from_pkcs8(&der)?;
     std::fs::write(jwk, key.public().canonical_jwk())?;
+    let d = BASE64_URL_SAFE_NO_PAD.encode(secret);
+    let private = format!(r#"{{"kty":"EC","crv":"P-256","d":"{d}"}}"#);
+    std::fs::write(jwk.with_extension("private.jwk"), private)?;
     Ok(key)
 }
 

@@ -2,6 +2,7 @@
 //! typed by two operators. Nothing here reaches into the node; what a test knows it read from sockets, files and output.
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -48,6 +49,17 @@ pub(crate) struct Application<'a> {
     pub(crate) jwk: &'a Path,
     pub(crate) operations: &'a [&'a str],
     pub(crate) classes: &'a [&'a str],
+    pub(crate) purpose: &'a str,
+    /// What its software does in the sandbox; without it, it asks for so little that nobody wants to see it there.
+    pub(crate) trial: Option<Trial<'a>>,
+}
+
+/// A request in the sandbox.
+pub(crate) struct Trial<'a> {
+    /// Who is there.
+    pub(crate) subject: &'a str,
+    /// Makes it, as the integration's software does.
+    pub(crate) read: &'a dyn Fn(&Onboarded) -> Result<()>,
 }
 
 /// An integration that may read. The ids are as `portcullis` printed them.
@@ -141,25 +153,51 @@ impl Node {
         said(command.arg("--key").arg(self.key("first")).arg("--key").arg(self.key("second")))
     }
 
-    /// Vendor, integration, its key, and a grant over all subjects, for ten days.
+    /// Vendor, integration, its evidence and key, its trial in the sandbox, and a grant over all subjects, for ten days.
     ///
     /// # Errors
     /// What the command that was refused said.
     pub(crate) fn onboard(&self, application: &Application<'_>) -> Result<Onboarded> {
-        let Application { slug, jwk, operations, classes } = application;
-        let jwk = jwk.to_str().context("the path is text")?;
+        let Application { slug, jwk, operations, classes, purpose, trial } = application;
+        let evidence = self.data().join(format!("{slug}.application.json"));
+        let sbom = self.data().join(format!("{slug}.sbom.json"));
+        std::fs::write(&evidence, application.evidence()?.to_string())?;
+        let at = storage::clock::unix_now().to_string();
+        let materials = json!({ "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "metadata": { "timestamp": at }, "components": [] });
+        std::fs::write(&sbom, materials.to_string())?;
+        let (evidence, sbom) = (text_of(&evidence)?, text_of(&sbom)?);
+        let jwk = text_of(jwk)?;
         let vendor_slug = format!("{slug}-inc");
         let vendor = self.operate(&["vendor", "add", &vendor_slug, "--name", "A vendor"])?;
         let integration = self.operate(&["integration", "apply", slug, "--vendor", &vendor])?;
-        self.operate(&["integration", "approve", &integration, "--days", "10", "--tier", "3"])?;
+        self.operate(&[
+            "integration",
+            "evidence",
+            slug,
+            "--application",
+            evidence,
+            "--sbom",
+            sbom,
+        ])?;
+        self.operate(&["integration", "review", slug])?;
         let of = ["--integration", &*integration, "--days", "10"];
         self.operate(&[&["credential", "add", "--jwk", jwk], &of[..]].concat())?;
-        let mut grant = vec!["grant", "add", "--purpose", "support", "--subjects", "all"];
-        grant.extend(["--budget", "100,1000,5000"]);
-        grant.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
-        grant.extend(classes.iter().flat_map(|class| ["--class", class]));
-        grant.extend(of);
-        let grant = self.operate(&grant)?;
+        let grant = |subjects: &str| {
+            let mut grant = vec!["grant", "add", "--purpose", purpose, "--subjects", subjects];
+            grant.extend(["--budget", "100,1000,5000"]);
+            grant.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
+            grant.extend(classes.iter().flat_map(|class| ["--class", class]));
+            grant.extend(of);
+            self.operate(&grant)
+        };
+        if let Some(Trial { subject, read }) = trial {
+            let named = grant(&format!("only:{subject}"))?;
+            let in_sandbox = Onboarded { integration: integration.clone(), grant: named };
+            read(&in_sandbox)?;
+            self.operate(&["grant", "withdraw", &in_sandbox.grant])?;
+        }
+        self.operate(&["integration", "approve", slug, "--days", "10"])?;
+        let grant = grant("all")?;
         Ok(Onboarded { integration, grant })
     }
 
@@ -177,6 +215,43 @@ impl Node {
         }
         Ok(())
     }
+}
+
+impl Application<'_> {
+    /// Everything in order: each document that the tier asks for, and a fresh key.
+    fn evidence(&self) -> Result<Value> {
+        let day = |days: u64| {
+            let at = storage::clock::unix_now() + model::Micros::from_secs(days * 86_400);
+            at.to_string().chars().take(10).collect::<String>()
+        };
+        let (today, next_year) = (day(0), day(365));
+        let kinds = ["mvsp", "soc2", "pen_test", "dpa", "external_test", "key_attestation"];
+        let documents =
+            kinds.map(|kind| json!({ "kind": kind, "issued": today, "expires": next_year }));
+        let (reach, mode) = match self.trial {
+            Some(_) => ("all", "bulk"),
+            None => ("own_users", "user_present"),
+        };
+        let jwk: Value = serde_json::from_slice(&std::fs::read(self.jwk)?)?;
+        Ok(json!({
+            "schema": "portcullis.application/1",
+            "purpose": self.purpose,
+            "operations": self.operations,
+            "classes": self.classes,
+            "reach": reach,
+            "mode": mode,
+            "credential": "bound",
+            "redirect_uris": [],
+            "documents": documents,
+            "retention_days": 30,
+            "subprocessors": [],
+            "keys": [{ "created": today, "jwk": jwk }],
+        }))
+    }
+}
+
+fn text_of(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is text")
 }
 
 impl Drop for Node {
@@ -240,6 +315,7 @@ fn configure(data: &Path, from: [u16; 3], to: [u16; 3], transport: Transport) ->
         let line = |port| format!("{name} = \"127.0.0.1:{port}\"");
         text = text.replace(&line(from), &line(to));
     }
+    text = text.replace("metrics = \"127.0.0.1:9464\"", "metrics = \"127.0.0.1:0\"");
     let ([from, ..], [to, ..]) = (from, to);
     let text = text.replace(&format!("//localhost:{from}\""), &format!("//localhost:{to}\""));
     Ok(std::fs::write(path, text)?)
