@@ -26,7 +26,11 @@ pub(crate) fn plain(class: &str) -> String {
 /// As [`plain`], for whoever is not the person it is about.
 pub(crate) fn plain_of_others(class: &str) -> String {
     let words = plain(class);
-    words.strip_prefix("your ").map_or(words.clone(), str::to_owned)
+    let words = words.strip_prefix("your ").unwrap_or(&words);
+    words
+        .replace("know you by", "know them by")
+        .replace(" your ", " their ")
+        .replace(" you ", " they ")
 }
 
 /// Each class in plain words, each words once, in order.
@@ -44,6 +48,15 @@ pub(crate) fn all_plain<'a>(classes: impl IntoIterator<Item = &'a String>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_does_not_speak_to_the_people_it_speaks_of() {
+        for class in WORDS.keys() {
+            let words = plain_of_others(class);
+            assert!(!words.split(' ').any(|word| word.starts_with("you")), "{words}");
+        }
+        assert_eq!(plain_of_others("user.account.plan"), "which plan they have");
+    }
 
     #[test]
     fn the_longest_prefix_names_a_class_and_no_class_goes_unnamed() {
