@@ -3,8 +3,8 @@
 use crate::cases::Office;
 use crate::desk::{Desk, NotDone};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
 use axum::http::header::ORIGIN;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -12,11 +12,20 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use storage::embedded::Keeper;
 use storage::registry::{RegistryError, SignedCommand};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Longest body of a command: the largest attachment in base64, and the command.
 const COMMAND_BYTES_MAX: usize = 24 << 20;
+
+/// Commands whose bodies are held at a time; others wait outside of our memory.
+pub const BODIES_MAX: usize = 8;
+
+/// How long a command may take to arrive.
+const BODY_READ_MAX: Duration = Duration::from_secs(20);
 
 /// What the operators' listener serves.
 pub struct Operators {
@@ -24,6 +33,8 @@ pub struct Operators {
     pub desk: Arc<Desk>,
     /// Keeps cases.
     pub office: Arc<Office>,
+    /// [`BODIES_MAX`] permits to read a body.
+    pub bodies: Semaphore,
     /// Posture, whose head a command must be signed against.
     pub keeper: Arc<Keeper>,
 }
@@ -36,8 +47,6 @@ pub fn routes(operators: Arc<Operators>) -> Router {
         .route("/v1/posture", get(posture))
         .route("/healthz", get(|| async { "ok\n" }))
         .layer(from_fn(no_page))
-        // A bill of materials travels in base64.
-        .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
         .with_state(operators)
 }
 
@@ -70,7 +79,17 @@ async fn letters(
     }
 }
 
-async fn command(State(operators): State<Arc<Operators>>, body: Bytes) -> Response {
+async fn command(State(operators): State<Arc<Operators>>, body: Body) -> Response {
+    // Nobody has signed for a body that is still to be read, so only a few are held at a time.
+    let Ok(Ok(_turn)) = timeout(BODY_READ_MAX, operators.bodies.acquire()).await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many commands at a time");
+    };
+    let Ok(body) = timeout(BODY_READ_MAX, to_bytes(body, COMMAND_BYTES_MAX)).await else {
+        return problem(StatusCode::REQUEST_TIMEOUT, "the command did not arrive in time");
+    };
+    let Ok(body) = body else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "the command is longer than 24 MiB");
+    };
     let command = match SignedCommand::from_json(&body) {
         Ok(command) => command,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),

@@ -4,6 +4,7 @@
 //! keeps.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use credential::PublicKey;
 use disclosure::Contract;
 use model::{ClassTable, Digest, Micros, OperationId, UnixMicros};
 use serde_json::json;
@@ -113,6 +114,26 @@ pub(crate) fn covers(
         Some(name) => Err(format!("data class `{name}`")),
         None => Ok(()),
     }
+}
+
+/// Whether an application names this key.
+///
+/// # Errors
+/// The key, for an operator.
+pub(crate) fn names_key(
+    application: &str,
+    jwk: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(), String> {
+    let evidence = Evidence::parse(application.as_bytes())
+        .map_err(|error| format!("its application cannot be read ({error}), so any key"))?;
+    let key = PublicKey::from_jwk(&serde_json::Value::Object(jwk.clone()).to_string())
+        .map_err(|error| format!("a key that cannot be read ({error})"))?;
+    let thumbprint = key.thumbprint_text();
+    let read = evidence.keys.iter().filter_map(|key| key.read.as_ref().ok());
+    if read.into_iter().any(|key| key.thumbprint == thumbprint) {
+        return Ok(());
+    }
+    Err(format!("key {thumbprint}"))
 }
 
 /// Reads a folder of OSV advisories. A file that is none is left out and said so: the others still count.

@@ -42,6 +42,7 @@ use storage::embedded::{Keeper, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -223,6 +224,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let tokens =
         tokens::routes(Arc::new(Tokens { endpoint, keeper: Arc::clone(&keeper), directory }));
     let operators = operators::routes(Arc::new(Operators {
+        bodies: Semaphore::new(operators::BODIES_MAX),
         desk: Arc::clone(&desk),
         office: Arc::clone(&office),
         keeper,

@@ -16,18 +16,64 @@ use tracing::warn;
 const SANDBOX_FROM_TIER: u8 = 2;
 
 impl Desk {
-    /// A grant stays within what its integration applied for: that is what was vetted.
+    /// Grants and keys stay within what their integration applied for: that is what was vetted.
     pub(super) async fn check_applied_for(&self, command: &Command) -> Result<(), NotDone> {
-        let Command::GrantAdd { integration, operations, classes, purpose, .. } = command else {
+        let (Command::GrantAdd { integration, .. } | Command::CredentialAdd { integration, .. }) =
+            command
+        else {
             return Ok(());
         };
-        // An integration of before there was evidence keeps what it may be granted, until it is vetted.
-        let Some(row) = self.registry.vetting(*integration).await? else { return Ok(()) };
-        vetting::covers(&row.application, operations, classes, purpose).map_err(|beyond| {
+        let Some(row) = self.registry.vetting(*integration).await? else {
+            return self.before_vetting(*integration).await;
+        };
+        let within = if let Command::GrantAdd { operations, classes, purpose, .. } = command {
+            vetting::covers(&row.application, operations, classes, purpose)
+        } else if let Command::CredentialAdd { jwk, .. } = command {
+            vetting::names_key(&row.application, jwk)
+        } else {
+            Ok(())
+        };
+        within.map_err(|beyond| {
             NotDone::Unvetted(format!(
                 "{beyond} was not applied for, so it is not granted; submit evidence for it first"
             ))
         })
+    }
+
+    /// An integration that was approved before there was evidence keeps what it may be granted, until it is vetted.
+    async fn before_vetting(&self, integration: IntegrationId) -> Result<(), NotDone> {
+        let directory = self.registry.directory().await?;
+        match directory.integrations.get(&integration).map(|integration| integration.state) {
+            // Whoever is not registered is refused by the registry.
+            None
+            | Some(IntegrationState::Approved { .. } | IntegrationState::Restricted { .. }) => {
+                Ok(())
+            }
+            Some(_) => Err(no_evidence()),
+        }
+    }
+
+    /// What was granted for an older application is held against the one that is approved.
+    async fn check_grants(
+        &self,
+        integration: IntegrationId,
+        application: &str,
+    ) -> Result<(), NotDone> {
+        let snapshot = self.registry.snapshot().await?;
+        for grant in snapshot.directory.grants.values().filter(|g| g.integration == integration) {
+            let operations = grant.operations.iter().map(|o| o.as_str().to_owned()).collect();
+            let names = snapshot.classes.names(&grant.classes);
+            let classes = names.into_iter().map(str::to_owned).collect();
+            let within =
+                vetting::covers(application, &operations, &classes, grant.purpose.as_str());
+            within.map_err(|beyond| {
+                NotDone::Unvetted(format!(
+                    "its grant {} has {beyond}, which it does not apply for any more; withdraw it first",
+                    grant.id
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs the checks for a command that submits evidence or rests on it.
@@ -56,11 +102,8 @@ impl Desk {
         else {
             return Ok(None);
         };
-        let missing = || {
-            let says = "it has submitted no evidence: `portcullis integration evidence` first";
-            NotDone::Unvetted(says.to_owned())
-        };
-        let row = self.registry.vetting(*integration).await?.ok_or_else(missing)?;
+        let row = self.registry.vetting(*integration).await?.ok_or_else(no_evidence)?;
+        self.check_grants(*integration, &row.application).await?;
         let checked = vet(&row.application, row.sbom.clone())?.checked;
         if let Command::IntegrationApprove { .. } = command {
             self.sandbox_shows(*integration, &row, &checked).await?;
@@ -135,4 +178,9 @@ impl Desk {
         }
         Ok(restricted)
     }
+}
+
+fn no_evidence() -> NotDone {
+    let says = "it has submitted no evidence: `portcullis integration evidence` first";
+    NotDone::Unvetted(says.to_owned())
 }

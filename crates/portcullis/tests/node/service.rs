@@ -3,7 +3,7 @@
 use crate::alone;
 use crate::origin::Origin;
 use crate::process::{employ, kill, log, restart, start};
-use crate::software::{Answer, Manner};
+use crate::software::{Answer, Manner, new_key};
 use crate::support::{Node, Transport, portcullis, wait};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -40,6 +40,32 @@ fn ask(node: &Node, path: &str) -> Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+#[test]
+fn nothing_is_given_to_an_integration_that_it_was_not_vetted_for() -> Result<()> {
+    let _alone = alone();
+    let runtime = Runtime::new()?;
+    let origin = runtime.block_on(Origin::start())?;
+    let node = start(None, &origin, Transport::ClearText)?;
+    let _tool = runtime.block_on(employ(&node, "vetted", false))?;
+    let grant = |to: &str, purpose: &str| {
+        let what = ["--operation", "getPerson", "--class", "user.unique_id", "--subjects", "all"];
+        let how = ["--integration", to, "--purpose", purpose, "--budget", "1,1,1", "--days", "9"];
+        node.operate(&[&["grant", "add"], &what[..], &how[..]].concat())
+    };
+    ensure!(grant("vetted", "support").is_ok(), "what it applied for");
+    ensure!(grant("vetted", "marketing").is_err(), "what it did not apply for");
+    let stranger = node.data().join("stranger.jwk");
+    new_key(&stranger)?;
+    let stranger = stranger.to_str().context("text")?;
+    let key = ["credential", "add", "--jwk", stranger, "--integration", "vetted", "--days", "9"];
+    ensure!(node.operate(&key).is_err(), "a key that nobody checked");
+    // Before there is evidence nobody knows what it asks for.
+    node.operate(&["vendor", "add", "early-inc", "--name", "Early"])?;
+    node.operate(&["integration", "apply", "early", "--vendor", "early-inc"])?;
+    ensure!(grant("early", "support").is_err(), "a grant before evidence");
+    Ok(())
 }
 
 #[test]

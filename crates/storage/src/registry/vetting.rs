@@ -210,6 +210,7 @@ pub(super) async fn review(
 ) -> Result<(), RegistryError> {
     apply::future(until, now)?;
     passed(checked)?;
+    bounded(checked, until)?;
     dated(&mut *tx, integration, until, checked.tier).await?;
     apply::step(&mut *tx, integration, Step::Review).await?;
     let reviewers: Vec<_> = reviewers.iter().map(ToString::to_string).collect();
@@ -232,12 +233,7 @@ pub(super) async fn approve(
 ) -> Result<(), RegistryError> {
     apply::future(until, now)?;
     passed(checked)?;
-    if until > checked.until_max {
-        return Err(RegistryError::Invalid(format!(
-            "an integration of tier {} is approved until {} at the longest",
-            checked.tier, checked.until_max
-        )));
-    }
+    bounded(checked, until)?;
     dated(&mut *tx, integration, until, checked.tier).await?;
     apply::step(&mut *tx, integration, Step::Approve).await?;
     let id = integration.to_string();
@@ -281,6 +277,17 @@ pub(super) async fn review_all(
         .bind(apply::bigint(by.0)?)
         .execute(tx)
         .await?;
+    Ok(())
+}
+
+/// A tier has a longest time, in the sandbox as after it.
+fn bounded(checked: &Checked, until: UnixMicros) -> Result<(), RegistryError> {
+    if until > checked.until_max {
+        return Err(RegistryError::Invalid(format!(
+            "an integration of tier {} has its date until {} at the longest",
+            checked.tier, checked.until_max
+        )));
+    }
     Ok(())
 }
 
