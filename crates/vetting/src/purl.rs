@@ -113,7 +113,10 @@ impl Package {
             "PyPI" => pep503(name),
             // These registries take names that differ in case for one name; npm and crates.io hold lower case only, but for
             // a few old npm names, which an attacker could otherwise hide behind.
-            "npm" | "NuGet" | "Packagist" | "GitHub Actions" | "Hex" => name.to_lowercase(),
+            // The purl types `golang` and `swift` are written in lower case, whatever the module's path is.
+            "npm" | "NuGet" | "Packagist" | "GitHub Actions" | "Hex" | "Go" | "SwiftURL" => {
+                name.to_lowercase()
+            }
             "crates.io" => name.to_lowercase().replace('_', "-"),
             _ => name.to_owned(),
         };
@@ -157,6 +160,12 @@ fn decode(text: &str) -> Result<String, BadPurl> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_module_that_osv_writes_with_capitals_is_found_by_its_package_url() {
+        let url = Purl::parse("pkg:golang/github.com/masterminds/goutils@v1.1.0").unwrap();
+        assert_eq!(url.package(), Some(Package::new("Go", "github.com/Masterminds/goutils")));
+    }
 
     #[test]
     fn a_package_url_becomes_the_package_osv_names() {
