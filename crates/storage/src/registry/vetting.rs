@@ -208,11 +208,7 @@ pub(super) async fn review(
     reviewers: &BTreeSet<OperatorId>,
     now: UnixMicros,
 ) -> Result<(), RegistryError> {
-    apply::future(until, now)?;
-    passed(checked)?;
-    bounded(checked, until)?;
-    dated(&mut *tx, integration, until, checked.tier).await?;
-    apply::step(&mut *tx, integration, Step::Review).await?;
+    advance(&mut *tx, integration, checked, until, now, Step::Review).await?;
     let reviewers: Vec<_> = reviewers.iter().map(ToString::to_string).collect();
     sqlx::query("UPDATE vetting SET reviewers = $1, sandboxed = $2 WHERE integration = $3")
         .bind(reviewers.join(" "))
@@ -231,11 +227,7 @@ pub(super) async fn approve(
     until: UnixMicros,
     now: UnixMicros,
 ) -> Result<(), RegistryError> {
-    apply::future(until, now)?;
-    passed(checked)?;
-    bounded(checked, until)?;
-    dated(&mut *tx, integration, until, checked.tier).await?;
-    apply::step(&mut *tx, integration, Step::Approve).await?;
+    advance(&mut *tx, integration, checked, until, now, Step::Approve).await?;
     let id = integration.to_string();
     sqlx::query("UPDATE vetting SET approved = $1 WHERE integration = $2")
         .bind(checked.contract.to_vec())
@@ -280,15 +272,25 @@ pub(super) async fn review_all(
     Ok(())
 }
 
-/// A tier has a longest time, in the sandbox as after it.
-fn bounded(checked: &Checked, until: UnixMicros) -> Result<(), RegistryError> {
+/// Takes a step that rests on checks: they passed, and the tier has a longest time, in the sandbox as after it.
+async fn advance(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+    checked: &Checked,
+    until: UnixMicros,
+    now: UnixMicros,
+    step: Step,
+) -> Result<(), RegistryError> {
+    apply::future(until, now)?;
+    passed(checked)?;
     if until > checked.until_max {
         return Err(RegistryError::Invalid(format!(
             "an integration of tier {} has its date until {} at the longest",
             checked.tier, checked.until_max
         )));
     }
-    Ok(())
+    dated(&mut *tx, integration, until, checked.tier).await?;
+    apply::step(tx, integration, step).await
 }
 
 /// Sets date and tier, which the stages that read demand.
