@@ -26,7 +26,7 @@ use storage::clock;
 use storage::embedded::Keeper;
 use storage::outbox::{Outbox, OutboxError};
 use storage::registry::command::{self, CaseStep};
-use storage::registry::{Command, Registry, RegistryError, Snapshot};
+use storage::registry::{CaseRow, Command, Registry, RegistryError, Snapshot};
 use tokio::sync::watch;
 
 /// Refused letters that a case shows; the outbox has them all.
@@ -61,13 +61,13 @@ pub struct Office {
     log_key: String,
     stop: watch::Receiver<bool>,
     /// Figures as they were last counted.
-    counted: Mutex<Vec<Counted>>,
+    counted: Mutex<BTreeMap<Counted, Arc<Figures>>>,
     /// Cases whose letters are being carried.
     carrying: Mutex<BTreeMap<IncidentId, letters::Carrying>>,
 }
 
-/// Figures, and what they were counted from: a scope's hash and the digest of the addresses.
-type Counted = ((String, Digest), Arc<Figures>);
+/// What figures were counted from: a scope's hash and the digest of the addresses.
+type Counted = (String, Digest);
 
 /// Figures kept: one for each case that is looked at. They are small, whatever the scope is.
 const COUNTED_MAX: usize = 1_000;
@@ -342,7 +342,7 @@ impl Office {
         let now = clock::unix_now();
         let mut rows = Vec::new();
         for row in self.registry.cases().await? {
-            let open = self.look(row.id).await?;
+            let open = self.look_at(&row)?;
             let letters = open.case.letters.started.is_some();
             let letters = if letters { Some(self.letters(row.id).await?) } else { None };
             let clocks = self.deadlines(&open, now);
@@ -376,18 +376,18 @@ impl Office {
     }
 
     async fn look(&self, id: IncidentId) -> Result<Open, NoStep> {
-        let row = self.registry.case(id).await?;
-        let corrupt = |error: &dyn std::fmt::Display| NoStep::Corrupt(error.to_string());
-        let events: Result<Vec<Event>, _> =
-            row.events.iter().map(|event| serde_json::from_str(event)).collect();
-        let case = Case::fold(events.map_err(|error| corrupt(&error))?)?;
+        self.look_at(&self.registry.case(id).await?)
+    }
+
+    fn look_at(&self, row: &CaseRow) -> Result<Open, NoStep> {
+        let case = folded(row)?;
         let people = self.read_people()?;
         // A scope's file that cannot be read takes nothing else away: the case is listed, and its scope can be frozen anew.
         let (figures, damaged) = match self.figures(&case, &people) {
             Ok(figures) => (figures, None),
             Err(reason) => (None, Some(reason.to_string())),
         };
-        Ok(Open { id, case, people, figures, damaged })
+        Ok(Open { id: row.id, case, people, figures, damaged })
     }
 
     /// The scope in force, from its file, if that is still the one that was frozen.
@@ -404,16 +404,15 @@ impl Office {
     fn figures(&self, case: &Case, people: &People) -> Result<Option<Arc<Figures>>, NoStep> {
         let Some(current) = case.scope() else { return Ok(None) };
         let key = (current.hash.clone(), *people.digest());
-        if let Some((_, figures)) = lock(&self.counted).iter().find(|(counted, _)| *counted == key)
-        {
+        if let Some(figures) = lock(&self.counted).get(&key) {
             return Ok(Some(Arc::clone(figures)));
         }
         let figures = Arc::new(Figures::count(&self.scope(case)?, people));
         let mut counted = lock(&self.counted);
         if counted.len() >= COUNTED_MAX {
-            counted.remove(0);
+            counted.pop_first();
         }
-        counted.push((key, Arc::clone(&figures)));
+        counted.insert(key, Arc::clone(&figures));
         Ok(Some(figures))
     }
 
@@ -565,6 +564,12 @@ impl Settings {
         let deadlines = Deadlines::read(incident::clocks::BUILT_IN)?;
         Ok(Self { company: None, mail: None, letter: notice::TEMPLATE.to_owned(), deadlines })
     }
+}
+
+fn folded(row: &CaseRow) -> Result<Case, NoStep> {
+    let events: Result<Vec<Event>, _> =
+        row.events.iter().map(|event| serde_json::from_str(event)).collect();
+    Ok(Case::fold(events.map_err(|error| NoStep::Corrupt(error.to_string()))?)?)
 }
 
 fn company(settings: &Settings) -> Result<&Company, NoStep> {

@@ -460,18 +460,6 @@ impl Outbox {
         Ok(changed.rows_affected())
     }
 
-    /// The incidents that have letters to be tried, now or later, in alphabetical order.
-    ///
-    /// # Errors
-    /// [`OutboxError::Unavailable`].
-    pub async fn incidents_with_work(&self) -> Result<Vec<String>, OutboxError> {
-        Ok(sqlx::query_scalar(
-            "SELECT DISTINCT incident FROM letters WHERE state IN ('queued', 'deferred') ORDER BY incident",
-        )
-        .fetch_all(&self.reader)
-        .await?)
-    }
-
     /// Deletes whatever is here about a person, also from the file's free pages and its log. Returns how many letters.
     ///
     /// # Errors

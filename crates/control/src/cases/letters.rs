@@ -1,9 +1,9 @@
 //! The letters of a case: drafted, queued, carried, and carried on after a crash.
 
-use super::{NoStep, Office, Open, Settings, company, lock};
+use super::{NoStep, Office, Open, Settings, company, folded, lock};
 use crate::listen::told;
 use crate::mail::{BadLetter, Composed, Content};
-use incident::case::What;
+use incident::case::{Case, What};
 use incident::figures::hex;
 use incident::frozen::FrozenScope;
 use incident::notice::Writer;
@@ -90,10 +90,9 @@ impl Office {
         }
         // A case that started and did not settle may have died before its letters were queued, or after the last of them.
         for row in self.registry.cases().await? {
-            match self.look(row.id).await {
-                Ok(open)
-                    if open.case.letters.started.is_some()
-                        && open.case.letters.settled.is_none() =>
+            match folded(&row) {
+                Ok(Case { letters, .. })
+                    if letters.started.is_some() && letters.settled.is_none() =>
                 {
                     self.carry(row.id, Start::Resumed);
                 }

@@ -28,13 +28,7 @@ impl Registry {
                 .await?;
         let mut cases = Vec::new();
         for (id, name) in rows {
-            let events: Vec<(String,)> = sqlx::query_as(
-                "SELECT event FROM incident_events WHERE incident = $1 ORDER BY sequence",
-            )
-            .bind(&id)
-            .fetch_all(&mut *tx)
-            .await?;
-            let events = events.into_iter().map(|(event,)| event).collect();
+            let events = events_of(&mut tx, &id).await?;
             cases.push(CaseRow { id: read::parse(&id)?, name, events });
         }
         Ok(cases)
@@ -45,9 +39,14 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Unknown`] if there is none.
     pub async fn case(&self, id: IncidentId) -> Result<CaseRow, RegistryError> {
-        let cases = self.cases().await?;
-        let found = cases.into_iter().find(|case| case.id == id);
-        found.ok_or_else(|| RegistryError::Unknown(id.to_string()))
+        let mut tx = self.pool.begin().await?;
+        let text = id.to_string();
+        let name: Option<String> = sqlx::query_scalar("SELECT name FROM incidents WHERE id = $1")
+            .bind(&text)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let name = name.ok_or_else(|| RegistryError::Unknown(text.clone()))?;
+        Ok(CaseRow { id, name, events: events_of(&mut tx, &text).await? })
     }
 
     /// Adds what happened by itself, such as letters that were delivered. `known`: how many events the caller has seen.
@@ -64,6 +63,15 @@ impl Registry {
         append(&mut tx, id, known, events).await?;
         Ok(tx.commit().await?)
     }
+}
+
+async fn events_of(tx: &mut SqliteConnection, id: &str) -> Result<Vec<String>, RegistryError> {
+    Ok(sqlx::query_scalar(
+        "SELECT event FROM incident_events WHERE incident = $1 ORDER BY sequence",
+    )
+    .bind(id)
+    .fetch_all(tx)
+    .await?)
 }
 
 pub(super) async fn open(
