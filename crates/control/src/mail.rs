@@ -14,7 +14,7 @@ mod letter;
 mod queue;
 mod smtp;
 
-pub use letter::{BadLetter, Composed, Content, is_address};
+pub use letter::{BadLetter, Composed, Content};
 pub use smtp::Patience;
 
 use crate::listen::told;

@@ -87,13 +87,11 @@ impl Vetted {
 /// # Errors
 /// That thing, for an operator.
 pub(crate) fn covers(
-    application: &str,
+    evidence: &Evidence,
     operations: &BTreeSet<String>,
     classes: &BTreeSet<String>,
     purpose: &str,
 ) -> Result<(), String> {
-    let evidence = Evidence::parse(application.as_bytes())
-        .map_err(|error| format!("its application cannot be read ({error}), so anything"))?;
     if evidence.purpose.as_str() != purpose {
         return Err(format!("purpose `{purpose}`"));
     }
@@ -121,11 +119,9 @@ pub(crate) fn covers(
 /// # Errors
 /// The key, for an operator.
 pub(crate) fn names_key(
-    application: &str,
+    evidence: &Evidence,
     jwk: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<(), String> {
-    let evidence = Evidence::parse(application.as_bytes())
-        .map_err(|error| format!("its application cannot be read ({error}), so any key"))?;
     let key = PublicKey::from_jwk(&serde_json::Value::Object(jwk.clone()).to_string())
         .map_err(|error| format!("a key that cannot be read ({error})"))?;
     let thumbprint = key.thumbprint_text();

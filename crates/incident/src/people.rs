@@ -8,6 +8,10 @@ use std::fmt;
 /// Longest file of addresses, in bytes: ten million people fit.
 pub const BYTES_MAX: usize = 1 << 30;
 
+/// RFC 5321 section 4.5.3.1: a path of 256 bytes with its angle brackets, a local part of 64.
+const ADDRESS_BYTES_MAX: usize = 254;
+const LOCAL_PART_BYTES_MAX: usize = 64;
+
 /// Longest name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -165,25 +169,32 @@ impl People {
     }
 }
 
-/// An addr-spec of RFC 5321 without quoting, comments or white space: what stands in a header as it is and means one mailbox.
+/// An address in the directory: of a domain that has a dot, as everybody's has who is not on this machine.
 fn address(text: &str) -> Option<String> {
-    let (local, domain) = text.split_once('@')?;
-    let atom = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&b);
+    let (_, domain) = text.split_once('@')?;
+    (is_address(text) && domain.contains('.')).then(|| text.to_owned())
+}
+
+/// Whether `text` is RFC 5321's `Dot-string "@" Domain`, which stands in a header or an SMTP command as it is and means one mailbox.
+/// Quoted local parts and address literals are left out: nobody's account has them.
+pub fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let atom = |atom: &str| {
+        !atom.is_empty()
+            && atom
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+    };
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    //= RFC 5321 section 4.5.3.1: 64 octets of local part, 254 of the whole path without its brackets
-    let local_fits = (1..=64).contains(&local.len())
-        && local.bytes().all(atom)
-        && !local.starts_with('.')
-        && !local.ends_with('.')
-        && !local.contains("..");
-    let fits =
-        local_fits && text.len() <= 254 && domain.contains('.') && domain.split('.').all(label);
-    fits.then(|| text.to_owned())
+    text.len() <= ADDRESS_BYTES_MAX
+        && local.len() <= LOCAL_PART_BYTES_MAX
+        && local.split('.').all(atom)
+        && domain.split('.').all(label)
 }
 
 fn one_line(text: &str) -> Option<String> {

@@ -339,7 +339,7 @@ impl CompanyFile {
 
 impl MailFile {
     fn checked(self, data: &Path) -> Result<Mail> {
-        if !control::mail::is_address(&self.from) {
+        if !incident::people::is_address(&self.from) {
             bail!("`from` is an address and nothing else, such as privacy@company.example");
         }
         let way = match (self.folder, self.smtp) {

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use incident::figures::hex;
 use model::{Digest, OperatorId};
 use sever::BootMicros;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -188,10 +189,6 @@ fn hashed(secret: &str) -> Digest {
 
 fn same(one: &Digest, other: &Digest) -> bool {
     verify_slices_are_equal(one, other).is_ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

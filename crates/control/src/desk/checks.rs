@@ -3,13 +3,14 @@
 use super::{Desk, NotDone};
 use crate::questions::CannotAnswer;
 use crate::vetting::{self, NotChecked, Vetted};
+use ::vetting::evidence::Evidence;
 use aws_lc_rs::digest::{SHA256, digest};
 use ledger::Draft;
 use model::{IntegrationId, IntegrationState};
 use serde_json::Value;
 use std::sync::Arc;
 use storage::clock;
-use storage::registry::{Checked, Command, SignedCommand, VettingRow};
+use storage::registry::{Checked, Command, SignedCommand, Snapshot, VettingRow};
 use tracing::warn;
 
 /// From this tier on, the sandbox has to have been used before an approval.
@@ -26,10 +27,11 @@ impl Desk {
         let Some(row) = self.registry.vetting(*integration).await? else {
             return self.before_vetting(*integration).await;
         };
+        let applied = applied(&row)?;
         let within = if let Command::GrantAdd { operations, classes, purpose, .. } = command {
-            vetting::covers(&row.application, operations, classes, purpose)
+            vetting::covers(&applied, operations, classes, purpose)
         } else if let Command::CredentialAdd { jwk, .. } = command {
-            vetting::names_key(&row.application, jwk)
+            vetting::names_key(&applied, jwk)
         } else {
             Ok(())
         };
@@ -53,29 +55,6 @@ impl Desk {
         }
     }
 
-    /// What was granted for an older application is held against the one that is approved.
-    async fn check_grants(
-        &self,
-        integration: IntegrationId,
-        application: &str,
-    ) -> Result<(), NotDone> {
-        let snapshot = self.registry.snapshot().await?;
-        for grant in snapshot.directory.grants.values().filter(|g| g.integration == integration) {
-            let operations = grant.operations.iter().map(|o| o.as_str().to_owned()).collect();
-            let names = snapshot.classes.names(&grant.classes);
-            let classes = names.into_iter().map(str::to_owned).collect();
-            let within =
-                vetting::covers(application, &operations, &classes, grant.purpose.as_str());
-            within.map_err(|beyond| {
-                NotDone::Unvetted(format!(
-                    "its grant {} has {beyond}, which it does not apply for any more; withdraw it first",
-                    grant.id
-                ))
-            })?;
-        }
-        Ok(())
-    }
-
     /// Runs the checks for a command that submits evidence or rests on it.
     pub(super) async fn check(
         &self,
@@ -83,10 +62,17 @@ impl Desk {
         signed: &SignedCommand,
     ) -> Result<Option<Checked>, NotDone> {
         let now = clock::unix_now();
-        let classes = self.registry.snapshot().await?.classes;
+        let snapshot = self.registry.snapshot().await?;
         let contract = self.contract.load_full();
         let vet = |application: &str, sbom: Option<Vec<u8>>| {
-            Vetted::new(application, sbom, &self.advisories.load(), &contract, &classes, now)
+            Vetted::new(
+                application,
+                sbom,
+                &self.advisories.load(),
+                &contract,
+                &snapshot.classes,
+                now,
+            )
         };
         if let Command::EvidenceAdd { application, sbom, .. } = command {
             let attached = signed.attachment.clone();
@@ -103,7 +89,7 @@ impl Desk {
             return Ok(None);
         };
         let row = self.registry.vetting(*integration).await?.ok_or_else(no_evidence)?;
-        self.check_grants(*integration, &row.application).await?;
+        check_grants(*integration, &applied(&row)?, &snapshot)?;
         let checked = vet(&row.application, row.sbom.clone())?.checked;
         if let Command::IntegrationApprove { .. } = command {
             self.sandbox_shows(*integration, &row, &checked).await?;
@@ -178,6 +164,31 @@ impl Desk {
         }
         Ok(restricted)
     }
+}
+
+/// What was granted for an older application is held against the one that is approved.
+fn check_grants(
+    integration: IntegrationId,
+    applied: &Evidence,
+    snapshot: &Snapshot,
+) -> Result<(), NotDone> {
+    for grant in snapshot.directory.grants.values().filter(|g| g.integration == integration) {
+        let operations = grant.operations.iter().map(|o| o.as_str().to_owned()).collect();
+        let classes = snapshot.classes.names(&grant.classes).into_iter().map(str::to_owned);
+        let within =
+            vetting::covers(applied, &operations, &classes.collect(), grant.purpose.as_str());
+        within.map_err(|beyond| {
+            NotDone::Unvetted(format!(
+                "its grant {} has {beyond}, which it does not apply for any more; withdraw it first",
+                grant.id
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn applied(row: &VettingRow) -> Result<Evidence, NotDone> {
+    Ok(Evidence::parse(row.application.as_bytes()).map_err(NotChecked::from)?)
 }
 
 fn no_evidence() -> NotDone {

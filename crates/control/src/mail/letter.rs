@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use incident::people::is_address;
 use model::UnixMicros;
 use std::fmt;
 
@@ -13,10 +14,6 @@ const ENCODED_WORD_TEXT_MAX: usize = 45;
 
 /// Bytes of the body in one line of 76 characters of base64.
 const BODY_LINE_BYTES: usize = 57;
-
-/// RFC 5321 section 4.5.3.1: a path of 256 bytes with its angle brackets, a local part of 64.
-const ADDRESS_BYTES_MAX: usize = 254;
-const LOCAL_PART_BYTES_MAX: usize = 64;
 
 /// What a letter says.
 #[derive(Clone, Copy)]
@@ -101,28 +98,6 @@ impl fmt::Debug for Composed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Composed").field("length", &self.bytes.len()).finish_non_exhaustive()
     }
-}
-
-/// RFC 5321's `Dot-string "@" Domain`. Quoted local parts and address literals are left out: nobody's account has them.
-pub fn is_address(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
-    let atom = |atom: &str| {
-        !atom.is_empty()
-            && atom
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
-    };
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    text.len() <= ADDRESS_BYTES_MAX
-        && local.len() <= LOCAL_PART_BYTES_MAX
-        && local.split('.').all(atom)
-        && domain.split('.').all(label)
 }
 
 /// A header's free text, folded between encoded words.
