@@ -40,7 +40,8 @@ pub(crate) fn months_after(at: UnixMicros, months: u32) -> UnixMicros {
 
 /// RFC 3339 in UTC, to the second: what a form says.
 pub(crate) fn seconds(at: UnixMicros) -> String {
-    UnixMicros(at.0 - at.0 % 1_000_000).to_string()
+    let text = at.to_string();
+    format!("{}Z", text.get(..19).unwrap_or(&text))
 }
 
 /// Day 0 is 1970-01-01, a Thursday.
@@ -68,6 +69,11 @@ mod tests {
         ] {
             assert_eq!(business_days_after(at(from), days), at(until), "{from} + {days}");
         }
+    }
+
+    #[test]
+    fn a_form_says_seconds() {
+        assert_eq!(seconds(at("2026-11-24T11:48:50.517057Z")), "2026-11-24T11:48:50Z");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn nature(case: &Case, who: &[String]) -> String {
             "Software of a third party with access to the controller's interface ({who}) read personal data beyond what was permitted."
         ),
     };
-    format!("{what} {}", case.title)
+    format!("{what} {}.", case.title.trim_end_matches('.'))
 }
 
 fn when(case: &Case, figures: &Figures) -> Vec<[String; 2]> {
