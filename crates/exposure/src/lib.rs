@@ -1,9 +1,11 @@
 //! Who read whom: exact answers from records, never approximate.
 //!
 //! Pure: it is handed records in the order of one log and asks a closure who a pseudonym stands for. It proves nothing;
-//! [`ledger::bundle`] proves the same answer to outsiders. Start reading at [`Question`], then [`fold`].
+//! [`ledger::bundle`] proves the same answer to outsiders. Start reading at [`Question`], then [`fold`], which is the meaning of
+//! an answer; [`index`] gives the same answers fast.
 
 pub mod fold;
+pub mod index;
 pub mod question;
 pub mod scope;
 mod wire;

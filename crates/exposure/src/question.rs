@@ -1,10 +1,12 @@
 //! What can be asked. Every filter left out is no filter; filters hold together.
 
+use crate::index::Context;
 use ipnet::IpNet;
 use ledger::bundle;
 use ledger::record::AccessBody;
 use model::{
-    ClassSet, CredentialId, GrantId, IntegrationId, OperationId, Pseudonym, Touch, UnixMicros,
+    ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, Pseudonym, Touch,
+    UnixMicros,
 };
 use std::collections::BTreeSet;
 
@@ -71,19 +73,43 @@ impl Question {
         time: UnixMicros,
         body: &AccessBody,
     ) -> bool {
+        let context = Context {
+            integration,
+            vendor: body.vendor,
+            credential: body.credential,
+            grant: body.grant,
+            operation: body.operation.clone(),
+        };
         self.from <= time
             && time < self.to
-            && self.integrations.as_ref().is_none_or(|ids| ids.contains(&integration))
-            && self.credentials.as_ref().is_none_or(|ids| ids.contains(&body.credential))
-            && self.grants.as_ref().is_none_or(|ids| body.grant.is_some_and(|id| ids.contains(&id)))
+            && self.covers_context(&context)
+            && self.has_network(body.network)
+    }
+
+    /// Whether releases in this context are asked for.
+    pub(crate) fn covers_context(&self, context: &Context) -> bool {
+        let Context { integration, credential, grant, operation, vendor: _ } = context;
+        self.integrations.as_ref().is_none_or(|ids| ids.contains(integration))
+            && self.credentials.as_ref().is_none_or(|ids| ids.contains(credential))
+            && self.grants.as_ref().is_none_or(|ids| grant.is_some_and(|id| ids.contains(&id)))
             && self
                 .operations
                 .as_ref()
-                .is_none_or(|ids| body.operation.as_ref().is_some_and(|id| ids.contains(id)))
-            && self
-                .networks
-                .as_ref()
-                .is_none_or(|nets| nets.iter().any(|net| net.contains(&body.network.addr())))
+                .is_none_or(|ids| operation.as_ref().is_some_and(|id| ids.contains(id)))
+    }
+
+    /// Whether releases to this address are asked for.
+    pub(crate) fn has_network(&self, network: ClientIp) -> bool {
+        let nets = self.networks.as_ref();
+        nets.is_none_or(|nets| nets.iter().any(|net| net.contains(&network.addr())))
+    }
+
+    /// Whether the index's runs can answer: they know integrations, classes and time.
+    pub(crate) const fn asks_for_runs(&self) -> bool {
+        self.credentials.is_none()
+            && self.grants.is_none()
+            && self.operations.is_none()
+            && self.networks.is_none()
     }
 
     /// Whether only records with a touch that is asked for count.

@@ -1,0 +1,641 @@
+//! Answers: the files of the index and the tables in memory, taken together.
+
+use super::file::{IndexFile, Length, Span, Whose};
+use super::levels::cursor;
+use super::masks::Masks;
+use super::plan::{HOUR, Plan};
+use super::run::{self, ordinal_of, pair, value_of};
+use super::scan::{self, Released};
+use super::table::{Context, DAY, NAMELESS, Table, hour};
+use super::{Unreadable, postings};
+use crate::fold::{HourTotal, IntegrationTotal, Totals};
+use crate::{Question, Seen};
+use model::{ClassNumber, ClassSet, ClientIp, Pseudonym, SubjectOrdinal, UnixMicros};
+use std::collections::{BTreeMap, HashMap};
+
+/// Everything that is indexed of one log, at one moment.
+///
+/// Three kinds of question: who and what ([`Index::subjects`], [`Index::timeline`], [`Index::classes`]: from the runs, in
+/// milliseconds); when and how often as well ([`Index::count`]: reads each release of the window); everything of one subject ([`Index::history`]).
+pub struct Index<'a> {
+    parts: BTreeMap<u32, Vec<&'a IndexFile>>,
+    weeks: BTreeMap<u32, &'a IndexFile>,
+    months: BTreeMap<u32, &'a IndexFile>,
+    tail: Vec<&'a Table>,
+}
+
+/// Subjects in order of ordinal, each once, with the union of what was read of them.
+#[derive(Clone, Debug)]
+pub struct Subjects {
+    pairs: Vec<u64>,
+    masks: Masks,
+}
+
+/// Who was read, when and how often, and sums.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// In order of ordinal.
+    pub subjects: Vec<(Person, Seen)>,
+    /// Sums.
+    pub totals: Totals,
+}
+
+/// Who a touch is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Person {
+    /// A subject that the vault knew when it was indexed.
+    Known(SubjectOrdinal),
+    /// A pseudonym whose subject had been erased by then.
+    Nameless(Pseudonym),
+}
+
+/// One release that one subject's data went out with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// Index of the record in the log.
+    pub record: u64,
+    /// When.
+    pub time: UnixMicros,
+    /// Who read.
+    pub context: Context,
+    /// From where.
+    pub network: ClientIp,
+    /// Which classes.
+    pub classes: ClassSet,
+}
+
+/// How many subjects were read in an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourLine {
+    /// The hour's first moment.
+    pub hour: UnixMicros,
+    /// Different subjects.
+    pub subjects: u64,
+    /// Different subjects by class; classes of which nothing was read are left out.
+    pub classes: BTreeMap<ClassNumber, u64>,
+}
+
+impl Subjects {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether nobody was read.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Each subject and its classes. Ordinals from [`NAMELESS`] on stand for pseudonyms.
+    pub fn iter(&self) -> impl Iterator<Item = (SubjectOrdinal, ClassSet)> + '_ {
+        let mut last = (0, ClassSet::EMPTY);
+        self.pairs.iter().map(move |pair| {
+            let value = value_of(*pair);
+            if value != last.0 {
+                last = (value, self.masks.set(value));
+            }
+            (SubjectOrdinal(ordinal_of(*pair)), last.1)
+        })
+    }
+
+    /// The ordinals alone.
+    pub fn ordinals(&self) -> impl Iterator<Item = SubjectOrdinal> + '_ {
+        self.pairs.iter().map(|pair| SubjectOrdinal(ordinal_of(*pair)))
+    }
+}
+
+impl<'a> Index<'a> {
+    /// Takes files and tables of one log that together have every record once, besides weeks and months of the same parts.
+    pub fn new(
+        files: impl IntoIterator<Item = &'a IndexFile>,
+        tail: impl IntoIterator<Item = &'a Table>,
+    ) -> Self {
+        let mut index = Self {
+            parts: BTreeMap::new(),
+            weeks: BTreeMap::new(),
+            months: BTreeMap::new(),
+            tail: tail.into_iter().collect(),
+        };
+        for file in files {
+            match file.span() {
+                Span::Part => index.parts.entry(file.day()).or_default().push(file),
+                Span::Week => {
+                    index.weeks.insert(file.day() / super::DAYS_OF_WEEK, file);
+                }
+                Span::Month => {
+                    index.months.insert(file.day() / super::DAYS_OF_MONTH, file);
+                }
+            }
+        }
+        index
+    }
+
+    /// Who was read, and which classes.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn subjects(&self, question: &Question) -> Result<Subjects, Unreadable> {
+        let question = &self.within_data(question);
+        let mut masks = self.masks(question);
+        if !question.asks_for_runs() {
+            let mut loose = Vec::new();
+            let window = (question.from, question.to);
+            self.scan(question, window, &mut masks, &mut |released, _| {
+                loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+            })?;
+            run::settle_many(&mut loose, &mut masks);
+            return Ok(Subjects { pairs: loose, masks });
+        }
+        let plan = Plan::new(question.from, question.to, |length, bucket| {
+            self.level(length, bucket).is_some()
+        });
+        let mut cursors = Vec::new();
+        for (length, bucket) in &plan.buckets {
+            self.cursors(question, (*length, *bucket), &mut masks, &mut cursors)?;
+        }
+        cursors.retain(|cursor| !cursor.is_moot());
+        let loose = self.loose(question, &plan.edges, &mut masks)?;
+        Ok(Subjects { pairs: run::unite(cursors, &loose, &mut masks)?, masks })
+    }
+
+    /// Which classes were read at all. Nothing is proof of absence, as far as the log is complete.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn classes(&self, question: &Question) -> Result<ClassSet, Unreadable> {
+        let question = &self.within_data(question);
+        let mut classes = ClassSet::EMPTY;
+        let mut masks = self.masks(question);
+        if !question.asks_for_runs() {
+            let mut values = std::collections::BTreeSet::new();
+            let window = (question.from, question.to);
+            self.scan(question, window, &mut masks, &mut |released, _| {
+                values.extend(released.touches().map(|(_, value)| value));
+            })?;
+            return Ok(values.iter().fold(classes, |all, value| all.union(&masks.set(*value))));
+        }
+        let plan = Plan::new(question.from, question.to, |length, bucket| {
+            self.level(length, bucket).is_some()
+        });
+        for &(length, bucket) in &plan.buckets {
+            for (file, whose) in self.whose(question, length, bucket) {
+                let Some(head) = self.head(file, (length, whose, bucket))? else { continue };
+                for (set, _) in head.sets {
+                    let set = file.footer.sets.get(set as usize).copied().unwrap_or_default();
+                    classes =
+                        classes.union(&question.classes.map_or(set, |c| c.intersection(&set)));
+                }
+            }
+        }
+        for pair in self.loose(question, &plan.edges, &mut masks)? {
+            classes = classes.union(&masks.set(value_of(pair)));
+        }
+        Ok(classes)
+    }
+
+    /// Different subjects by hour and class. Hours in which nothing was read are left out.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn timeline(&self, question: &Question) -> Result<Vec<HourLine>, Unreadable> {
+        let question = &self.within_data(question);
+        let mut lines = Vec::new();
+        if question.from >= question.to {
+            return Ok(lines);
+        }
+        let mut masks = self.masks(question);
+        for hour in hour(question.from.0)..=hour(question.to.0 - 1) {
+            let start = u64::from(hour) * HOUR;
+            let whole = question.from.0 <= start && start + HOUR <= question.to.0;
+            let from = question.from.max(UnixMicros(start));
+            let to = question.to.min(UnixMicros(start + HOUR));
+            let counts = if whole && question.asks_for_runs() {
+                self.hour_counts(question, hour, &mut masks)?
+            } else {
+                let mut loose = Vec::new();
+                self.scan(question, (from, to), &mut masks, &mut |released, _| {
+                    loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+                })?;
+                run::settle_many(&mut loose, &mut masks);
+                run::histogram(&loose)
+            };
+            let mut line =
+                HourLine { hour: UnixMicros(start), subjects: 0, classes: BTreeMap::new() };
+            for (value, subjects) in counts {
+                line.subjects += u64::from(subjects);
+                for class in masks.set(value).iter() {
+                    *line.classes.entry(class).or_default() += u64::from(subjects);
+                }
+            }
+            if line.subjects > 0 {
+                lines.push(line);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Who was read, when and how often. Reads every release of the window.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn count(&self, question: &Question) -> Result<Counted, Unreadable> {
+        let question = &self.within_data(question);
+        let mut masks = self.masks(question);
+        let mut tally = Tally::default();
+        let asks_for_touches = question.asks_for_touches();
+        let window = (question.from, question.to);
+        self.scan(question, window, &mut masks, &mut |released, masks| {
+            tally.add(released, masks, asks_for_touches);
+        })?;
+        Ok(self.counted(tally, &masks))
+    }
+
+    /// Every release that one subject's data went out with, in order of the log.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn history(
+        &self,
+        ordinal: SubjectOrdinal,
+        question: &Question,
+    ) -> Result<Vec<Touched>, Unreadable> {
+        let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
+        let days = day(question.from)..=day(question.to);
+        let parts = || self.parts.range(days.clone()).flat_map(|(_, parts)| parts);
+        parts().for_each(|part| postings::expect(part, ordinal.0));
+        let mut found = Vec::new();
+        let mut bytes = Vec::new();
+        for part in parts() {
+            for block in postings::blocks_of(part, ordinal.0, &mut bytes)? {
+                if let Some(info) = part.footer.blocks.get(block as usize) {
+                    part.expect(info.at.offset, u64::from(info.at.bytes));
+                }
+                found.push((*part, block));
+            }
+        }
+        let mut history = Vec::new();
+        let mut take = |released: &Released<'_>, sets: &[ClassSet]| {
+            let touches = released.ordinals.iter().zip(released.sets);
+            let mine = touches.filter(|(other, _)| **other == ordinal.0);
+            let sets = mine.filter_map(|(_, set)| sets.get(*set as usize));
+            let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
+            let classes = question.classes.map_or(all, |wanted| wanted.intersection(&all));
+            if question.classes.is_none() || !classes.is_empty() {
+                let Released { record, time, network, .. } = *released;
+                let context = released.context.clone();
+                history.push(Touched { record, time, context, network, classes });
+            }
+        };
+        for (part, block) in found {
+            let sets = &part.footer.sets;
+            scan::block_of(part, question, block, ordinal.0, &mut |released| take(released, sets))?;
+        }
+        for table in &self.tail {
+            let window = (question.from, question.to);
+            scan::table(table, question, window, &[], &mut |released| {
+                if released.ordinals.contains(&ordinal.0) {
+                    take(released, &table.sets.items);
+                }
+            });
+        }
+        history.sort_by_key(|touched| touched.record);
+        Ok(history)
+    }
+
+    /// The question without the empty time before and after the log.
+    fn within_data(&self, question: &Question) -> Question {
+        let mut days = self.parts.keys().map(|day| u64::from(*day) * DAY);
+        let rows = || self.tail.iter().flat_map(|table| &table.rows).map(|row| row.time);
+        let first = days.clone().next().into_iter().chain(rows().next()).min();
+        let last_rows =
+            self.tail.iter().filter_map(|table| table.rows.last()).map(|row| row.time + 1);
+        let end = days.next_back().map(|day| day + DAY).into_iter().chain(last_rows).max();
+        let from = question.from.max(UnixMicros(first.unwrap_or(0)));
+        let to = question.to.min(UnixMicros(end.unwrap_or(0)));
+        Question { from, to: to.max(from), ..question.clone() }
+    }
+
+    fn level(&self, length: Length, bucket: u32) -> Option<&'a IndexFile> {
+        match length {
+            Length::Month => self.months.get(&bucket).copied(),
+            Length::Week => self.weeks.get(&bucket).copied(),
+            Length::Hour | Length::Day => None,
+        }
+    }
+
+    /// A way to write the sets that are asked for.
+    fn masks(&self, question: &Question) -> Masks {
+        let levels = self.weeks.values().chain(self.months.values()).copied();
+        let files = self.parts.values().flatten().copied().chain(levels);
+        let of_files = files.flat_map(|file| &file.footer.sets);
+        let sets = of_files.chain(self.tail.iter().flat_map(|table| &table.sets.items));
+        let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
+        Masks::new(&question.classes.map_or(all, |wanted| wanted.intersection(&all)))
+    }
+
+    /// The files that have a bucket, and under which name the integrations asked for stand there.
+    fn whose(
+        &self,
+        question: &Question,
+        length: Length,
+        bucket: u32,
+    ) -> Vec<(&'a IndexFile, Whose)> {
+        let (day, _) = Plan::days(length, bucket);
+        let files: Vec<&IndexFile> = match self.level(length, bucket) {
+            Some(level) => vec![level],
+            None => self.parts.get(&day).cloned().unwrap_or_default(),
+        };
+        let in_file = |file: &'a IndexFile| -> Vec<(&'a IndexFile, Whose)> {
+            let places = match &question.integrations {
+                Some(ids) => ids.iter().filter_map(|id| file.place_of(id)).collect(),
+                None if file.span() == Span::Part => {
+                    (0..u32::try_from(file.footer.integrations.len()).unwrap_or(0)).collect()
+                }
+                None => return vec![(file, Whose::All)],
+            };
+            let places: Vec<u32> = places;
+            places.into_iter().map(|place| (file, Whose::One(place))).collect()
+        };
+        files.into_iter().flat_map(in_file).collect()
+    }
+
+    fn cursors(
+        &self,
+        question: &Question,
+        (length, bucket): (Length, u32),
+        masks: &mut Masks,
+        cursors: &mut Vec<run::Cursor>,
+    ) -> Result<(), Unreadable> {
+        let mut of_file: Option<(*const IndexFile, Vec<u32>)> = None;
+        for (file, whose) in self.whose(question, length, bucket) {
+            let Some(info) = file.run(length, whose, bucket) else { continue };
+            let same = of_file.as_ref().is_some_and(|(other, _)| std::ptr::eq(*other, file));
+            if !same {
+                of_file = Some((file, values(question, &file.footer.sets, masks)));
+            }
+            let values = of_file.as_ref().map_or(&[][..], |(_, values)| values);
+            cursors.push(cursor(file, info, values)?);
+        }
+        Ok(())
+    }
+
+    /// What is in no bucket: the releases at the edges and those in memory, sorted, each ordinal once.
+    fn loose(
+        &self,
+        question: &Question,
+        edges: &[(UnixMicros, UnixMicros)],
+        masks: &mut Masks,
+    ) -> Result<Vec<u64>, Unreadable> {
+        let mut loose = Vec::new();
+        let mut take = |released: &Released<'_>, _: &mut Masks| {
+            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+        };
+        for window in edges {
+            self.scan_files(question, *window, masks, &mut take)?;
+        }
+        self.scan_tail(question, (question.from, question.to), masks, &mut take);
+        run::settle_many(&mut loose, masks);
+        Ok(loose)
+    }
+
+    fn scan(
+        &self,
+        question: &Question,
+        window: (UnixMicros, UnixMicros),
+        masks: &mut Masks,
+        visit: &mut impl FnMut(&Released<'_>, &mut Masks),
+    ) -> Result<(), Unreadable> {
+        self.scan_files(question, window, masks, visit)?;
+        self.scan_tail(question, window, masks, visit);
+        Ok(())
+    }
+
+    fn scan_files(
+        &self,
+        question: &Question,
+        (from, to): (UnixMicros, UnixMicros),
+        masks: &mut Masks,
+        visit: &mut impl FnMut(&Released<'_>, &mut Masks),
+    ) -> Result<(), Unreadable> {
+        if from >= to {
+            return Ok(());
+        }
+        let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
+        for part in self.parts.range(day(from.0)..=day(to.0 - 1)).flat_map(|(_, parts)| parts) {
+            let values = values(question, &part.footer.sets, masks);
+            scan::file(part, question, (from, to), &values, &mut |released| {
+                visit(released, masks)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn scan_tail(
+        &self,
+        question: &Question,
+        window: (UnixMicros, UnixMicros),
+        masks: &mut Masks,
+        visit: &mut impl FnMut(&Released<'_>, &mut Masks),
+    ) {
+        for table in &self.tail {
+            let values = values(question, &table.sets.items, masks);
+            scan::table(table, question, window, &values, &mut |released| visit(released, masks));
+        }
+    }
+
+    fn head(
+        &self,
+        file: &IndexFile,
+        (length, whose, bucket): (Length, Whose, u32),
+    ) -> Result<Option<run::Head>, Unreadable> {
+        let Some(info) = file.run(length, whose, bucket) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read(info.at, &mut bytes)?;
+        Ok(Some(run::head(&bytes)?))
+    }
+
+    /// Values and their subjects in a whole hour.
+    fn hour_counts(
+        &self,
+        question: &Question,
+        hour: u32,
+        masks: &mut Masks,
+    ) -> Result<Vec<(u32, u32)>, Unreadable> {
+        let start = UnixMicros(u64::from(hour) * HOUR);
+        let end = UnixMicros(start.0 + HOUR);
+        let in_memory = self.tail.iter().any(|table| table.rows_in(start, end).next().is_some());
+        let parts = self.parts.get(&(hour / 24)).map_or(&[][..], Vec::as_slice);
+        let mut with_hour = parts.iter().filter(|part| part.has_hour(hour));
+        let one_part = (with_hour.next(), with_hour.next());
+        // One run of which the head says it all; several would count people twice.
+        if let ((Some(part), None), false) = (one_part, in_memory) {
+            let whose = match &question.integrations {
+                None => Some(Whose::All),
+                Some(ids) => {
+                    let mut places = ids.iter().filter_map(|id| part.place_of(id));
+                    match (places.next(), places.next()) {
+                        (None, _) => return Ok(Vec::new()),
+                        (Some(place), None) => Some(Whose::One(place)),
+                        (Some(_), Some(_)) => None,
+                    }
+                }
+            };
+            if let Some(whose) = whose {
+                let Some(head) = self.head(part, (Length::Hour, whose, hour))? else {
+                    return Ok(Vec::new());
+                };
+                let values = values(question, &part.footer.sets, masks);
+                let value = |set: u32| values.get(set as usize).copied().unwrap_or(0);
+                let counts = head.sets.iter().map(|(set, subjects)| (value(*set), *subjects));
+                return Ok(counts.filter(|(value, _)| *value != 0).collect());
+            }
+        }
+        let mut cursors = Vec::new();
+        self.cursors(question, (Length::Hour, hour), masks, &mut cursors)?;
+        let mut loose = Vec::new();
+        self.scan_tail(question, (start, end), masks, &mut |released, _| {
+            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+        });
+        run::settle_many(&mut loose, masks);
+        Ok(run::histogram(&run::unite(cursors, &loose, masks)?))
+    }
+
+    fn counted(&self, tally: Tally, masks: &Masks) -> Counted {
+        let mut totals = tally.totals;
+        let mut subjects: Vec<_> = tally.people.into_iter().collect();
+        subjects.sort_unstable_by_key(|person| person.ordinal);
+        totals.subjects = subjects.len() as u64;
+        let mut names = None;
+        let mut sets: HashMap<u32, (ClassSet, u64)> = HashMap::new();
+        let subjects = subjects.iter().map(|person| {
+            let set = sets.entry(person.value).or_insert_with(|| (masks.set(person.value), 0));
+            set.1 += 1;
+            let seen = Seen {
+                classes: set.0,
+                first: UnixMicros(person.first),
+                last: UnixMicros(person.last),
+                count: u64::from(person.count),
+            };
+            let who = match person.ordinal.checked_sub(NAMELESS) {
+                None => Person::Known(SubjectOrdinal(person.ordinal)),
+                Some(number) => {
+                    let names = names.get_or_insert_with(|| self.nameless());
+                    let name = names.get(number as usize).copied();
+                    Person::Nameless(name.unwrap_or(Pseudonym([0; 16])))
+                }
+            };
+            (who, seen)
+        });
+        let subjects = subjects.collect();
+        for (set, people) in sets.values() {
+            for class in set.iter() {
+                totals.classes.entry(class).or_default().subjects += people;
+            }
+        }
+        for (value, records) in tally.records {
+            for class in masks.set(value).iter() {
+                totals.classes.entry(class).or_default().records += records;
+            }
+        }
+        for (integration, value) in tally.classes {
+            if let Some(total) = totals.integrations.get_mut(&integration) {
+                total.classes = masks.set(value);
+            }
+        }
+        Counted { subjects, totals }
+    }
+
+    /// The pseudonyms behind ordinals from [`NAMELESS`] on.
+    fn nameless(&self) -> Vec<Pseudonym> {
+        let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
+        of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
+    }
+}
+
+/// The value of each set as far as it is asked for; 0 if nothing of it is.
+fn values(question: &Question, sets: &[ClassSet], masks: &mut Masks) -> Vec<u32> {
+    let asked = |set: &ClassSet| match question.classes {
+        None => Some(*set),
+        Some(wanted) => Some(wanted.intersection(set)).filter(|classes| !classes.is_empty()),
+    };
+    sets.iter().map(|set| asked(set).map_or(0, |set| masks.value(&set))).collect()
+}
+
+/// One person while releases are being counted.
+struct Counting {
+    ordinal: u32,
+    value: u32,
+    first: u64,
+    last: u64,
+    count: u32,
+}
+
+/// Sums while releases are being counted.
+#[derive(Default)]
+struct Tally {
+    /// One more than a person's place in `people`, by ordinal; ordinals above all others have a map of their own.
+    places: Vec<u32>,
+    nameless: HashMap<u32, u32>,
+    people: Vec<Counting>,
+    totals: Totals,
+    records: HashMap<u32, u64>,
+    classes: HashMap<model::IntegrationId, u32>,
+}
+
+impl Tally {
+    fn add(&mut self, released: &Released<'_>, masks: &mut Masks, asks_for_touches: bool) {
+        let time = released.time.0;
+        let (mut all, mut touches) = (0, 0);
+        for (ordinal, value) in released.touches() {
+            all = masks.union(all, value);
+            touches += 1;
+            self.person(ordinal, value, time, masks);
+        }
+        if touches == 0 && asks_for_touches {
+            return;
+        }
+        self.totals.records += 1;
+        *self.records.entry(all).or_default() += 1;
+        let integration = released.context.integration;
+        let classes = self.classes.entry(integration).or_default();
+        *classes = masks.union(*classes, all);
+        let new = IntegrationTotal {
+            records: 0,
+            classes: ClassSet::EMPTY,
+            first: released.time,
+            last: released.time,
+        };
+        let total = self.totals.integrations.entry(integration).or_insert(new);
+        total.records += 1;
+        total.first = total.first.min(released.time);
+        total.last = total.last.max(released.time);
+        let hour: &mut HourTotal =
+            self.totals.hours.entry(UnixMicros(time - time % HOUR)).or_default();
+        hour.records += 1;
+        hour.touches += touches;
+    }
+
+    fn person(&mut self, ordinal: u32, value: u32, time: u64, masks: &mut Masks) {
+        let place = if ordinal >= NAMELESS {
+            self.nameless.entry(ordinal).or_default()
+        } else {
+            let at = ordinal as usize;
+            if at >= self.places.len() {
+                self.places.resize((at + 1).next_power_of_two(), 0);
+            }
+            let Some(place) = self.places.get_mut(at) else { return };
+            place
+        };
+        if let Some(person) =
+            place.checked_sub(1).and_then(|place| self.people.get_mut(place as usize))
+        {
+            person.value = masks.union(person.value, value);
+            person.first = person.first.min(time);
+            person.last = person.last.max(time);
+            person.count += 1;
+            return;
+        }
+        self.people.push(Counting { ordinal, value, first: time, last: time, count: 1 });
+        *place = u32::try_from(self.people.len()).unwrap_or(u32::MAX);
+    }
+}

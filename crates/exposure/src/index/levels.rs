@@ -1,0 +1,122 @@
+//! Weeks and months: runs made of the days' runs.
+
+use super::file::{Footer, IndexFile, Length, RunInfo, Span, Whose, Writer};
+use super::masks::{Masks, SetList};
+use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
+use super::run::{self, Cursor};
+use super::{Unreadable, masks};
+use model::{ClassSet, IntegrationId};
+use std::collections::BTreeSet;
+use std::io;
+
+/// Pairs that may wait to be united into the run of all integrations: 256 MiB.
+const WAITING_MAX: usize = 1 << 25;
+
+/// Makes the file of the week or month that begins with `day`, from the files of all its parts in order of the log.
+///
+/// `write` takes the file's bytes as they come. The same parts give the same bytes.
+///
+/// # Errors
+/// [`Unreadable`], of a part or of `write`.
+pub fn level(
+    span: Span,
+    day: u32,
+    parts: &[&IndexFile],
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), Unreadable> {
+    let (length, bucket) = match span {
+        Span::Month => (Length::Month, day / DAYS_OF_MONTH),
+        Span::Week => (Length::Week, day / DAYS_OF_WEEK),
+        Span::Part => return Err(Unreadable::Damaged("a part is not a level; its file")),
+    };
+    let sets = parts.iter().flat_map(|part| &part.footer.sets);
+    let classes = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
+    let mut masks = Masks::new(&classes);
+    let mut list = SetList::default();
+    let integrations: BTreeSet<IntegrationId> =
+        parts.iter().flat_map(|part| part.footer.integrations.iter().copied()).collect();
+    let mut writer = Writer::default();
+    let mut runs = Vec::new();
+    let mut everybody: Vec<Vec<u64>> = Vec::new();
+    let mut sums = (0, 0);
+    for (integration, place) in integrations.iter().zip(0..) {
+        let (pairs, counts) = days_of(integration, parts, &mut masks)?;
+        let info = (length, Whose::One(place), bucket);
+        runs.push(put(&mut writer, info, &pairs, counts, &masks, &mut list));
+        sums = (sums.0 + counts.0, sums.1 + counts.1);
+        everybody.push(pairs);
+        if everybody.iter().map(Vec::len).sum::<usize>() > WAITING_MAX {
+            everybody = vec![run::unite_lists(&everybody, &mut masks)];
+        }
+        write(&writer.take())?;
+    }
+    let all = run::unite_lists(&everybody, &mut masks);
+    drop(everybody);
+    runs.push(put(&mut writer, (length, Whose::All, bucket), &all, sums, &masks, &mut list));
+    runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
+    let footer = Footer {
+        span,
+        first_record: parts.first().map_or(0, |part| part.footer.first_record),
+        end_record: parts.last().map_or(0, |part| part.footer.end_record),
+        end_leaf: parts.last().map_or([0; 32], |part| part.footer.end_leaf),
+        day,
+        integrations: integrations.into_iter().collect(),
+        sets: list.sets,
+        contexts: Vec::new(),
+        runs,
+        blocks: Vec::new(),
+        networks: Vec::new(),
+        postings: Default::default(),
+        nameless_before: 0,
+        nameless: Vec::new(),
+    };
+    footer.encode(&mut writer.out);
+    Ok(write(&writer.take())?)
+}
+
+/// Everything an integration read in these parts, and in how many records and touches.
+fn days_of(
+    integration: &IntegrationId,
+    parts: &[&IndexFile],
+    masks: &mut Masks,
+) -> Result<(Vec<u64>, (u64, u64)), Unreadable> {
+    let mut cursors = Vec::new();
+    let mut counts = (0, 0);
+    for part in parts {
+        let Some(place) = part.place_of(integration) else { continue };
+        let Some(info) = part.run(Length::Day, Whose::One(place), part.footer.day) else {
+            continue;
+        };
+        let values = masks::values(&part.footer.sets, masks);
+        cursors.push(cursor(part, info, &values)?);
+        counts = (counts.0 + info.records, counts.1 + info.touches);
+    }
+    Ok((run::unite(cursors, &[], masks)?, counts))
+}
+
+/// Starts to read a run. `values`: the value of each of the file's sets.
+pub(super) fn cursor(
+    file: &IndexFile,
+    info: &RunInfo,
+    values: &[u32],
+) -> Result<Cursor, Unreadable> {
+    let mut bytes = Vec::new();
+    file.read(info.at, &mut bytes)?;
+    let value =
+        |set: u32| values.get(set as usize).copied().ok_or(super::Damaged("a run's list of sets"));
+    Ok(Cursor::new(bytes, info.subjects, value)?)
+}
+
+fn put(
+    writer: &mut Writer,
+    (length, whose, bucket): (Length, Whose, u32),
+    pairs: &[u64],
+    (records, touches): (u64, u64),
+    masks: &Masks,
+    list: &mut SetList,
+) -> RunInfo {
+    let start = writer.offset();
+    run::write(&mut writer.out, pairs, |value| list.number(value, masks));
+    let subjects = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+    RunInfo { length, whose, bucket, at: writer.extent_since(start), subjects, records, touches }
+}

@@ -1,0 +1,128 @@
+//! Numbers in as few bits as their largest one takes. Groups of eight, so that a group is a whole number of bytes.
+
+/// Numbers in one group; the last group of a list is filled with zeros.
+const GROUP: usize = 8;
+
+/// How many bits `largest` takes.
+pub(super) const fn width_of(largest: u32) -> u8 {
+    // At most 32, which fits.
+    (32 - largest.leading_zeros()) as u8
+}
+
+/// How many bytes `count` numbers of `width` bits take.
+pub(super) const fn length(count: usize, width: u8) -> usize {
+    count.div_ceil(GROUP) * width as usize
+}
+
+/// Appends the numbers of `values`, each of which must fit `width` bits.
+pub(super) fn write(out: &mut Vec<u8>, values: impl Iterator<Item = u32>, width: u8) {
+    if width == 0 {
+        return;
+    }
+    let (mut word, mut bits, mut count) = (0_u64, 0_u32, 0_usize);
+    let mut flush = |word: &mut u64, bits: &mut u32, all: bool| {
+        while *bits >= 8 || (all && *bits > 0) {
+            let [low, ..] = word.to_le_bytes();
+            out.push(low);
+            *word >>= 8;
+            *bits = bits.saturating_sub(8);
+        }
+    };
+    for value in values {
+        word |= u64::from(value) << bits;
+        bits += u32::from(width);
+        count += 1;
+        flush(&mut word, &mut bits, false);
+    }
+    let padding = count.next_multiple_of(GROUP) - count;
+    for _ in 0..padding {
+        bits += u32::from(width);
+        flush(&mut word, &mut bits, false);
+    }
+    flush(&mut word, &mut bits, true);
+}
+
+/// Reads `out.len()` numbers of `width` bits from the front of `bytes`. `None` if there are too few bytes or the width is above 32.
+pub(super) fn read(bytes: &[u8], width: u8, out: &mut [u32]) -> Option<()> {
+    macro_rules! by_width {
+        ($($w:literal)*) => {
+            match width {
+                0 => {
+                    out.fill(0);
+                    Some(())
+                }
+                $($w => read_groups::<$w>(bytes, out),)*
+                _ => None,
+            }
+        };
+    }
+    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+}
+
+/// One function for each width, so that every shift in it is a constant.
+fn read_groups<const W: usize>(bytes: &[u8], out: &mut [u32]) -> Option<()> {
+    let (groups, _) = bytes.get(..out.len().div_ceil(GROUP) * W)?.as_chunks::<W>();
+    let (whole, rest) = out.as_chunks_mut::<GROUP>();
+    for (group, to) in groups.iter().zip(&mut *whole) {
+        *to = read_group(group);
+    }
+    if let Some(group) = groups.get(whole.len()) {
+        for (to, value) in rest.iter_mut().zip(read_group(group)) {
+            *to = value;
+        }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn read_group<const W: usize>(group: &[u8; W]) -> [u32; GROUP] {
+    // Eight bytes of zeros behind the group, so that each number is one load and one shift.
+    let mut padded = [0_u8; 40];
+    for (to, from) in padded.iter_mut().zip(group) {
+        *to = *from;
+    }
+    let mask = u64::MAX >> (64 - W);
+    std::array::from_fn(|i| {
+        let bit = i * W;
+        let word = padded.get(bit / 8..).and_then(|rest| rest.first_chunk()).copied();
+        let value = u64::from_le_bytes(word.unwrap_or_default()) >> (bit % 8) & mask;
+        // Masked to at most 32 bits.
+        u32::try_from(value).unwrap_or(0)
+    })
+}
+
+/// The `index`-th number of `width` bits; `None` beyond the end of `bytes`.
+#[cfg(test)]
+fn get(bytes: &[u8], width: u8, index: usize) -> Option<u32> {
+    let mut out = vec![0; index + 1];
+    read(bytes, width, &mut out)?;
+    out.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_survive_packing(values in prop::collection::vec(any::<u32>(), 0..300), shift in 0_u32..32) {
+            let values: Vec<u32> = values.iter().map(|value| value >> shift).collect();
+            let width = width_of(values.iter().copied().max().unwrap_or(0));
+            let mut bytes = Vec::new();
+            write(&mut bytes, values.iter().copied(), width);
+            prop_assert_eq!(bytes.len(), length(values.len(), width));
+            let mut read_back = vec![0; values.len()];
+            prop_assert_eq!(read(&bytes, width, &mut read_back), Some(()));
+            prop_assert_eq!(&read_back, &values);
+            if let Some(last) = values.len().checked_sub(1) {
+                prop_assert_eq!(get(&bytes, width, last), values.last().copied());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, width: u8, count in 0_usize..200) {
+            let _ = read(&bytes, width, &mut vec![0; count]);
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! A run: subjects in order of ordinal, each once, with the union of the classes that were read of them.
+//!
+//! ```text
+//! run   = codes u32 | (set u32 | subjects u32)*codes | block*            integers little-endian
+//! block = first ordinal u32 | width u8 | packed gaps | packed codes      up to 128 subjects
+//! ```
+//!
+//! A gap is the distance to the ordinal before, less one. A code is a place in the run's own list of sets, which are
+//! numbers of the file's list. The head alone says how many subjects there are of each set, and so of each class.
+
+use super::Damaged;
+use super::masks::Masks;
+use super::packed;
+use std::collections::HashMap;
+
+/// Subjects in a block.
+pub(super) const BLOCK: usize = 128;
+
+/// An ordinal and the value of its classes, as one number that sorts by ordinal.
+pub(super) fn pair(ordinal: u32, value: u32) -> u64 {
+    u64::from(ordinal) << 32 | u64::from(value)
+}
+
+#[inline(always)]
+pub(super) fn ordinal_of(pair: u64) -> u32 {
+    u32::try_from(pair >> 32).unwrap_or(0)
+}
+
+#[inline(always)]
+pub(super) fn value_of(pair: u64) -> u32 {
+    u32::try_from(pair & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// Sorts pairs and unites those of one ordinal.
+pub(super) fn settle(pairs: &mut Vec<u64>, masks: &mut Masks) {
+    pairs.sort_unstable();
+    pairs.dedup_by(|next, kept| {
+        let same = ordinal_of(*next) == ordinal_of(*kept);
+        if same {
+            *kept = pair(ordinal_of(*kept), masks.union(value_of(*kept), value_of(*next)));
+        }
+        same
+    });
+}
+
+/// As [`settle`], of many pairs: sorted by the upper half of their ordinals, then united in place.
+pub(super) fn settle_many(pairs: &mut Vec<u64>, masks: &mut Masks) {
+    const FEW: usize = 1 << 14;
+    const SPAN: usize = 1 << 16;
+    if pairs.len() < FEW {
+        return settle(pairs, masks);
+    }
+    let upper = |pair: u64| (ordinal_of(pair) >> 16) as usize;
+    let highest = pairs.iter().map(|pair| upper(*pair)).max().unwrap_or(0);
+    let mut ends = vec![0_usize; highest + 1];
+    for pair in &*pairs {
+        if let Some(end) = ends.get_mut(upper(*pair)) {
+            *end += 1;
+        }
+    }
+    let mut total = 0;
+    for end in &mut ends {
+        total += std::mem::replace(end, total);
+    }
+    let mut sorted = vec![0_u64; total];
+    for pair in &*pairs {
+        if let Some(end) = ends.get_mut(upper(*pair))
+            && let Some(slot) = sorted.get_mut(*end)
+        {
+            *slot = *pair;
+            *end += 1;
+        }
+    }
+    pairs.clear();
+    let mut span = vec![0_u32; SPAN];
+    let mut start = 0;
+    for (end, upper) in ends.iter().zip(0_u32..) {
+        let these = sorted.get(start..*end).unwrap_or(&[]);
+        start = *end;
+        if these.is_empty() {
+            continue;
+        }
+        let base = upper << 16;
+        for pair in these {
+            if let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize) {
+                *place = masks.union(*place, value_of(*pair));
+            }
+        }
+        collect(&mut span, base, pairs);
+    }
+}
+
+/// How often each value stands in a run, in order of value.
+pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
+    let mut counts = Counts::default();
+    for pair in pairs {
+        counts.add(value_of(*pair));
+    }
+    counts.finish()
+}
+
+/// Counts values, of which there are few different ones.
+#[derive(Default)]
+struct Counts {
+    last: (u32, u32),
+    counts: HashMap<u32, u32>,
+}
+
+impl Counts {
+    #[inline(always)]
+    fn add(&mut self, value: u32) {
+        if self.last.0 == value {
+            self.last.1 += 1;
+        } else {
+            let count = self.counts.entry(value).or_default();
+            // The count of a value that is not the last one lies in the map.
+            let before = std::mem::replace(&mut self.last, (value, *count + 1));
+            self.counts.insert(before.0, before.1);
+        }
+    }
+
+    fn finish(mut self) -> Vec<(u32, u32)> {
+        self.counts.insert(self.last.0, self.last.1);
+        let mut counts: Vec<_> = self.counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        counts.sort_unstable();
+        counts
+    }
+}
+
+/// Appends the run of `pairs`, which are in order of ordinal, each once. `set_number` gives a value its number in the file's list.
+pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut(u32) -> u32) {
+    let histogram = histogram(pairs);
+    write_head(out, &histogram, &mut set_number);
+    let codes: Vec<u32> = histogram.iter().map(|(value, _)| *value).collect();
+    let width = code_width(codes.len());
+    for block in pairs.chunks(BLOCK) {
+        let Some(first) = block.first().map(|pair| ordinal_of(*pair)) else { continue };
+        let gaps = || {
+            block.windows(2).map(|two| match two {
+                [a, b] => ordinal_of(*b) - ordinal_of(*a) - 1,
+                _ => 0,
+            })
+        };
+        let gap_width = packed::width_of(gaps().max().unwrap_or(0));
+        out.extend_from_slice(&first.to_le_bytes());
+        out.push(gap_width);
+        packed::write(out, gaps(), gap_width);
+        let mut last = (0, 0); // most neighbours have the same set
+        let code = |pair: &u64| {
+            let value = value_of(*pair);
+            if last.0 != value {
+                last = (value, codes.binary_search(&value).unwrap_or(0));
+            }
+            u32::try_from(last.1).unwrap_or(0)
+        };
+        packed::write(out, block.iter().map(code), width);
+    }
+}
+
+/// Appends only what stands before the blocks: a run of which nothing but the numbers is kept.
+pub(super) fn write_head(
+    out: &mut Vec<u8>,
+    histogram: &[(u32, u32)],
+    set_number: &mut impl FnMut(u32) -> u32,
+) {
+    out.extend_from_slice(&u32::try_from(histogram.len()).unwrap_or(u32::MAX).to_le_bytes());
+    for (value, subjects) in histogram {
+        out.extend_from_slice(&set_number(*value).to_le_bytes());
+        out.extend_from_slice(&subjects.to_le_bytes());
+    }
+}
+
+fn code_width(codes: usize) -> u8 {
+    packed::width_of(u32::try_from(codes.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
+/// A run's head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Numbers of sets in the file's list, and how many subjects have exactly that set.
+    pub(super) sets: Vec<(u32, u32)>,
+    /// Where the blocks begin.
+    pub(super) blocks: usize,
+}
+
+/// Reads a run's head.
+pub(super) fn head(run: &[u8]) -> Result<Head, Damaged> {
+    let (count, rest) = run.split_first_chunk().ok_or(Damaged("a run's head"))?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).unwrap_or(usize::MAX);
+    let sets = rest.get(..count.saturating_mul(8)).ok_or(Damaged("a run's head"))?;
+    let (sets, _) = sets.as_chunks::<8>();
+    let sets = sets.iter().map(|&[a, b, c, d, e, f, g, h]| {
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    });
+    Ok(Head { sets: sets.collect(), blocks: 4 + count * 8 })
+}
+
+/// Reads one run from the front.
+pub(super) struct Cursor {
+    bytes: Vec<u8>,
+    at: usize,
+    /// Subjects in the blocks not yet read.
+    left: usize,
+    /// The value that each code stands for in this question; 0 if nothing of it is asked for.
+    values: Vec<u32>,
+    width: u8,
+    ordinals: [u32; BLOCK],
+    codes: [u32; BLOCK],
+    /// What of the block that was read is not yet taken.
+    taken: usize,
+    held: usize,
+}
+
+impl Cursor {
+    /// Starts on a run of `subjects`. `value` gives the value of a number of the file's list.
+    pub(super) fn new(
+        bytes: Vec<u8>,
+        subjects: u32,
+        mut value: impl FnMut(u32) -> Result<u32, Damaged>,
+    ) -> Result<Self, Damaged> {
+        let head = head(&bytes)?;
+        let values = head.sets.iter().map(|(set, _)| value(*set)).collect::<Result<Vec<_>, _>>()?;
+        let mut cursor = Self {
+            bytes,
+            at: head.blocks,
+            left: usize::try_from(subjects).unwrap_or(usize::MAX),
+            width: code_width(values.len()),
+            values,
+            ordinals: [0; BLOCK],
+            codes: [0; BLOCK],
+            taken: 0,
+            held: 0,
+        };
+        cursor.fill()?;
+        Ok(cursor)
+    }
+
+    /// Whether nothing of what it holds is asked for.
+    pub(super) fn is_moot(&self) -> bool {
+        self.values.iter().all(|value| *value == 0)
+    }
+
+    /// The next ordinal; none at the end.
+    #[inline(always)]
+    fn next_ordinal(&self) -> Option<u32> {
+        (self.taken < self.held).then(|| self.ordinals.get(self.taken).copied().unwrap_or(0))
+    }
+
+    fn fill(&mut self) -> Result<(), Damaged> {
+        const BROKEN: Damaged = Damaged("a run's block");
+        self.taken = 0;
+        self.held = self.left.min(BLOCK);
+        self.left -= self.held;
+        if self.held == 0 {
+            return Ok(());
+        }
+        let rest = self.bytes.get(self.at..).ok_or(BROKEN)?;
+        let (first, rest) = rest.split_first_chunk().ok_or(BROKEN)?;
+        let (&gap_width, rest) = rest.split_first().ok_or(BROKEN)?;
+        let gaps = packed::length(self.held - 1, gap_width);
+        let codes = packed::length(self.held, self.width);
+        let (first_slot, later) = self.ordinals.split_first_mut().ok_or(BROKEN)?;
+        let later = later.get_mut(..self.held - 1).ok_or(BROKEN)?;
+        packed::read(rest, gap_width, later).ok_or(BROKEN)?;
+        let mut ordinal = u32::from_le_bytes(*first);
+        *first_slot = ordinal;
+        for gap in later {
+            ordinal = ordinal.wrapping_add(*gap).wrapping_add(1);
+            *gap = ordinal;
+        }
+        let to = self.codes.get_mut(..self.held).ok_or(BROKEN)?;
+        packed::read(rest.get(gaps..).ok_or(BROKEN)?, self.width, to).ok_or(BROKEN)?;
+        self.at += 5 + gaps + codes;
+        Ok(())
+    }
+
+    /// Unites everything below `base + span.len()` into `span`, whose places are ordinals from `base` on.
+    #[inline]
+    fn unite_into(
+        &mut self,
+        base: u32,
+        span: &mut [u32],
+        masks: &mut Masks,
+    ) -> Result<(), Damaged> {
+        // The last ordinal of the span; a span reaches at most to the end of the ordinals.
+        let last = base.saturating_add(u32::try_from(span.len()).unwrap_or(u32::MAX) - 1);
+        while let Some(next) = self.next_ordinal()
+            && next <= last
+        {
+            let whole = self.ordinals.get(self.held - 1).is_some_and(|end| *end <= last);
+            let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
+            let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
+            let here = if whole {
+                ordinals.len()
+            } else {
+                ordinals.partition_point(|ordinal| *ordinal <= last)
+            };
+            for (ordinal, code) in ordinals.iter().zip(codes).take(here) {
+                let value = self.values.get(*code as usize).copied().unwrap_or(0);
+                // Below `base` only if the run is damaged; then the place does not exist.
+                if let Some(place) = span.get_mut(ordinal.wrapping_sub(base) as usize) {
+                    *place = masks.union(*place, value);
+                }
+            }
+            self.taken += here;
+            if self.taken == self.held {
+                self.fill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what is left to `out` as it is.
+    pub(super) fn drain_into(&mut self, out: &mut Vec<u64>) -> Result<(), Damaged> {
+        while self.taken < self.held {
+            let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
+            let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
+            out.extend(ordinals.iter().zip(codes).filter_map(|(ordinal, code)| {
+                let value = self.values.get(*code as usize).copied().unwrap_or(0);
+                (value != 0).then(|| pair(*ordinal, value))
+            }));
+            self.fill()?;
+        }
+        Ok(())
+    }
+}
+
+/// Unites runs and loose pairs, which are sorted, each ordinal once. What comes out is in order of ordinal, each once.
+pub(super) fn unite(
+    mut cursors: Vec<Cursor>,
+    loose: &[u64],
+    masks: &mut Masks,
+) -> Result<Vec<u64>, Damaged> {
+    let mut out = Vec::new();
+    if loose.is_empty()
+        && let [one] = cursors.as_mut_slice()
+    {
+        out.reserve(one.left + one.held);
+        one.drain_into(&mut out)?;
+        return Ok(out);
+    }
+    // A span that fits the second-level cache; with many short runs a longer one, so that they are looked at less often.
+    let mut span = vec![0_u32; if cursors.len() > 512 { 1 << 20 } else { 1 << 16 }];
+    let length = u32::try_from(span.len()).unwrap_or(u32::MAX);
+    let mut loose = loose;
+    loop {
+        let first_loose = loose.first().map(|pair| ordinal_of(*pair));
+        let next = cursors.iter().filter_map(Cursor::next_ordinal).chain(first_loose).min();
+        let Some(next) = next else { break };
+        let base = next - next % length;
+        for cursor in &mut cursors {
+            cursor.unite_into(base, &mut span, masks)?;
+        }
+        let here = loose.partition_point(|pair| ordinal_of(*pair) - base < length);
+        let (these, rest) = loose.split_at(here);
+        loose = rest;
+        for pair in these {
+            if let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize) {
+                *place = masks.union(*place, value_of(*pair));
+            }
+        }
+        collect(&mut span, base, &mut out);
+    }
+    Ok(out)
+}
+
+/// Unites lists that are each in order of ordinal.
+pub(super) fn unite_lists(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
+    let mut out = Vec::new();
+    let mut span = vec![0_u32; 1 << 16];
+    let length = u32::try_from(span.len()).unwrap_or(u32::MAX);
+    let mut rests: Vec<&[u64]> = lists.iter().map(Vec::as_slice).collect();
+    while let Some(next) =
+        rests.iter().filter_map(|rest| rest.first()).map(|pair| ordinal_of(*pair)).min()
+    {
+        let base = next - next % length;
+        for rest in &mut rests {
+            while let Some((pair, later)) = rest.split_first()
+                && let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize)
+            {
+                *place = masks.union(*place, value_of(*pair));
+                *rest = later;
+            }
+        }
+        collect(&mut span, base, &mut out);
+    }
+    out
+}
+
+/// Appends what is in a span, and empties it.
+fn collect(span: &mut [u32], base: u32, out: &mut Vec<u64>) {
+    for (eight, at) in span.chunks_mut(8).zip((base..=u32::MAX).step_by(8)) {
+        if eight.iter().fold(0, |any, value| any | value) == 0 {
+            continue;
+        }
+        for (value, ordinal) in eight.iter_mut().zip(at..=u32::MAX) {
+            if *value != 0 {
+                out.push(pair(ordinal, *value));
+                *value = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ClassNumber, ClassSet};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn masks() -> Masks {
+        Masks::new(&(0..20).map(ClassNumber::new).collect::<ClassSet>())
+    }
+
+    fn written(run: &BTreeMap<u32, u32>) -> (Vec<u8>, u32) {
+        let pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
+        let mut out = Vec::new();
+        write(&mut out, &pairs, |value| value);
+        (out, u32::try_from(pairs.len()).unwrap())
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<BTreeMap<u32, u32>>> {
+        let dense = prop::collection::btree_map(0_u32..2_000, 1_u32..9, 0..600);
+        let sparse = prop::collection::btree_map(any::<u32>(), 1_u32..9, 0..600);
+        prop::collection::vec(prop_oneof![dense, sparse], 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn united_runs_are_the_union(runs in runs(), loose in prop::collection::btree_map(any::<u32>(), 1_u32..9, 0..40)) {
+            let mut masks = masks();
+            let mut wanted: BTreeMap<u32, u32> = loose.clone();
+            for (&ordinal, value) in runs.iter().flatten() {
+                *wanted.entry(ordinal).or_default() |= value;
+            }
+            let cursors = runs.iter().map(|run| {
+                let (bytes, subjects) = written(run);
+                Cursor::new(bytes, subjects, Ok).unwrap()
+            });
+            let loose: Vec<u64> = loose.iter().map(|(&o, &v)| pair(o, v)).collect();
+            let united = unite(cursors.collect(), &loose, &mut masks).unwrap();
+            let wanted: Vec<u64> = wanted.iter().map(|(&o, &v)| pair(o, v)).collect();
+            prop_assert_eq!(united, wanted);
+        }
+
+        #[test]
+        fn heads_count_subjects(run in prop::collection::btree_map(any::<u32>(), 1_u32..9, 1..400)) {
+            let (bytes, subjects) = written(&run);
+            let head = head(&bytes).unwrap();
+            prop_assert_eq!(head.sets.iter().map(|(_, n)| n).sum::<u32>(), subjects);
+            for (set, count) in head.sets {
+                prop_assert_eq!(run.values().filter(|value| **value == set).count(), count as usize);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, subjects in 0_u32..1_000) {
+            if let Ok(cursor) = Cursor::new(bytes, subjects, Ok) {
+                let _ = unite(vec![cursor], &[pair(1, 1)], &mut masks());
+            }
+        }
+    }
+}

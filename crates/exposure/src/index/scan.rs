@@ -1,0 +1,211 @@
+//! Reads releases one by one: what buckets are too coarse for, and questions by key, grant, operation or network.
+
+use super::block::Block;
+use super::file::{BlockInfo, IndexFile};
+use super::run::{ordinal_of, value_of};
+use super::table::{Context, Table};
+use super::{Damaged, Unreadable};
+use crate::Question;
+use model::{ClientIp, UnixMicros};
+use std::collections::BTreeSet;
+
+/// Blocks that lie this close to each other are read in one go.
+const READ_AHEAD: u64 = 256 << 10;
+
+/// One release, with everything that can be asked of it.
+pub(super) struct Released<'a> {
+    pub(super) record: u64,
+    pub(super) time: UnixMicros,
+    pub(super) context: &'a Context,
+    pub(super) network: ClientIp,
+    pub(super) ordinals: &'a [u32],
+    /// For each ordinal the number of its set, of which `values` has the value.
+    pub(super) sets: &'a [u32],
+    pub(super) values: &'a [u32],
+}
+
+impl Released<'_> {
+    /// The touches that are asked for: ordinal and value.
+    pub(super) fn touches(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.ordinals.iter().zip(self.sets).filter_map(|(ordinal, set)| {
+            let value = self.values.get(*set as usize).copied().unwrap_or(0);
+            (value != 0).then_some((*ordinal, value))
+        })
+    }
+}
+
+/// Which contexts of a list are asked for.
+fn contexts(question: &Question, contexts: &[Context]) -> Vec<bool> {
+    contexts.iter().map(|context| question.covers_context(context)).collect()
+}
+
+/// Calls `visit` with the releases of a window in a file, in order of integration and time. `values` as in [`Released`].
+pub(super) fn file(
+    file: &IndexFile,
+    question: &Question,
+    (from, to): (UnixMicros, UnixMicros),
+    values: &[u32],
+    visit: &mut impl FnMut(&Released<'_>),
+) -> Result<(), Unreadable> {
+    let wanted = contexts(question, &file.footer.contexts);
+    let from_there: Option<Vec<bool>> = question.networks.as_ref().map(|_| {
+        file.footer.networks.iter().map(|info| question.has_network(info.network)).collect()
+    });
+    let chosen = chosen(file, question, from_there.as_deref(), (from, to))?;
+    let (mut bytes, mut start) = (Vec::new(), 0_u64);
+    let mut block = Block::default();
+    for (place, info) in chosen.iter().enumerate() {
+        let end = info.at.offset + u64::from(info.at.bytes);
+        if info.at.offset < start || end > start + bytes.len() as u64 {
+            start = info.at.offset;
+            let later = chosen.get(place..).unwrap_or_default().iter();
+            let ends = later.map(|info| info.at.offset + u64::from(info.at.bytes));
+            let run = ends.take_while(|end| *end - start <= READ_AHEAD).last().unwrap_or(end);
+            file.read_raw(start, usize::try_from(run - start).unwrap_or(usize::MAX), &mut bytes)?;
+        }
+        let skip = usize::try_from(info.at.offset - start).unwrap_or(usize::MAX);
+        let here = bytes.get(skip..).and_then(|rest| rest.get(..info.at.bytes as usize));
+        let here = here.ok_or(Damaged("a block of releases"))?;
+        if crc32c::crc32c(here) != info.at.crc {
+            return Err(Damaged("a block of releases").into());
+        }
+        block.decode(here, info.rows, info.touches)?;
+        rows(file, &block, info, &wanted, from_there.as_deref(), (from, to), values, visit)?;
+    }
+    Ok(())
+}
+
+/// The blocks that may hold what is asked for, in order of place.
+fn chosen<'f>(
+    file: &'f IndexFile,
+    question: &Question,
+    from_there: Option<&[bool]>,
+    (from, to): (UnixMicros, UnixMicros),
+) -> Result<Vec<&'f BlockInfo>, Unreadable> {
+    let blocks = &file.footer.blocks;
+    let in_window = |info: &&BlockInfo| info.last >= from.0 && info.first < to.0;
+    if let Some(from_there) = from_there {
+        let mut numbers = BTreeSet::new();
+        let mut bytes = Vec::new();
+        let asked = file.footer.networks.iter().zip(from_there).filter(|(_, wanted)| **wanted);
+        for (network, _) in asked {
+            file.read(network.at, &mut bytes)?;
+            let (each, _) = bytes.as_chunks::<4>();
+            numbers.extend(each.iter().map(|number| u32::from_le_bytes(*number)));
+        }
+        let places: Option<BTreeSet<u32>> = question
+            .integrations
+            .as_ref()
+            .map(|ids| ids.iter().filter_map(|id| file.place_of(id)).collect());
+        let asked = numbers.iter().filter_map(|number| blocks.get(*number as usize));
+        let of_them = |info: &&BlockInfo| {
+            places.as_ref().is_none_or(|places| places.contains(&info.integration))
+        };
+        return Ok(asked.filter(in_window).filter(of_them).collect());
+    }
+    let Some(ids) = &question.integrations else {
+        return Ok(blocks.iter().filter(in_window).collect());
+    };
+    let mut chosen = Vec::new();
+    for place in ids.iter().filter_map(|id| file.place_of(id)) {
+        let first = blocks.partition_point(|info| (info.integration, info.last) < (place, from.0));
+        let rest = blocks.get(first..).unwrap_or_default().iter();
+        chosen.extend(rest.take_while(|info| info.integration == place && info.first < to.0));
+    }
+    Ok(chosen)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the innermost loop, called from one place")]
+fn rows(
+    file: &IndexFile,
+    block: &Block,
+    info: &BlockInfo,
+    wanted: &[bool],
+    from_there: Option<&[bool]>,
+    (from, to): (UnixMicros, UnixMicros),
+    values: &[u32],
+    visit: &mut impl FnMut(&Released<'_>),
+) -> Result<(), Unreadable> {
+    const BROKEN: Damaged = Damaged("a block of releases");
+    for (row, touches) in block.rows() {
+        let time = info.first + u64::from(block.times.get(row).copied().ok_or(BROKEN)?);
+        let context = block.contexts.get(row).copied().ok_or(BROKEN)? as usize;
+        let network = block.networks.get(row).copied().ok_or(BROKEN)? as usize;
+        let there = from_there.is_none_or(|list| list.get(network).copied().unwrap_or(false));
+        let asked = wanted.get(context).copied().ok_or(BROKEN)?;
+        if !asked || !there || time < from.0 || time >= to.0 {
+            continue;
+        }
+        let record = block.first_record + u64::from(block.records.get(row).copied().ok_or(BROKEN)?);
+        visit(&Released {
+            record,
+            time: UnixMicros(time),
+            context: file.footer.contexts.get(context).ok_or(BROKEN)?,
+            network: file.footer.networks.get(network).ok_or(BROKEN)?.network,
+            ordinals: block.ordinals.get(touches.clone()).ok_or(BROKEN)?,
+            sets: block.sets.get(touches).ok_or(BROKEN)?,
+            values,
+        });
+    }
+    Ok(())
+}
+
+/// Calls `visit` with the releases of one block that have a touch of `ordinal`.
+pub(super) fn block_of(
+    file: &IndexFile,
+    question: &Question,
+    number: u32,
+    ordinal: u32,
+    visit: &mut impl FnMut(&Released<'_>),
+) -> Result<(), Unreadable> {
+    let info = file.footer.blocks.get(number as usize);
+    let info = info.ok_or(Damaged("a subject's postings"))?;
+    if info.last < question.from.0 || info.first >= question.to.0 {
+        return Ok(());
+    }
+    let wanted = contexts(question, &file.footer.contexts);
+    let mut bytes = Vec::new();
+    file.read(info.at, &mut bytes)?;
+    let mut block = Block::default();
+    block.decode(&bytes, info.rows, info.touches)?;
+    let window = (question.from, question.to);
+    rows(file, &block, info, &wanted, None, window, &[], &mut |released| {
+        if released.ordinals.contains(&ordinal) && question.has_network(released.network) {
+            visit(released);
+        }
+    })
+}
+
+/// As [`file()`], of what is in memory; in order of the log.
+pub(super) fn table(
+    table: &Table,
+    question: &Question,
+    (from, to): (UnixMicros, UnixMicros),
+    values: &[u32],
+    visit: &mut impl FnMut(&Released<'_>),
+) {
+    let wanted = contexts(question, &table.contexts.items);
+    let networks = &table.networks.items;
+    let there: Vec<bool> = networks.iter().map(|network| question.has_network(*network)).collect();
+    let (mut ordinals, mut sets) = (Vec::new(), Vec::new());
+    for (row, touches) in table.rows_in(from, to) {
+        let context = table.contexts.items.get(row.context as usize);
+        let network = networks.get(row.network as usize);
+        let asked = wanted.get(row.context as usize).copied().unwrap_or(false)
+            && there.get(row.network as usize).copied().unwrap_or(false);
+        let (true, Some(context), Some(network)) = (asked, context, network) else { continue };
+        ordinals.clear();
+        sets.clear();
+        ordinals.extend(touches.iter().map(|pair| ordinal_of(*pair)));
+        sets.extend(touches.iter().map(|pair| value_of(*pair)));
+        visit(&Released {
+            record: row.record,
+            time: UnixMicros(row.time),
+            context,
+            network: *network,
+            ordinals: &ordinals,
+            sets: &sets,
+            values,
+        });
+    }
+}

@@ -1,0 +1,299 @@
+//! Makes the file of a settled part.
+
+use super::block::{self, Block};
+use super::file::{BlockInfo, Extent, Footer, Length, NetworkInfo, RunInfo, Span, Whose, Writer};
+use super::masks::{Masks, SetList};
+use super::postings::{self, posting};
+use super::run::{self, ordinal_of, pair, settle, value_of};
+use super::table::{DAY, Table, hour};
+use model::{ClassSet, IntegrationId};
+use std::collections::BTreeMap;
+
+/// The bytes of the part's file. The same table gives the same bytes.
+pub fn seal(table: &Table) -> Vec<u8> {
+    let mut part = Part::new(table);
+    let cells = part.cells();
+    let mut hours: BTreeMap<u32, Vec<Vec<u64>>> = BTreeMap::new();
+    let mut day: Vec<Vec<u64>> = Vec::new();
+    let (mut integration, mut day_rows) = (0, (0, 0));
+    for (place, hour, rows) in cells {
+        if place != integration {
+            part.day_run(integration, &mut day, day_rows);
+            (integration, day_rows) = (place, (0, 0));
+        }
+        let touches = part.blocks(place, &rows);
+        let pairs = part.hour_run(place, hour, &rows, touches);
+        day_rows = (day_rows.0 + rows.len() as u64, day_rows.1 + touches);
+        day.push(pairs.clone());
+        hours.entry(hour).or_default().push(pairs);
+    }
+    part.day_run(integration, &mut day, day_rows);
+    for (hour, lists) in hours {
+        part.all_of_hour(hour, &lists);
+    }
+    part.networks();
+    part.finish()
+}
+
+struct Part<'a> {
+    table: &'a Table,
+    writer: Writer,
+    masks: Masks,
+    footer: Footer,
+    /// The value of each of the table's sets.
+    values: Vec<u32>,
+    sets: SetList,
+    /// Places in the file's sorted lists of what the table numbers in order of sight.
+    network_places: Vec<u32>,
+    context_places: Vec<u32>,
+    integration_of: Vec<u32>,
+    block: Block,
+    postings: Vec<u64>,
+    in_network: Vec<BTreeMap<u32, u32>>,
+}
+
+impl<'a> Part<'a> {
+    fn new(table: &'a Table) -> Self {
+        let all = table.sets.items.iter().fold(ClassSet::EMPTY, |all, set| all.union(set));
+        let mut masks = Masks::new(&all);
+        let mut integrations: Vec<IntegrationId> =
+            table.contexts.items.iter().map(|context| context.integration).collect();
+        integrations.sort_unstable();
+        integrations.dedup();
+        let mut contexts = table.contexts.items.clone();
+        contexts.sort_unstable();
+        let mut networks = table.networks.items.clone();
+        networks.sort_unstable();
+        let values: Vec<u32> = table.sets.items.iter().map(|set| masks.value(set)).collect();
+        // The table's sets keep their numbers; unions follow them.
+        let sets = SetList::new(&table.sets.items, &mut masks);
+        let integration_of = table
+            .contexts
+            .items
+            .iter()
+            .map(|context| place_in(&integrations, &context.integration));
+        let day = u32::try_from(table.last_time / DAY).unwrap_or(u32::MAX);
+        Self {
+            writer: Writer::default(),
+            masks,
+            values,
+            sets,
+            network_places: places(&networks, &table.networks.items),
+            context_places: places(&contexts, &table.contexts.items),
+            integration_of: integration_of.collect(),
+            block: Block::default(),
+            postings: Vec::with_capacity(table.touches.len()),
+            in_network: vec![BTreeMap::new(); networks.len()],
+            footer: Footer {
+                span: Span::Part,
+                first_record: table.first_record,
+                end_record: table.end_record,
+                end_leaf: table.end_leaf,
+                day,
+                integrations,
+                sets: Vec::new(),
+                contexts,
+                runs: Vec::new(),
+                blocks: Vec::new(),
+                networks: networks
+                    .iter()
+                    .map(|&network| NetworkInfo {
+                        network,
+                        at: Extent::default(),
+                        blocks: 0,
+                        touches: 0,
+                    })
+                    .collect(),
+                postings: Default::default(),
+                nameless_before: table.nameless_before,
+                nameless: table.nameless.clone(),
+            },
+            table,
+        }
+    }
+
+    /// The rows that count, by integration and hour; in each cell in order of the log.
+    fn cells(&self) -> Vec<(u32, u32, Vec<usize>)> {
+        let mut cells: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+        for (at, row) in self.table.rows.iter().enumerate() {
+            if !row.taken_back {
+                let place = self.integration_of.get(row.context as usize).copied().unwrap_or(0);
+                cells.entry((place, hour(row.time))).or_default().push(at);
+            }
+        }
+        cells.into_iter().map(|((place, hour), rows)| (place, hour, rows)).collect()
+    }
+
+    fn touches(&self, row: usize) -> &'a [u64] {
+        let rows = &self.table.rows;
+        let end = |row: usize| rows.get(row).map_or(0, |row| row.touches_end as usize);
+        let start = row.checked_sub(1).map_or(0, end);
+        self.table.touches.get(start..end(row)).unwrap_or_default()
+    }
+
+    /// Writes the blocks of a cell, and returns how many touches it has.
+    fn blocks(&mut self, integration: u32, rows: &[usize]) -> u64 {
+        let mut touches = 0;
+        let mut block = std::mem::take(&mut self.block);
+        let mut times = (0, 0);
+        for &at in rows {
+            let Some(row) = self.table.rows.get(at) else { continue };
+            if block.times.is_empty() {
+                block.first_record = row.record;
+                times.0 = row.time;
+            }
+            times.1 = row.time;
+            let of_row = self.touches(at);
+            touches += of_row.len() as u64;
+            // An hour has fewer microseconds, and a part fewer records, than 2^32.
+            block.times.push(u32::try_from(row.time - times.0).unwrap_or(u32::MAX));
+            block.records.push(u32::try_from(row.record - block.first_record).unwrap_or(u32::MAX));
+            block
+                .contexts
+                .push(self.context_places.get(row.context as usize).copied().unwrap_or(0));
+            let network = self.network_places.get(row.network as usize).copied().unwrap_or(0);
+            block.networks.push(network);
+            block.counts.push(u32::try_from(of_row.len()).unwrap_or(u32::MAX));
+            block.ordinals.extend(of_row.iter().map(|pair| ordinal_of(*pair)));
+            block.sets.extend(of_row.iter().map(|pair| value_of(*pair)));
+            if block.ordinals.len() >= block::TOUCHES || block.times.len() >= block::TOUCHES {
+                self.block(integration, &mut block, times);
+            }
+        }
+        if !block.times.is_empty() {
+            self.block(integration, &mut block, times);
+        }
+        self.block = block;
+        touches
+    }
+
+    fn block(&mut self, integration: u32, block: &mut Block, (first, last): (u64, u64)) {
+        let number = u32::try_from(self.footer.blocks.len()).unwrap_or(u32::MAX);
+        let start = self.writer.offset();
+        block.encode(&mut self.writer.out);
+        self.footer.blocks.push(BlockInfo {
+            integration,
+            at: self.writer.extent_since(start),
+            rows: u32::try_from(block.times.len()).unwrap_or(u32::MAX),
+            touches: u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX),
+            first,
+            last,
+        });
+        self.postings.extend(block.ordinals.iter().map(|ordinal| posting(*ordinal, number)));
+        for (network, count) in block.networks.iter().zip(&block.counts) {
+            if let Some(blocks) = self.in_network.get_mut(*network as usize) {
+                *blocks.entry(number).or_default() += count;
+            }
+        }
+        block.clear();
+    }
+
+    /// Writes the run of a cell, and returns its pairs.
+    fn hour_run(&mut self, place: u32, hour: u32, rows: &[usize], touches: u64) -> Vec<u64> {
+        let mut pairs = Vec::with_capacity(usize::try_from(touches).unwrap_or(0));
+        for &row in rows {
+            pairs.extend(self.touches(row).iter().map(|touch| {
+                let value = self.values.get(value_of(*touch) as usize).copied().unwrap_or(0);
+                pair(ordinal_of(*touch), value)
+            }));
+        }
+        settle(&mut pairs, &mut self.masks);
+        let counts = (rows.len() as u64, touches);
+        self.run((Length::Hour, Whose::One(place), hour), &pairs, counts);
+        pairs
+    }
+
+    /// Writes the run of an integration's day from those of its hours, and empties them.
+    fn day_run(&mut self, place: u32, hours: &mut Vec<Vec<u64>>, counts: (u64, u64)) {
+        if !hours.is_empty() {
+            let pairs = united(hours, &mut self.masks);
+            let day = self.footer.day;
+            self.run((Length::Day, Whose::One(place), day), &pairs, counts);
+            hours.clear();
+        }
+    }
+
+    fn run(
+        &mut self,
+        (length, whose, bucket): (Length, Whose, u32),
+        pairs: &[u64],
+        (records, touches): (u64, u64),
+    ) {
+        let start = self.writer.offset();
+        let (masks, sets) = (&self.masks, &mut self.sets);
+        run::write(&mut self.writer.out, pairs, |value| sets.number(value, masks));
+        self.footer.runs.push(RunInfo {
+            length,
+            whose,
+            bucket,
+            at: self.writer.extent_since(start),
+            subjects: u32::try_from(pairs.len()).unwrap_or(u32::MAX),
+            records,
+            touches,
+        });
+    }
+
+    /// Writes how many subjects of which classes all integrations together read in an hour.
+    fn all_of_hour(&mut self, hour: u32, lists: &[Vec<u64>]) {
+        let histogram = run::histogram(&united(lists, &mut self.masks));
+        let start = self.writer.offset();
+        let (masks, sets) = (&self.masks, &mut self.sets);
+        run::write_head(&mut self.writer.out, &histogram, &mut |value| sets.number(value, masks));
+        let of_hour = |run: &&RunInfo| run.length == Length::Hour && run.bucket == hour;
+        let of_hour = || self.footer.runs.iter().filter(of_hour);
+        let info = RunInfo {
+            length: Length::Hour,
+            whose: Whose::All,
+            bucket: hour,
+            at: self.writer.extent_since(start),
+            subjects: 0,
+            records: of_hour().map(|run| run.records).sum(),
+            touches: of_hour().map(|run| run.touches).sum(),
+        };
+        self.footer.runs.push(info);
+    }
+
+    fn networks(&mut self) {
+        for (info, blocks) in self.footer.networks.iter_mut().zip(&self.in_network) {
+            let start = self.writer.offset();
+            for block in blocks.keys() {
+                self.writer.out.extend_from_slice(&block.to_le_bytes());
+            }
+            info.at = self.writer.extent_since(start);
+            info.blocks = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+            info.touches = blocks.values().sum();
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let blocks = self.footer.blocks.len();
+        self.footer.postings = postings::write(&mut self.writer, &self.postings, blocks);
+        self.footer.runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
+        self.footer.sets = self.sets.sets;
+        self.footer.encode(&mut self.writer.out);
+        self.writer.out
+    }
+}
+
+/// Unites lists in memory, each in order of ordinal.
+fn united(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
+    const FEW: usize = 1 << 16;
+    let all = lists.iter().map(Vec::len).sum::<usize>();
+    if let [one] = lists {
+        return one.clone();
+    }
+    if all < FEW {
+        let mut pairs = lists.concat();
+        settle(&mut pairs, masks);
+        return pairs;
+    }
+    run::unite_lists(lists, masks)
+}
+
+fn place_in<T: Ord>(sorted: &[T], item: &T) -> u32 {
+    sorted.binary_search(item).ok().and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
+}
+
+fn places<T: Ord>(sorted: &[T], items: &[T]) -> Vec<u32> {
+    items.iter().map(|item| place_in(sorted, item)).collect()
+}

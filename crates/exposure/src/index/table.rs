@@ -1,0 +1,320 @@
+//! What was released, as it comes from a log: the part of the index that is not on disk yet.
+//!
+//! An [`Indexer`] takes one log's records in order and cuts them into *parts*: consecutive records of one UTC day, of at most
+//! [`PART_TOUCHES_MAX`] touches. Where a part ends follows from the log alone, so an index that grew with its log and
+//! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
+
+use ledger::Record;
+use ledger::bundle::TAKEN_BACK_WITHIN;
+use ledger::record::{Body, Chain};
+use model::{
+    ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, Micros, OperationId, Outcome,
+    Pseudonym, SubjectOrdinal, UnixMicros, VendorId,
+};
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// A part is cut before it has more touches than this, so that the one in memory takes some 150 MB at most.
+pub const PART_TOUCHES_MAX: usize = 1 << 24;
+
+/// Ordinals from here on stand for pseudonyms that no vault knew when they were indexed: their subjects were erased.
+pub const NAMELESS: u32 = 1 << 31;
+
+pub(super) const DAY: u64 = 86_400_000_000;
+
+/// Who read, in the log's terms.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Context {
+    /// The integration.
+    pub integration: IntegrationId,
+    /// Its owner at that time.
+    pub vendor: VendorId,
+    /// With which key.
+    pub credential: CredentialId,
+    /// Under which grant.
+    pub grant: Option<GrantId>,
+    /// Which operation.
+    pub operation: Option<OperationId>,
+}
+
+/// One access record whose data was released.
+#[derive(Clone, Debug)]
+pub struct Release<'a> {
+    /// Its index in the log.
+    pub record: u64,
+    /// Its leaf hash, by which it may be taken back.
+    pub leaf: Digest,
+    /// When.
+    pub time: UnixMicros,
+    /// Who read.
+    pub context: &'a Context,
+    /// From where.
+    pub network: ClientIp,
+    /// Whom, and which classes.
+    pub touches: &'a [(SubjectOrdinal, ClassSet)],
+}
+
+/// Things numbered in order of first sight.
+#[derive(Clone, Debug)]
+pub(super) struct Numbering<T> {
+    pub(super) items: Vec<T>,
+    numbers: HashMap<T, u32>,
+    last: u32,
+}
+
+impl<T> Default for Numbering<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), numbers: HashMap::new(), last: 0 }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Numbering<T> {
+    fn number(&mut self, item: &T) -> u32 {
+        if self.items.get(self.last as usize) == Some(item) {
+            return self.last;
+        }
+        if let Some(number) = self.numbers.get(item) {
+            self.last = *number;
+            return *number;
+        }
+        self.last = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        self.items.push(item.clone());
+        self.numbers.insert(item.clone(), self.last);
+        self.last
+    }
+}
+
+/// One release in a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) time: u64,
+    pub(super) record: u64,
+    pub(super) context: u32,
+    pub(super) network: u32,
+    /// Its touches end here; they begin where those of the row before end.
+    pub(super) touches_end: u32,
+    pub(super) taken_back: bool,
+}
+
+/// The releases of one part, in order of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub(super) first_record: u64,
+    pub(super) end_record: u64,
+    pub(super) end_leaf: Digest,
+    pub(super) last_time: u64,
+    pub(super) contexts: Numbering<Context>,
+    pub(super) networks: Numbering<ClientIp>,
+    pub(super) sets: Numbering<ClassSet>,
+    pub(super) rows: Vec<Row>,
+    /// Ordinal and number of the set, as [`super::run::pair`].
+    pub(super) touches: Vec<u64>,
+    pub(super) nameless_before: u32,
+    pub(super) nameless: Vec<Pseudonym>,
+}
+
+impl Table {
+    /// The first record of the part, by its index in the log; it has every record up to the next part's first.
+    pub const fn first_record(&self) -> u64 {
+        self.first_record
+    }
+
+    /// How many touches it has, those that were taken back included.
+    pub fn touches(&self) -> usize {
+        self.touches.len()
+    }
+
+    /// The rows of a window that were not taken back, each with its touches.
+    pub(super) fn rows_in(
+        &self,
+        from: UnixMicros,
+        to: UnixMicros,
+    ) -> impl Iterator<Item = (&Row, &[u64])> {
+        let first = self.rows.partition_point(|row| row.time < from.0);
+        let end = self.rows.partition_point(|row| row.time < to.0);
+        (first..end).filter_map(|at| {
+            let row = self.rows.get(at)?;
+            let start = at.checked_sub(1).and_then(|before| self.rows.get(before));
+            let start = start.map_or(0, |row| row.touches_end as usize);
+            let touches = self.touches.get(start..row.touches_end as usize)?;
+            (!row.taken_back).then_some((row, touches))
+        })
+    }
+}
+
+/// Takes one log's records in order. Calling order: [`Indexer::resume`], then [`Indexer::push`] for each record, and [`Indexer::settled`] until it gives none.
+#[derive(Debug, Default)]
+pub struct Indexer {
+    /// Cut and not settled, in order.
+    closing: VecDeque<Table>,
+    open: Table,
+    /// Releases that can still be taken back.
+    recent: VecDeque<Recent>,
+    nameless: HashMap<Pseudonym, u32>,
+    touches: Vec<(SubjectOrdinal, ClassSet)>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    leaf: Digest,
+    integration: IntegrationId,
+    time: u64,
+    record: u64,
+}
+
+impl Indexer {
+    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, and the record that follows them.
+    pub fn resume(next_record: u64, nameless: Vec<Pseudonym>) -> Self {
+        let numbers = nameless.into_iter().zip(NAMELESS..).collect();
+        let mut indexer = Self { nameless: numbers, ..Self::default() };
+        indexer.open = indexer.begin(next_record);
+        indexer
+    }
+
+    /// The index of the record that comes next.
+    pub const fn next_record(&self) -> u64 {
+        self.open.end_record
+    }
+
+    /// Takes the log's next record. `ordinal_of` tells whose a pseudonym is in one of two quarters; `None` if the vault does not know it.
+    ///
+    /// # Panics
+    /// If the record is not the next one: the index would lack what is between.
+    pub fn push(
+        &mut self,
+        index: u64,
+        record: &Record,
+        mut ordinal_of: impl FnMut(&Pseudonym, u32) -> Option<SubjectOrdinal>,
+    ) {
+        self.advance(index, record.leaf, record.header.time);
+        let Chain::Integration(integration) = record.header.chain else { return };
+        if let Body::NotReleased { leaf, .. } = &record.body {
+            self.take_back(leaf, integration);
+        }
+        let Body::Access(body) = &record.body else { return };
+        if body.outcome != Outcome::Released {
+            return;
+        }
+        let quarter = record.header.time.quarter();
+        let mut touches = std::mem::take(&mut self.touches);
+        touches.clear();
+        for touch in &record.touches {
+            // What was disclosed just before a quarter turned may be recorded just after it.
+            let ordinal = ordinal_of(&touch.pseudonym, quarter)
+                .or_else(|| ordinal_of(&touch.pseudonym, quarter.saturating_sub(1)));
+            let ordinal = ordinal.unwrap_or_else(|| self.nameless(&touch.pseudonym));
+            touches.push((ordinal, touch.classes));
+        }
+        let context = Context {
+            integration,
+            vendor: body.vendor,
+            credential: body.credential,
+            grant: body.grant,
+            operation: body.operation.clone(),
+        };
+        self.release(&Release {
+            record: index,
+            leaf: record.leaf,
+            time: record.header.time,
+            context: &context,
+            network: body.network,
+            touches: &touches,
+        });
+        self.touches = touches;
+    }
+
+    /// As [`Indexer::push`], of a release whose subjects are resolved already.
+    ///
+    /// # Panics
+    /// As [`Indexer::push`].
+    pub fn push_release(&mut self, release: &Release<'_>) {
+        self.advance(release.record, release.leaf, release.time);
+        self.release(release);
+    }
+
+    /// A part that nothing can change any more, oldest first. It is in no answer until its file is: keep it until then.
+    pub fn settled(&mut self) -> Option<Table> {
+        let now = self.open.last_time;
+        let safe = |table: &mut Table| table.last_time + TAKEN_BACK_WITHIN.0 < now;
+        self.closing.pop_front_if(safe)
+    }
+
+    /// The parts in memory, in order of the log.
+    pub fn tail(&self) -> impl Iterator<Item = &Table> {
+        self.closing.iter().chain(std::iter::once(&self.open))
+    }
+
+    fn begin(&self, first_record: u64) -> Table {
+        Table {
+            first_record,
+            end_record: first_record,
+            nameless_before: u32::try_from(self.nameless.len()).unwrap_or(u32::MAX),
+            ..Table::default()
+        }
+    }
+
+    /// Takes note that record `index` was recorded at `time`, and cuts the part where its day ends.
+    fn advance(&mut self, index: u64, leaf: Digest, time: UnixMicros) {
+        assert_eq!(index, self.open.end_record, "the index skips a record");
+        let begun = self.open.end_record > self.open.first_record;
+        let full = self.open.touches.len() >= PART_TOUCHES_MAX
+            || self.open.end_record - self.open.first_record >= PART_TOUCHES_MAX as u64;
+        if begun && (time.0 / DAY != self.open.last_time / DAY || full) {
+            let next = self.begin(index);
+            let mut closed = std::mem::replace(&mut self.open, next);
+            closed.touches.shrink_to_fit();
+            self.closing.push_back(closed);
+        }
+        self.open.end_record = index + 1;
+        self.open.end_leaf = leaf;
+        self.open.last_time = time.0;
+        let old = |recent: &mut Recent| recent.time + TAKEN_BACK_WITHIN.0 < time.0;
+        while self.recent.pop_front_if(old).is_some() {}
+    }
+
+    fn release(&mut self, release: &Release<'_>) {
+        let Release { record, leaf, time, context, network, touches } = *release;
+        let open = &mut self.open;
+        for (ordinal, classes) in touches {
+            let set = open.sets.number(classes);
+            open.touches.push(super::run::pair(ordinal.0, set));
+        }
+        let row = Row {
+            time: time.0,
+            record,
+            context: open.contexts.number(context),
+            network: open.networks.number(&network),
+            touches_end: u32::try_from(open.touches.len()).unwrap_or(u32::MAX),
+            taken_back: false,
+        };
+        open.rows.push(row);
+        let integration = context.integration;
+        self.recent.push_back(Recent { leaf, integration, time: time.0, record });
+    }
+
+    fn take_back(&mut self, leaf: &Digest, integration: IntegrationId) {
+        let found = self.recent.iter().find(|recent| recent.leaf == *leaf);
+        let Some(found) = found.filter(|recent| recent.integration == integration) else { return };
+        for table in self.closing.iter_mut().chain(std::iter::once(&mut self.open)) {
+            if let Ok(at) = table.rows.binary_search_by_key(&found.record, |row| row.record)
+                && let Some(row) = table.rows.get_mut(at)
+            {
+                row.taken_back = true;
+            }
+        }
+    }
+
+    fn nameless(&mut self, pseudonym: &Pseudonym) -> SubjectOrdinal {
+        let next = NAMELESS + u32::try_from(self.nameless.len()).unwrap_or(NAMELESS);
+        let number = *self.nameless.entry(*pseudonym).or_insert(next);
+        if number == next {
+            self.open.nameless.push(*pseudonym);
+        }
+        SubjectOrdinal(number)
+    }
+}
+
+/// The hour a moment falls in, counted from the epoch.
+pub(super) fn hour(time: u64) -> u32 {
+    u32::try_from(time / Micros::from_secs(3_600).0).unwrap_or(u32::MAX)
+}
