@@ -38,8 +38,9 @@ def main():
     if arguments.answers_only:
         checksum.check(root)
         return
+    busy = os.getloadavg()[0]
     peers = [measure(root, peer) for peer in PEERS]
-    document = as_document(root, arguments.ours, peers)
+    document = as_document(root, arguments.ours, peers, busy)
     (root / "peers.json").write_text(json.dumps(document, indent=1) + "\n")
     print(as_table(document))
 
@@ -79,7 +80,7 @@ def in_a_process(root, *arguments):
     return json.loads(done.stdout)
 
 
-def as_document(root, version, peers):
+def as_document(root, version, peers, busy):
     rows, ours = len(interchange.columns(root)["time"]), interchange.ours(root)
     questions = []
     for question in interchange.questions(root):
@@ -105,7 +106,7 @@ def as_document(root, version, peers):
         "peak_bytes": {peer["peer"]: peer["peak_bytes"] for peer in peers},
         "runs": {peer["peer"]: peer["answers"] for peer in peers},
         "versions": {"portcullis": version, **{peer["peer"]: peer["version"] for peer in peers}},
-        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": processor(), "kernel": platform.release()},
+        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": processor(), "kernel": platform.release(), "load_before": busy},
     }
 
 
@@ -147,7 +148,7 @@ def as_table(document):
         "",
         f"Bytes per row: of a peer's own tables; `-rollups` and `-copies` need the plain table as well. The columns themselves: {sizes['columns']}.",
         f"{versions['portcullis']}; {versions['duckdb']}; {versions['clickhouse']}; 2 threads each.",
-        f"{machine['cores']} cores, {machine['processor']}, Linux {machine['kernel']}.",
+        f"{machine['cores']} cores, {machine['processor']}, Linux {machine['kernel']}; load average before the peers ran {machine['load_before']:.1f}.",
     ]
     return "\n".join(lines)
 

@@ -8,10 +8,12 @@ shift
 dir=$here/data
 case ${1:-} in '' | --*) ;; *) dir=$1; shift ;; esac
 
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
 . "$here/venv.sh"
 cd "$here/../.."
 # The profile that is shipped.
 cargo build --quiet --profile dist --package portcullis
-mkdir -p "$dir"
 target/dist/portcullis bench exposure --rows "$rows" --dir "$dir" --seed "${SEED:-1}" --json
 exec "$python" "$here/compare.py" "$dir" --ours "$(target/dist/portcullis --version)" "$@"
