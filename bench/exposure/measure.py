@@ -69,6 +69,7 @@ def ask(root, peer, engine, question, query):
     while len(runs) < RUNS_LEAST or (len(runs) < RUNS_MOST and time.perf_counter() - begin < ENOUGH_SECONDS):
         runs.append(milliseconds(engine, query + settings))
     runs = [round(run, 3) for run in runs]
+    print(f"{peer}: {question['name']}: {statistics.median(runs)} ms {settings}", file=sys.stderr, flush=True)
     return {"median_ms": statistics.median(runs), "min_ms": min(runs), "runs": runs, "rows": table.num_rows, "settings": settings}
 
 
@@ -78,7 +79,7 @@ def best_settings(peer, engine, query):
     if not path.exists():
         return ""
     variants = ["", *(f"SETTINGS {line}" for line in path.read_text().splitlines())]
-    return min(variants, key=lambda variant: min(milliseconds(engine, query + variant) for _ in range(3)))
+    return min(variants, key=lambda variant: min(milliseconds(engine, query + variant) for _ in range(2)))
 
 
 def milliseconds(engine, query):
