@@ -1,0 +1,1 @@
+SELECT subject, classes FROM {table} WHERE integration IN ({integrations}) AND ({ranges})

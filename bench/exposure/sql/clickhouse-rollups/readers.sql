@@ -1,0 +1,1 @@
+SELECT integration FROM rollup_ever WHERE bitAnd(classes, {mask}) != 0

@@ -1,0 +1,9 @@
+-- Subjects are distinct within an hour of this rollup.
+SELECT hour, arrayJoin(bitPositionsToArray(classes)) AS class, sum(subjects) AS subjects
+FROM (
+    SELECT bucket AS hour, classes, count() AS subjects
+    FROM rollup_hour_all
+    WHERE {hour}
+    GROUP BY hour, classes
+)
+GROUP BY hour, class

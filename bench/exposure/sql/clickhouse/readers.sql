@@ -1,0 +1,1 @@
+SELECT DISTINCT integration FROM access WHERE bitAnd(classes, {mask}) != 0

@@ -1,0 +1,1 @@
+SELECT DISTINCT integration FROM access WHERE (classes & {mask}) != 0

@@ -1,0 +1,4 @@
+SELECT subject, bit_or(classes) AS classes
+FROM access
+WHERE integration IN ({integrations}) AND time >= {from} AND time < {to}
+GROUP BY subject
