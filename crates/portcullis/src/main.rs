@@ -88,6 +88,8 @@ enum Subcommands {
 enum Benches {
     /// CPU per request beside nginx: the bare hop, and the whole path with a durable record
     Gateway(bench::Options),
+    /// Who was read, from an index of as many rows as you like; `bench/exposure` asks DuckDB and ClickHouse the same
+    Exposure(bench::exposure::Options),
 }
 
 fn main() -> ExitCode {
@@ -123,6 +125,7 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         Subcommands::Request(request) => request.run().await?,
         Subcommands::Verify(options) => options.run()?,
         Subcommands::Bench(Benches::Gateway(options)) => bench::gateway(options).await?,
+        Subcommands::Bench(Benches::Exposure(options)) => bench::exposure::run(&options)?,
         Subcommands::BenchHop { origin } => bench::hop::run(origin).await?,
         Subcommands::DemoOrigin { log } => demo::origin::run(&log).await?,
     }

@@ -14,8 +14,8 @@ use model::{
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// A part is cut before it has more touches than this, so that the one in memory takes some 150 MB at most.
-pub const PART_TOUCHES_MAX: usize = 1 << 24;
+/// A part is cut before it has more touches than this, so that the one in memory takes some 50 MB at most.
+pub const PART_TOUCHES_MAX: usize = 1 << 22;
 
 /// Ordinals from here on stand for pseudonyms that no vault knew when they were indexed: their subjects were erased.
 pub const NAMELESS: u32 = 1 << 31;
@@ -230,6 +230,14 @@ impl Indexer {
     pub fn push_release(&mut self, release: &Release<'_>) {
         self.advance(release.record, release.leaf, release.time);
         self.release(release);
+    }
+
+    /// Takes a record that is no release.
+    ///
+    /// # Panics
+    /// As [`Indexer::push`].
+    pub fn pass(&mut self, index: u64, leaf: Digest, time: UnixMicros) {
+        self.advance(index, leaf, time);
     }
 
     /// A part that nothing can change any more, oldest first. It is in no answer until its file is: keep it until then.

@@ -6,6 +6,7 @@
 
 mod connection;
 mod cpu;
+pub(crate) mod exposure;
 pub(crate) mod hop;
 mod load;
 mod nginx;

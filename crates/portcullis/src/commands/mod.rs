@@ -3,7 +3,7 @@
 mod contract;
 mod incident;
 mod onboard;
-mod print;
+pub(crate) mod print;
 mod verify;
 
 pub(crate) use onboard::Request;

@@ -233,6 +233,6 @@ pub(super) fn letters(drafts: &Value) -> Result<()> {
 ///
 /// # Errors
 /// If nobody can read it.
-pub(super) fn line(line: &str) -> Result<()> {
+pub(crate) fn line(line: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -6,6 +6,7 @@
 mod batch;
 pub mod clocks;
 pub mod disk;
+pub mod index;
 pub mod journal;
 pub mod keeper;
 pub mod lock;
@@ -20,6 +21,7 @@ pub mod unavailable;
 pub mod vault;
 pub mod view;
 
+pub use index::{CannotIndex, ExposureIndex};
 pub use journal::JournalSizes;
 pub use keeper::{Changed, Keeper};
 pub use posture::PostureRegister;
