@@ -2,11 +2,13 @@
 
 mod checks;
 
+use crate::answers::Wanted;
 use crate::cases::{Letters, NoStep, Office};
 use crate::console::sessions::{Operator, Sessions};
 use crate::lists;
 use crate::questions::{self, Archive, Asked, CannotAnswer};
 use crate::vetting::NotChecked;
+use ::vetting::evidence::Evidence;
 use ::vetting::osv::Advisories;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -15,13 +17,14 @@ use ledger::Draft;
 use model::{IntegrationId, OperatorId};
 use serde_json::{Value, json};
 use sever::{Authority, Change, NotTaken, Target};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::Listing;
 use storage::registry::{
     Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
-    target,
+    VettingRow, target,
 };
 
 /// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
@@ -225,6 +228,15 @@ impl Desk {
         }
     }
 
+    /// How many days each integration's vendor keeps what it read, as its evidence says.
+    async fn retention(&self) -> Result<BTreeMap<IntegrationId, u32>, NotDone> {
+        let declared = |row: &VettingRow| {
+            let evidence = Evidence::parse(row.application.as_bytes()).ok()?;
+            Some((row.integration, evidence.retention_days))
+        };
+        Ok(self.registry.vettings().await?.iter().filter_map(declared).collect())
+    }
+
     /// Operators' ids and names.
     pub async fn names(&self) -> Vec<(String, String)> {
         let roster = self.registry.snapshot().await.map(|snapshot| snapshot.operators);
@@ -287,8 +299,11 @@ impl Desk {
             Command::ExposureQuery { question } => {
                 let (archive, snapshot) =
                     (Arc::clone(&self.archive), self.registry.snapshot().await?);
-                let asked = Asked::read(question, &snapshot)?;
-                blocking(move || archive.exposure(&asked, &snapshot)).await
+                let mut asked = Asked::read(question, &snapshot)?;
+                if asked.wanted == Wanted::Held {
+                    asked.retention = self.retention().await?;
+                }
+                blocking(move || archive.answer(&asked, &snapshot)).await
             }
             Command::Evidence { scope } => {
                 let (archive, snapshot) =

@@ -4,6 +4,7 @@
 //! `authority`; this crate carries them over HTTP and sees that each operator action becomes a record. It never
 //! touches the data plane: what a change means there is published through [`desk::Publish`].
 
+mod answers;
 pub mod cases;
 pub mod console;
 pub mod desk;

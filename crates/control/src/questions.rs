@@ -1,6 +1,8 @@
 //! Answers from the record: who was read, and the file that proves it. Both read the log as it is on disk.
 
-use exposure::{Exposure, Fold, Question};
+use crate::answers::Wanted;
+use exposure::index::Counted;
+use exposure::{Exposure, Question};
 use ledger::bundle;
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
@@ -9,7 +11,7 @@ use model::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::embedded::view::LogView;
-use storage::embedded::{Recorder, Vault};
+use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
 
 /// The log, the vault and the place for frozen scopes, as questions need them.
@@ -26,10 +28,14 @@ pub struct Archive {
     pub view: LogView,
     /// Knows whose a pseudonym is.
     pub vault: Arc<Vault>,
+    /// Answers without reading every record.
+    pub index: Arc<ExposureIndex>,
     /// Checks the log's own checkpoints.
     pub keys: Vec<VerifyingKey>,
     /// Where scopes are kept.
     pub scopes: PathBuf,
+    /// The directory of addresses, which says who lives where.
+    pub addresses: PathBuf,
 }
 
 /// Why a question has no answer.
@@ -47,9 +53,19 @@ pub enum CannotAnswer {
     /// A scope of that name exists, or cannot be kept.
     #[error("the scope cannot be kept: {0}")]
     Scope(String),
+    /// The directory of addresses cannot be read.
+    #[error("the directory of addresses cannot be read: {0}")]
+    Addresses(String),
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
+}
+
+impl From<CannotIndex> for CannotAnswer {
+    fn from(error: CannotIndex) -> Self {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Self::Log(format!("{error}{}", source.unwrap_or_default()))
+    }
 }
 
 /// What an integration did in a while.
@@ -76,6 +92,9 @@ struct Written {
     from: Option<String>,
     to: Option<String>,
     scope: Option<String>,
+    #[serde(default)]
+    answer: Wanted,
+    difference: Option<(String, String)>,
 }
 
 /// A question that can be asked of the log.
@@ -83,7 +102,13 @@ struct Written {
 pub struct Asked {
     /// What is asked.
     pub question: Question,
-    subject: Option<SubjectId>,
+    /// What of it is wanted.
+    pub wanted: Wanted,
+    pub(crate) subject: Option<SubjectId>,
+    /// For [`Wanted::Held`]: how many days each integration's vendor keeps what it read.
+    pub(crate) retention: BTreeMap<IntegrationId, u32>,
+    /// Two frozen scopes to be held against each other, instead of anything else.
+    pub(crate) difference: Option<(String, String)>,
     /// The scope it names: where an exposure is to be frozen, or what evidence is to be about.
     pub scope: Option<String>,
 }
@@ -144,7 +169,14 @@ impl Asked {
             SubjectId::new(&id)
                 .ok_or_else(|| CannotAnswer::Question("that is not a subject id".into()))
         });
-        Ok(Self { question, subject: subject.transpose()?, scope: written.scope })
+        Ok(Self {
+            question,
+            wanted: written.answer,
+            subject: subject.transpose()?,
+            retention: BTreeMap::new(),
+            difference: written.difference,
+            scope: written.scope,
+        })
     }
 }
 
@@ -154,11 +186,8 @@ impl Archive {
     /// # Errors
     /// [`CannotAnswer`].
     pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
-        let mut question = asked.question.clone();
-        if let Some(subject) = &asked.subject {
-            question.pseudonyms = Some(self.pseudonyms_of(subject, &question));
-        }
-        let exposure = self.fold(&question)?;
+        let question = self.named(asked);
+        let exposure = self.who(asked)?;
         let scope = asked
             .scope
             .as_deref()
@@ -174,9 +203,8 @@ impl Archive {
     /// [`CannotAnswer::Scope`] if there is none of that name.
     pub fn question_of(&self, name: &str, snapshot: &Snapshot) -> Result<Asked, CannotAnswer> {
         let missing = || CannotAnswer::Scope(format!("there is no scope `{name}`"));
-        let version =
-            self.next_version(check_name(name)?).checked_sub(1).filter(|&version| version > 0);
-        let file = self.scopes.join(format!("{name}.{}.json", version.ok_or_else(missing)?));
+        let version = self.latest(name)?.ok_or_else(missing)?;
+        let file = self.scopes.join(format!("{name}.{version}.json"));
         let frozen = std::fs::read_to_string(file)
             .map_err(|error| CannotAnswer::Scope(error.to_string()))?;
         let frozen: Value = serde_json::from_str(&frozen)
@@ -306,35 +334,32 @@ impl Archive {
         Ok(tried)
     }
 
-    fn fold(&self, question: &Question) -> Result<Exposure, CannotAnswer> {
-        let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
-        let mut fold = Fold::new(question);
-        let mut quarters = BTreeSet::new();
-        // A record that takes one back may come a little after the window.
-        let last = question.to + bundle::TAKEN_BACK_WITHIN;
-        for record in self.view.records_since(question.from) {
-            let (_, stored) = record.map_err(|error| failed(&error))?;
-            let record = stored.decode().map_err(|error| failed(&error))?;
-            if record.header.time >= last {
-                break;
-            }
-            // What was disclosed just before a quarter turned may be recorded just after it.
-            let quarter = record.header.time.quarter();
-            quarters.extend([quarter, quarter.saturating_sub(1)]);
-            fold.push(&record);
-        }
-        let mut lost = None;
-        let exposure = fold.finish(|pseudonym| {
-            quarters.iter().find_map(|&quarter| match self.vault.subject_of(pseudonym, quarter) {
-                Ok(subject) => subject,
-                Err(error) => {
-                    lost = Some(failed(&error));
-                    None
+    /// The question as the answer states it: a subject by every pseudonym it has had.
+    fn named(&self, asked: &Asked) -> Question {
+        let mut question = asked.question.clone();
+        question.pseudonyms =
+            asked.subject.as_ref().map(|subject| self.pseudonyms_of(subject, &question));
+        question
+    }
+
+    fn who(&self, asked: &Asked) -> Result<Exposure, CannotAnswer> {
+        let counted = match &asked.subject {
+            None => self.index.ask(|index| index.count(&asked.question))?,
+            Some(subject) => match self.vault.ordinal(subject) {
+                None => Counted::default(),
+                Some(ordinal) => {
+                    let history = self.index.ask(|index| index.history(ordinal, &asked.question));
+                    Counted::of_one(ordinal, &history?)
                 }
-            })
-        });
-        // A vault that cannot be read must not look like subjects that were erased.
-        lost.map_or(Ok(exposure), Err)
+            },
+        };
+        Exposure::from_counted(counted, |ordinal| self.vault.subject(ordinal))
+            .map_err(|error| CannotAnswer::Log(error.to_string()))
+    }
+
+    /// The latest version of a frozen scope; `None` if there is none of that name.
+    pub(crate) fn latest(&self, name: &str) -> Result<Option<u64>, CannotAnswer> {
+        Ok(self.next_version(check_name(name)?).checked_sub(1).filter(|version| *version > 0))
     }
 
     fn next_version(&self, name: &str) -> u64 {

@@ -1,12 +1,14 @@
 //! The answer, as a fold over one log's records.
 
 use crate::Question;
+use crate::index::Counted;
 use ledger::Record;
 pub use ledger::bundle::Seen;
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use ledger::record::{Body, Chain};
 use model::{
-    ClassNumber, ClassSet, Digest, IntegrationId, Outcome, Pseudonym, SubjectId, Touch, UnixMicros,
+    ClassNumber, ClassSet, Digest, IntegrationId, Outcome, Pseudonym, SubjectId, SubjectOrdinal,
+    Touch, UnixMicros,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,10 +17,44 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Exposure {
     /// Subjects that the vault knows, all their pseudonyms together.
     pub subjects: BTreeMap<SubjectId, Seen>,
-    /// Pseudonyms whose subject was erased. One person can be several of them, one for each quarter.
-    pub erased: BTreeMap<Pseudonym, Seen>,
+    /// Who was erased. A person that is known by pseudonyms alone can be several of them, one for each quarter.
+    pub erased: BTreeMap<Person, Seen>,
     /// Sums.
     pub totals: Totals,
+}
+
+/// Who stands in an answer without a name, or before it is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Person {
+    /// A subject that the vault knew when the record was indexed.
+    Known(SubjectOrdinal),
+    /// A pseudonym whose subject had been erased by then.
+    Nameless(Pseudonym),
+}
+
+impl Exposure {
+    /// The answer that was counted in ordinals. `subject_of` tells who an ordinal stands for, `None` if that was erased.
+    ///
+    /// # Errors
+    /// Those of `subject_of`: a vault that cannot be read must not look like subjects that were erased.
+    pub fn from_counted<E>(
+        counted: Counted,
+        mut subject_of: impl FnMut(SubjectOrdinal) -> Result<Option<SubjectId>, E>,
+    ) -> Result<Self, E> {
+        let (mut subjects, mut erased) = (Vec::with_capacity(counted.subjects.len()), Vec::new());
+        for (person, seen) in counted.subjects {
+            let subject = match person {
+                Person::Known(ordinal) => subject_of(ordinal)?,
+                Person::Nameless(_) => None,
+            };
+            match subject {
+                Some(subject) => subjects.push((subject, seen)),
+                None => erased.push((person, seen)),
+            }
+        }
+        let (subjects, erased) = (BTreeMap::from_iter(subjects), BTreeMap::from_iter(erased));
+        Ok(Self { subjects, erased, totals: counted.totals })
+    }
 }
 
 /// Sums over everything counted.
@@ -152,7 +188,7 @@ impl<'a> Fold<'a> {
         for (pseudonym, seen) in self.seen {
             match subject_of(&pseudonym) {
                 Some(subject) => add(&mut subjects, subject, seen),
-                None => add(&mut erased, pseudonym, seen),
+                None => add(&mut erased, Person::Nameless(pseudonym), seen),
             }
         }
         let mut totals = self.totals;

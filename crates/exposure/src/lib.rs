@@ -10,7 +10,7 @@ pub mod question;
 pub mod scope;
 mod wire;
 
-pub use fold::{ClassTotal, Exposure, Fold, HourTotal, IntegrationTotal, Seen, Totals};
+pub use fold::{ClassTotal, Exposure, Fold, HourTotal, IntegrationTotal, Person, Seen, Totals};
 pub use question::Question;
 pub use scope::Scope;
 pub use wire::to_json;

@@ -1,6 +1,6 @@
 //! `portcullis.exposure/1`: the JSON of an answer. Members in fixed order, lists sorted, no white space.
 
-use crate::{Exposure, Question, Scope, Seen};
+use crate::{Exposure, Person, Question, Scope, Seen};
 use model::{ClassSet, ClassTable};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -78,7 +78,7 @@ fn document(
             .iter()
             .map(|(id, seen)| person(id.as_str().to_owned(), seen))
             .collect(),
-        erased: exposure.erased.iter().map(|(id, seen)| person(hex(&id.0), seen)).collect(),
+        erased: exposure.erased.iter().map(|(who, seen)| person(unnamed(who), seen)).collect(),
         totals: TotalsJson {
             subjects: totals.subjects,
             erased: exposure.erased.len() as u64,
@@ -114,6 +114,14 @@ fn document(
                 .collect(),
         },
         proof,
+    }
+}
+
+/// How somebody without a name stands in an answer.
+fn unnamed(person: &Person) -> String {
+    match person {
+        Person::Nameless(pseudonym) => hex(&pseudonym.0),
+        Person::Known(ordinal) => format!("subject number {}", ordinal.0),
     }
 }
 

@@ -38,7 +38,7 @@ use storage::clock;
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::VaultKeys;
 use storage::embedded::view::LogView;
-use storage::embedded::{Keeper, PostureRegister, Recorder, Vault};
+use storage::embedded::{ExposureIndex, Keeper, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
 use tokio::net::TcpListener;
@@ -171,11 +171,16 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             Ok(())
         })
     };
+    let index = ExposureIndex::open(data, opened.view.clone(), Arc::clone(&opened.vault))
+        .context("the exposure index cannot be opened")?;
+    let index = Arc::new(index);
     let archive = Archive {
         view: opened.view.clone(),
         vault: Arc::clone(&opened.vault),
+        index: Arc::clone(&index),
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
+        addresses: people::path(data),
     };
     let archive = Arc::new(archive);
     let (stop, stopped) = watch::channel(false);
@@ -251,6 +256,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
+    tokio::spawn(index_along(Arc::downgrade(&index)));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -310,6 +316,25 @@ impl Running {
         tokio::task::spawn_blocking(move || recorder.stop())
             .await?
             .context("the log could not be ended in order")
+    }
+}
+
+/// Keeps the exposure index close behind the log, so that nobody who asks waits for it. Ends with the node.
+async fn index_along(index: Weak<ExposureIndex>) {
+    let mut said = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(index) = index.upgrade() else { return };
+        let caught_up = tokio::task::spawn_blocking(move || index.catch_up()).await;
+        let failed = match caught_up {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),
+            Err(_) => return,
+        };
+        if let Some(why) = failed.as_ref().filter(|_| said != failed) {
+            warn!("the exposure index does not grow: {why}");
+        }
+        said = failed;
     }
 }
 

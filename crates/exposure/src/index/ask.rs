@@ -8,7 +8,7 @@ use super::run::{self, ordinal_of, pair, value_of};
 use super::scan::{self, Released};
 use super::table::{Context, DAY, NAMELESS, Table, hour};
 use super::{Unreadable, postings};
-use crate::fold::{HourTotal, IntegrationTotal, Totals};
+use crate::fold::{HourTotal, IntegrationTotal, Person, Totals};
 use crate::{Question, Seen};
 use model::{ClassNumber, ClassSet, ClientIp, Pseudonym, SubjectOrdinal, UnixMicros};
 use std::collections::{BTreeMap, HashMap};
@@ -40,15 +40,6 @@ pub struct Counted {
     pub totals: Totals,
 }
 
-/// Who a touch is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Person {
-    /// A subject that the vault knew when it was indexed.
-    Known(SubjectOrdinal),
-    /// A pseudonym whose subject had been erased by then.
-    Nameless(Pseudonym),
-}
-
 /// One release that one subject's data went out with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touched {
@@ -62,6 +53,45 @@ pub struct Touched {
     pub network: ClientIp,
     /// Which classes.
     pub classes: ClassSet,
+}
+
+impl Counted {
+    /// The answer about one subject, from its history.
+    pub fn of_one(ordinal: SubjectOrdinal, history: &[Touched]) -> Self {
+        let mut counted = Self::default();
+        let (Some(first), Some(last)) = (history.first(), history.last()) else { return counted };
+        let mut seen =
+            Seen { classes: ClassSet::EMPTY, first: first.time, last: last.time, count: 0 };
+        let totals = &mut counted.totals;
+        for touched in history {
+            seen.classes = seen.classes.union(&touched.classes);
+            seen.count += 1;
+            totals.records += 1;
+            for class in touched.classes.iter() {
+                totals.classes.entry(class).or_default().records += 1;
+            }
+            let new = IntegrationTotal {
+                records: 0,
+                classes: ClassSet::EMPTY,
+                first: touched.time,
+                last: touched.time,
+            };
+            let total = totals.integrations.entry(touched.context.integration).or_insert(new);
+            total.records += 1;
+            total.classes = total.classes.union(&touched.classes);
+            total.last = touched.time;
+            let hour = UnixMicros(touched.time.0 - touched.time.0 % HOUR);
+            let hour = totals.hours.entry(hour).or_default();
+            hour.records += 1;
+            hour.touches += 1;
+        }
+        totals.subjects = 1;
+        for class in seen.classes.iter() {
+            totals.classes.entry(class).or_default().subjects = 1;
+        }
+        counted.subjects.push((Person::Known(ordinal), seen));
+        counted
+    }
 }
 
 /// How many subjects were read in an hour.

@@ -24,7 +24,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Counted, HourLine, Index, Person, Subjects, Touched};
+pub use ask::{Counted, HourLine, Index, Subjects, Touched};
 pub use file::{IndexFile, Sizes, Span};
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};

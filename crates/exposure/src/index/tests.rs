@@ -1,7 +1,7 @@
 //! The index answers as the fold does, whatever the log, the window, the filters and the state of its files.
 
 use super::*;
-use crate::{Fold, Question};
+use crate::{Fold, Person, Question, Seen, Totals};
 use ledger::{Draft, Record, Sequencer};
 use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId,
@@ -224,11 +224,9 @@ fn folded(records: &[Record], question: &Question) -> (BTreeMap<Person, Seen>, T
     let exposure = fold.finish(|pseudonym| known(pseudonym).map(subject_id));
     let ordinal = |id: &SubjectId| SubjectOrdinal(id.as_str()[8..].parse().unwrap());
     let known = exposure.subjects.iter().map(|(id, seen)| (Person::Known(ordinal(id)), *seen));
-    let nameless = exposure.erased.iter().map(|(name, seen)| (Person::Nameless(*name), *seen));
+    let nameless = exposure.erased.iter().map(|(who, seen)| (*who, *seen));
     (known.chain(nameless).collect(), exposure.totals)
 }
-
-use crate::{Seen, Totals};
 
 fn check(records: &[Record], state: &State, question: &Question) -> Result<(), TestCaseError> {
     let index = state.index();

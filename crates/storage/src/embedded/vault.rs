@@ -175,6 +175,14 @@ impl Vault {
         shard.get(&key).map(|known| pseudonym(&known.seed, quarter))
     }
 
+    /// A subject's ordinal; `None` if it was never seen. Asking leaves no trace.
+    pub fn ordinal(&self, subject: &SubjectId) -> Option<SubjectOrdinal> {
+        let tag = hmac::sign(&self.index_key, subject.as_str().as_bytes());
+        let key = map_key(tag.as_ref());
+        let shard = self.shards.get(shard_of(key))?.read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&key).map(|known| known.ordinal)
+    }
+
     /// Which subject had this pseudonym in this quarter. The first question about a quarter costs one HMAC per subject.
     ///
     /// `None` if there is none, or the subject was erased.

@@ -1,0 +1,212 @@
+//! The other questions of the record: when, where, whose history, what is still held, what never left, what two scopes differ in.
+
+use crate::questions::{Archive, Asked, CannotAnswer};
+use exposure::Question;
+use exposure::index::Touched;
+use incident::people::People;
+use model::{ClassSet, IntegrationId, SubjectId, UnixMicros};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use storage::registry::Snapshot;
+
+/// Country of whoever the directory of addresses gives none.
+const UNKNOWN: &str = "unknown";
+
+/// What a question wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// Who was read, which classes, when, how often.
+    #[default]
+    Exposure,
+    /// Different subjects by hour and class.
+    Timeline,
+    /// Different subjects by country.
+    Countries,
+    /// Which classes left at all.
+    Classes,
+    /// Every release that one subject's data went out with.
+    History,
+    /// What vendors still have, by the retention that each integration declared.
+    Held,
+}
+
+impl Archive {
+    /// The answer, as JSON with its schema.
+    ///
+    /// # Errors
+    /// [`CannotAnswer`].
+    pub(crate) fn answer(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        if let Some((before, after)) = &asked.difference {
+            return self.difference((before, after));
+        }
+        let question = &asked.question;
+        let answer = match asked.wanted {
+            Wanted::Exposure => return self.exposure(asked, snapshot),
+            Wanted::Timeline => self.timeline(question, snapshot)?,
+            Wanted::Countries => self.countries(question)?,
+            Wanted::Classes => {
+                let classes = self.index.ask(|index| index.classes(question))?;
+                let known = snapshot.classes.classes().iter();
+                let read = snapshot.classes.names(&classes);
+                let never = known.map(|class| class.as_str()).filter(|name| !read.contains(name));
+                json!({ "schema": "portcullis.classes/1", "read": read, "never": never.collect::<Vec<_>>() })
+            }
+            Wanted::History => self.history(asked, snapshot)?,
+            Wanted::Held => self.held(asked, snapshot)?,
+        };
+        Ok(with_window(answer, question))
+    }
+
+    fn timeline(&self, question: &Question, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        let lines = self.index.ask(|index| index.timeline(question))?;
+        let rows = lines.iter().map(|line| {
+            let classes = line.classes.iter().map(|(class, subjects)| {
+                let name = snapshot.classes.names(&ClassSet::from_iter([*class])).concat();
+                (name, Value::from(*subjects))
+            });
+            let classes: serde_json::Map<String, Value> = classes.collect();
+            json!({ "hour": line.hour.to_string(), "subjects": line.subjects, "classes": classes })
+        });
+        let rows: Vec<Value> = rows.collect();
+        Ok(json!({ "schema": "portcullis.timeline/1", "hours": rows }))
+    }
+
+    fn countries(&self, question: &Question) -> Result<Value, CannotAnswer> {
+        let subjects = self.index.ask(|index| index.subjects(question))?;
+        let text = match std::fs::read_to_string(&self.addresses) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| CannotAnswer::Addresses(error.to_string()))?,
+        };
+        let people = if text.is_empty() {
+            People::nobody()
+        } else {
+            People::from_csv(&text).map_err(|error| CannotAnswer::Addresses(error.to_string()))?.0
+        };
+        let mut countries: BTreeMap<&str, u64> = BTreeMap::new();
+        for ordinal in subjects.ordinals() {
+            let subject = self.vault.subject(ordinal);
+            let subject = subject.map_err(|error| CannotAnswer::Log(error.to_string()))?;
+            let person = subject.and_then(|subject| people.get(&subject));
+            let country = person.and_then(|person| person.country.as_deref()).unwrap_or(UNKNOWN);
+            *countries.entry(country).or_default() += 1;
+        }
+        let rows = countries
+            .iter()
+            .map(|(country, subjects)| json!({ "country": country, "subjects": subjects }));
+        Ok(
+            json!({ "schema": "portcullis.countries/1", "countries": rows.collect::<Vec<_>>(), "subjects": subjects.len() }),
+        )
+    }
+
+    fn history(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        let subject = asked
+            .subject
+            .as_ref()
+            .ok_or_else(|| CannotAnswer::Question("a history is of one subject: name it".into()))?;
+        let releases = match self.vault.ordinal(subject) {
+            None => Vec::new(),
+            Some(ordinal) => self.index.ask(|index| index.history(ordinal, &asked.question))?,
+        };
+        let row = |touched: &Touched| {
+            let context = &touched.context;
+            json!({
+                "time": touched.time.to_string(),
+                "record": touched.record,
+                "vendor": context.vendor.to_string(),
+                "integration": context.integration.to_string(),
+                "credential": context.credential.to_string(),
+                "grant": context.grant.map(|grant| grant.to_string()),
+                "operation": context.operation.as_ref().map(|operation| operation.as_str()),
+                "network": touched.network.to_string(),
+                "classes": snapshot.classes.names(&touched.classes),
+            })
+        };
+        let rows: Vec<Value> = releases.iter().map(row).collect();
+        Ok(
+            json!({ "schema": "portcullis.subject/1", "subject": subject.as_str(), "releases": rows }),
+        )
+    }
+
+    /// Each integration in its own window: what it got within the time for which its vendor says that it keeps data.
+    fn held(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        let all = || snapshot.directory.integrations.keys().copied().collect();
+        let integrations: BTreeSet<IntegrationId> =
+            asked.question.integrations.clone().unwrap_or_else(all);
+        let mut everybody = BTreeSet::new();
+        let mut rows = Vec::new();
+        for integration in integrations {
+            let days = asked.retention.get(&integration).copied();
+            let kept = days.map(|days| model::Micros::from_secs(u64::from(days) * 86_400));
+            let since = kept.map_or(UnixMicros(0), |kept| asked.question.to - kept);
+            let question = Question {
+                integrations: Some(BTreeSet::from([integration])),
+                from: asked.question.from.max(since),
+                ..asked.question.clone()
+            };
+            let subjects = self.index.ask(|index| index.subjects(&question))?;
+            let classes = subjects.iter().fold(ClassSet::EMPTY, |all, (_, set)| all.union(&set));
+            everybody.extend(subjects.ordinals());
+            rows.push(json!({
+                "integration": integration.to_string(),
+                "retention_days": days,
+                "since": question.from.to_string(),
+                "subjects": subjects.len(),
+                "classes": snapshot.classes.names(&classes),
+            }));
+        }
+        Ok(
+            json!({ "schema": "portcullis.held/1", "integrations": rows, "subjects": everybody.len() }),
+        )
+    }
+
+    /// What the later of two frozen scopes has more, less, and otherwise.
+    fn difference(&self, (before, after): (&str, &str)) -> Result<Value, CannotAnswer> {
+        let (old, new) = (self.people_of(before)?, self.people_of(after)?);
+        let only = |these: &BTreeMap<SubjectId, Value>, those: &BTreeMap<SubjectId, Value>| {
+            let missing = these.keys().filter(|id| !those.contains_key(*id));
+            missing.map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let changed = new
+            .iter()
+            .filter(|(id, classes)| old.get(*id).is_some_and(|before| before != *classes));
+        let changed: Vec<Value> = changed
+            .map(|(id, classes)| json!({ "id": id.as_str(), "before": old.get(id), "after": classes }))
+            .collect();
+        Ok(json!({
+            "schema": "portcullis.difference/1",
+            "before": before,
+            "after": after,
+            "added": only(&new, &old),
+            "gone": only(&old, &new),
+            "changed": changed,
+        }))
+    }
+
+    /// Subjects and classes of a frozen scope, `NAME` for its latest version or `NAME.VERSION`.
+    fn people_of(&self, scope: &str) -> Result<BTreeMap<SubjectId, Value>, CannotAnswer> {
+        let unknown = || CannotAnswer::Scope(format!("there is no scope `{scope}`"));
+        let (name, version) = match scope.split_once('.') {
+            Some((name, version)) => (name, version.parse().map_err(|_| unknown())?),
+            None => (scope, self.latest(scope)?.ok_or_else(unknown)?),
+        };
+        let bytes = self.frozen(name, version).map_err(|_| unknown())?;
+        let malformed = |error: serde_json::Error| CannotAnswer::Scope(error.to_string());
+        let mut frozen: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let rows = frozen.get_mut("subjects").and_then(Value::as_array_mut);
+        let row = |row: &mut Value| {
+            let id = SubjectId::new(row.get("id")?.as_str()?)?;
+            Some((id, row.get_mut("classes")?.take()))
+        };
+        Ok(rows.into_iter().flatten().filter_map(row).collect())
+    }
+}
+
+fn with_window(mut answer: Value, question: &Question) -> Value {
+    if let Some(members) = answer.as_object_mut() {
+        let window = json!({ "from": question.from.to_string(), "to": question.to.to_string() });
+        members.insert("window".into(), window);
+    }
+    answer
+}
