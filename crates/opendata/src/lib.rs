@@ -7,6 +7,7 @@ pub mod classes;
 pub mod ocsf;
 pub mod parquet;
 mod taken_back;
+pub mod whole;
 
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
 

@@ -1,8 +1,7 @@
 //! An exposure answer as one Parquet file.
 
-use super::directory::write_whole;
 use super::part::{Column, Same, compressed, signed, write_columns};
-use crate::ExportFailed;
+use crate::{ExportFailed, whole};
 use ::parquet::data_type::ByteArray;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
@@ -34,10 +33,7 @@ pub struct AnswerRow {
 /// [`ExportFailed::File`], [`ExportFailed::Parquet`].
 pub fn write_answer_parquet(path: &Path, rows: &[AnswerRow]) -> Result<(), ExportFailed> {
     let refused = |source| ExportFailed::Parquet { path: path.display().to_string(), source };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let parent =
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    write_whole(parent, &name, |file| write(file, rows).map_err(refused))
+    whole::write(path, |file| write(file, rows).map_err(refused))
 }
 
 fn write(file: File, rows: &[AnswerRow]) -> Result<(), ParquetError> {

@@ -3,6 +3,7 @@
 use super::part::SCHEMA;
 use super::{SegmentSpan, day_name};
 use crate::ExportFailed;
+use crate::whole::{self, cannot_write, sync_dir};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -174,46 +175,8 @@ impl Directory {
         path: &str,
         fill: impl FnOnce(File) -> Result<(), ExportFailed>,
     ) -> Result<(), ExportFailed> {
-        write_whole(&self.root, path, fill)
+        whole::write_below(&self.root, path, fill)
     }
-}
-
-/// See [`Directory::write`]; directories of `path` are made.
-pub(super) fn write_whole(
-    root: &Path,
-    path: &str,
-    fill: impl FnOnce(File) -> Result<(), ExportFailed>,
-) -> Result<(), ExportFailed> {
-    let whole = root.join(path);
-    let failed = cannot_write(&whole);
-    let parent = whole.parent().unwrap_or(root);
-    let name = whole.file_name().unwrap_or_default().to_string_lossy();
-    // No engine takes a name that begins with a dot and ends in this.
-    let unfinished = parent.join(format!(".{name}.unfinished"));
-    let made = !parent.exists();
-    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(&failed)?;
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let file = options.open(&unfinished).map_err(&failed)?;
-    let synced = file.try_clone().map_err(&failed)?;
-    let done = fill(file).and_then(|()| synced.sync_all().map_err(&failed));
-    if let Err(error) = done {
-        // What is left of it would be written over by the next run; the error is what matters.
-        let _left = fs::remove_file(&unfinished);
-        return Err(error);
-    }
-    fs::rename(&unfinished, &whole).map_err(&failed)?;
-    sync_dir(parent).map_err(&failed)?;
-    if made {
-        for above in parent.ancestors().skip(1).take_while(|above| above.starts_with(root)) {
-            sync_dir(above).map_err(&failed)?;
-        }
-    }
-    Ok(())
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn manifest_path(log: &str, first: u64) -> String {
@@ -240,9 +203,4 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, ExportFailed> {
         .map_err(|error| cannot_write(Path::new("JSON"))(io::Error::other(error)))?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-pub(super) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> ExportFailed + use<> {
-    let path = path.display().to_string();
-    move |source| ExportFailed::File { path: path.clone(), source }
 }

@@ -461,11 +461,8 @@ fn an_answer_is_one_file() {
     write_answer_parquet(&path, &[row(Some("person-1"), &CLASSES[..2], 3), row(None, &[], 1)])
         .unwrap();
     let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
-    let rows: Vec<String> = reader
-        .get_row_iter(None)
-        .unwrap()
-        .map(|row| row.unwrap().to_string())
-        .collect();
+    let rows: Vec<String> =
+        reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
     assert_eq!(rows.len(), 2, "{rows:?}");
     write_answer_parquet(&path, &[]).unwrap();
     assert_eq!(
