@@ -29,7 +29,7 @@ const HOUR: u64 = 3_600_000_000;
 
 /// A log and its vault, in a directory.
 pub(crate) struct Made {
-    pub(crate) root: TempDir,
+    _root: TempDir,
     pub(crate) vault: Arc<Vault>,
     disk: Arc<dyn KeepSynced>,
     log: Log,
@@ -72,7 +72,7 @@ impl ReadClocks for Clock {
 impl Made {
     /// An empty log.
     pub(crate) fn new(seed: u64) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = directory();
         let disk: Arc<dyn KeepSynced> = Arc::new(LocalDisk::new(root.path()).unwrap());
         let keys = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
         let vault = Arc::new(Vault::open(&*disk, &keys).unwrap());
@@ -82,7 +82,7 @@ impl Made {
         let (log, _) =
             Log::open(Arc::clone(&disk), SIZES, key, Arc::clone(&vault), clocks, &mut |_, _| {})
                 .unwrap();
-        Self { root, vault, disk, log, now, dice: Dice(seed), released: Vec::new() }
+        Self { _root: root, vault, disk, log, now, dice: Dice(seed), released: Vec::new() }
     }
 
     /// A log of `batches` random batches over about `days` days.
@@ -266,6 +266,13 @@ impl Made {
     pub(crate) fn segments(&self) -> Segments {
         Segments::look(&self.disk).unwrap()
     }
+}
+
+/// A directory in memory where the system has one: nothing here is about what a power cut leaves, and syncs of small files are most of
+/// the time these tests would take.
+pub(crate) fn directory() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 const SIZES: JournalSizes = JournalSizes { segment_bytes: 192 << 10, reserve_bytes: 16 << 10 };
