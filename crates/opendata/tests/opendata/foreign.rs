@@ -228,3 +228,18 @@ fn duckdb_and_clickhouse_say_what_the_fold_says() {
         }
     }
 }
+
+#[test]
+fn ocsf_s_own_schema_takes_every_event() {
+    if !installed("OCSF events against the published schemas") {
+        return;
+    }
+    let made = Made::random(77, 400, 30);
+    let lines = crate::ocsf::lines(&made, crate::ocsf::ALWAYS);
+    let said: Value = serde_json::from_str(&run("ocsf.py", &[], &lines)).unwrap();
+    assert_eq!(said.pointer("/releases"), Some(&json!(["1.3.0", "1.5.0", "1.8.0"])));
+    for class in ["6003", "3004", "6002"] {
+        let count = said.pointer(&format!("/counts/{class}")).and_then(Value::as_u64);
+        assert!(count.is_some_and(|count| count > 10), "{class}: {said}");
+    }
+}

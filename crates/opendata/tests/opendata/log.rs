@@ -91,6 +91,9 @@ impl Made {
         for _ in 0..batches {
             let drafts: Vec<Draft> = (0..=made.dice.roll(6)).map(|_| made.draft()).collect();
             made.append(&drafts);
+            if made.dice.roll(4) == 0 {
+                made.heads();
+            }
             let step = match made.dice.roll(10) {
                 0 => days * 24 * HOUR * 10 / batches,
                 // The edge of what can be taken back, to the microsecond.
@@ -125,6 +128,13 @@ impl Made {
             self.log.stock(prepare_segment(&*self.disk, SIZES, number).unwrap());
         }
         leaves
+    }
+
+    /// A heads record, as the node writes before each checkpoint.
+    fn heads(&mut self) {
+        self.log.begin().unwrap();
+        assert!(self.log.add_heads().is_ok());
+        self.log.commit().unwrap();
     }
 
     /// A release by an integration, of subjects by number, each with classes by number.
