@@ -7,6 +7,8 @@ pub mod classes;
 pub mod ocsf;
 pub mod parquet;
 mod taken_back;
+#[cfg(test)]
+mod tests;
 pub mod whole;
 
 use storage::embedded::unavailable::{OpenFailed, Unavailable};

@@ -3,7 +3,7 @@
 //!
 //! Classes: API Activity (6003) for accesses, attempts and refusals; Entity Management (3004) for posture, vetting and what operators
 //! did; Application Lifecycle (6002) for the node itself. Heads records are the log's own bookkeeping and have no event.
-//! Source: OCSF 1.3.0, the oldest release that has every attribute used; `docs/open-data.md` has the mapping as a table.
+//! Source: OCSF 1.4.0, the oldest release that has every attribute used; `docs/open-data.md` has the mapping as a table.
 
 use crate::ExportFailed;
 use crate::classes::ClassNames;
@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use storage::embedded::view::LogView;
 
 /// The release whose classes and attributes are used.
-pub const VERSION: &str = "1.3.0";
+pub const VERSION: &str = "1.4.0";
 
 /// Writes the events of the records with `from <= time < to`. `log`: its origin; `version`: of this program. Returns how many.
 ///

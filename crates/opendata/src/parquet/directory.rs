@@ -114,12 +114,25 @@ impl Directory {
             (&directory._marker).write_all(&json(&wanted)?).map_err(&failed)?;
             directory._marker.sync_all().map_err(&failed)?;
             sync_dir(root).map_err(&failed)?;
-        } else if serde_json::from_str::<Marker>(&text).ok() != Some(wanted) {
-            return Err(refused(if subjects {
-                "holds files without subjects; give another directory for those with them"
-            } else {
-                "holds files with subjects; give another directory for those without them"
-            }));
+        } else {
+            match serde_json::from_str::<Marker>(&text) {
+                Ok(marker) if marker == wanted => {}
+                Ok(Marker { subjects: true, .. }) => {
+                    return Err(refused(
+                        "holds files with subjects; give another directory for those without them",
+                    ));
+                }
+                Ok(Marker { subjects: false, .. }) => {
+                    return Err(refused(
+                        "holds files without subjects; give another directory for those with them",
+                    ));
+                }
+                Err(_) => {
+                    return Err(refused(
+                        "has a `_portcullis.json` that says nothing of files of this version",
+                    ));
+                }
+            }
         }
         Ok(directory)
     }

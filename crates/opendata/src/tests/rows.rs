@@ -1,10 +1,10 @@
 //! Parts read back with the parquet crate's own reader, and questions answered from their rows the plain way.
 
+use crate::parquet::Options;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use exposure::Question;
 use model::UnixMicros;
-use opendata::parquet::Options;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ pub(crate) fn answer(rows: &[Read], question: &Question, named: bool) -> Plain {
     let mut records: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     let wanted: Option<BTreeSet<String>> = question
         .classes
-        .map(|set| crate::log::table().names(&set).into_iter().map(str::to_owned).collect());
+        .map(|set| super::log::table().names(&set).into_iter().map(str::to_owned).collect());
     for row in rows.iter().filter(|row| row.outcome == "released") {
         let network: std::net::IpAddr = row.network.parse().unwrap();
         let covered = (question.from.0..question.to.0).contains(&row.time)

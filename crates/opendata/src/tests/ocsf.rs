@@ -1,12 +1,12 @@
 //! Events say what the records say, and nothing of who was read.
 
-use crate::log::{Made, ORIGIN, integration, subject, table};
+use super::log::{Made, ORIGIN, integration, subject, table};
+use crate::ExportFailed;
+use crate::classes::ClassNames;
+use crate::ocsf::export;
 use ledger::record::{Body, Kind};
 use ledger::{Draft, Record};
 use model::{ClassTable, Micros, Outcome, Refusal, UnixMicros};
-use opendata::ExportFailed;
-use opendata::classes::ClassNames;
-use opendata::ocsf::export;
 use serde_json::{Value, json};
 
 pub(crate) fn lines(made: &Made, window: (UnixMicros, UnixMicros)) -> Vec<u8> {
@@ -14,7 +14,7 @@ pub(crate) fn lines(made: &Made, window: (UnixMicros, UnixMicros)) -> Vec<u8> {
     let view = made.segments().readable;
     let events =
         export(ORIGIN, &view, &ClassNames::new(table()), "0.1.0", window, &mut out).unwrap();
-    assert_eq!(events as usize, out.iter().filter(|&&byte| byte == b'\n').count());
+    assert_eq!(events, out.iter().filter(|&&byte| byte == b'\n').count() as u64);
     out
 }
 
@@ -79,7 +79,7 @@ fn no_event_names_anybody() {
     let made = Made::random(32, 60, 120);
     let said = String::from_utf8(lines(&made, ALWAYS)).unwrap();
     for touch in made.records().iter().flat_map(|record| &record.touches) {
-        assert!(!said.contains(&crate::parquet::hex(&touch.pseudonym)));
+        assert!(!said.contains(&super::parquet::hex(&touch.pseudonym)));
     }
     assert!(!said.contains("person-"), "{}", subject(1).as_str());
 }

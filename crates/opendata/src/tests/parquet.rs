@@ -1,7 +1,10 @@
 //! The files themselves: what is in them, and that they are whole, the same each time, and only added to.
 
-use crate::log::{self, CLASSES, Dice, Made, ORIGIN, START, classes, integration, subject};
-use crate::rows::{ALL, Plain, answer, files, parts, read};
+use super::log::{self, CLASSES, Dice, Made, ORIGIN, START, classes, integration, subject};
+use super::rows::{ALL, Plain, answer, files, parts, read};
+use crate::ExportFailed;
+use crate::classes::ClassNames;
+use crate::parquet::{AnswerRow, NameSubjects, Options, Written, export, write_answer_parquet};
 use ::parquet::basic::Compression;
 use ::parquet::file::properties::ReaderProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -10,9 +13,6 @@ use exposure::{Exposure, Fold, Question};
 use ledger::record::Chain;
 use ledger::{Draft, Record};
 use model::{ClassTable, Micros, Pseudonym, SubjectId, UnixMicros};
-use opendata::ExportFailed;
-use opendata::classes::ClassNames;
-use opendata::parquet::{AnswerRow, NameSubjects, Options, Written, export, write_answer_parquet};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
