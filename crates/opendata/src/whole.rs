@@ -19,7 +19,7 @@ pub fn write(
     write_below(parent.unwrap_or(Path::new(".")), &name, fill)
 }
 
-/// As [`write`], at `path` in `root`, with the directories that it needs.
+/// As [`write()`], at `path` in `root`, with the directories that it needs.
 pub(crate) fn write_below(
     root: &Path,
     path: &str,
