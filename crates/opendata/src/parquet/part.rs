@@ -53,12 +53,14 @@ pub(super) struct Part<'a> {
     pub(super) log: &'a str,
     pub(super) day: u64,
     pub(super) integration: IntegrationId,
-    pub(super) rows: &'a [Row<'a>],
+    pub(super) facts: &'a [Fact],
+    /// Has settled all of them.
+    pub(super) taken: &'a TakenBack,
 }
 
 /// One subject in one record, or one record in which nobody was read.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
+struct Row<'a> {
     fact: &'a Fact,
     outcome: &'static str,
     /// Its place among the record's rows.
@@ -66,34 +68,36 @@ pub(super) struct Row<'a> {
     touch: Option<&'a Touch>,
 }
 
-/// Rows in order of time. Whoever was read by nothing that left is not named: a refusal, an attempt and a release that was taken back
-/// are one row each, without subject and classes.
-pub(super) fn rows<'a>(
-    facts: &'a [Fact],
-    integration: IntegrationId,
-    taken: &TakenBack,
-) -> Vec<Row<'a>> {
-    let mut rows = Vec::new();
-    for fact in facts {
-        let outcome = match fact.outcome {
-            Outcome::Released if taken.has(fact.leaf, integration, fact.time) => "not_released",
+impl Fact {
+    /// The record's rows. Whoever was read by nothing that left is not named: a refusal, an attempt and a release that was taken back
+    /// are one row each, without subject and classes.
+    fn rows(&self, taken_back: bool) -> impl Iterator<Item = Row<'_>> {
+        let outcome = match self.outcome {
+            Outcome::Released if taken_back => "not_released",
             Outcome::Released => "released",
             Outcome::Attempted => "attempted",
             Outcome::Refused(_) => "refused",
         };
-        let before = rows.len();
-        if outcome == "released" {
-            let touches = (0..).zip(&fact.touches);
-            rows.extend(touches.map(|(nth, touch)| Row { fact, outcome, nth, touch: Some(touch) }));
-        }
-        if rows.len() == before {
-            rows.push(Row { fact, outcome, nth: 0, touch: None });
-        }
+        let touches: &[Touch] = if outcome == "released" { &self.touches } else { &[] };
+        let row = move |nth, touch| Row { fact: self, outcome, nth, touch };
+        let nobody = touches.is_empty().then(|| row(0, None));
+        (0..).zip(touches).map(move |(nth, touch)| row(nth, Some(touch))).chain(nobody)
     }
-    rows
 }
 
 impl Part<'_> {
+    /// How many rows it has.
+    pub(super) fn count(&self) -> usize {
+        self.rows().count()
+    }
+
+    /// In order of time.
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.facts
+            .iter()
+            .flat_map(|fact| fact.rows(self.taken.has(fact.leaf, self.integration, fact.time)))
+    }
+
     /// Writes the file's bytes.
     ///
     /// # Errors
@@ -111,8 +115,13 @@ impl Part<'_> {
         let schema = Arc::new(parse_message_type(&schema).map_err(refused)?);
         let mut writer = SerializedFileWriter::new(file, schema, Arc::new(self.properties()))
             .map_err(refused)?;
-        for rows in self.rows.chunks(GROUP_ROWS) {
-            let group = columns(self.log, rows, classes, subjects)?;
+        let mut all = self.rows();
+        loop {
+            let rows: Vec<Row<'_>> = all.by_ref().take(GROUP_ROWS).collect();
+            if rows.is_empty() {
+                break;
+            }
+            let group = columns(self.log, &rows, classes, subjects)?;
             write_columns(&mut writer, &group).map_err(refused)?;
         }
         writer.close().map_err(refused)?;
@@ -129,7 +138,7 @@ impl Part<'_> {
         let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
         let ascending =
             |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
-        let people = self.rows.len().clamp(1, GROUP_ROWS) as u64;
+        let people = self.count().clamp(1, GROUP_ROWS) as u64;
         let mut properties = compressed()
             .set_key_value_metadata(Some(metadata))
             .set_sorting_columns(Some(vec![ascending(0), ascending(2), ascending(3)]))
