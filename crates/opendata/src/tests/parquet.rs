@@ -117,7 +117,7 @@ pub(crate) fn questions(records: &[Record], dice: &mut Dice) -> Vec<Question> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
 
     #[test]
     fn rows_answer_as_the_fold_does(seed: u64) {
