@@ -399,13 +399,21 @@ async fn recheck_hourly(desk: Weak<Desk>) {
     }
 }
 
-fn open_record(config: &Config) -> Result<Opened> {
-    let vault = VaultKeys {
+/// The keys of a data directory's vault.
+///
+/// # Errors
+/// If a key file cannot be read.
+pub(crate) fn vault_keys(config: &Config) -> Result<VaultKeys> {
+    Ok(VaultKeys {
         index: keys::read(&config.data.join("keys/vault-index.key"))?,
         wrapping: keys::read(&config.data.join("keys/vault-wrapping.key"))?,
         wrapping_id: 1,
-    };
-    let opened = recorder::open(&config.data, Opening::standard(signing_key(config)?, vault))?;
+    })
+}
+
+fn open_record(config: &Config) -> Result<Opened> {
+    let opening = Opening::standard(signing_key(config)?, vault_keys(config)?);
+    let opened = recorder::open(&config.data, opening)?;
     if opened.recovered.torn {
         warn!(
             "the last write before the stop was cut short; it was acknowledged to nobody and is gone"

@@ -1,6 +1,7 @@
 //! What an operator types: each subcommand reads key files, signs a command and sends it to the running node.
 
 mod contract;
+mod export;
 mod incident;
 mod onboard;
 pub(crate) mod print;
@@ -172,6 +173,9 @@ pub(crate) enum Operators {
         #[arg(short, long)]
         output: PathBuf,
     },
+    /// Copy the record into formats that other programs read
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// A case, from signal to letters, filings and post-mortem
     #[command(subcommand)]
     Incident(IncidentCommand),
@@ -338,6 +342,7 @@ impl Operators {
             Self::Integration(command) => return command.run(now).await,
             Self::Credential(command) => return command.run(now).await,
             Self::Grant(command) => return command.run(now).await,
+            Self::Export(command) => return command.run(now).await,
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,
             Self::Operator(OperatorCommand::List(listed)) => {

@@ -5,6 +5,7 @@
 
 mod crash;
 mod disk_full;
+mod export;
 mod letters;
 mod origin;
 mod process;

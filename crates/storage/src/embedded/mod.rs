@@ -15,6 +15,7 @@ pub mod posture;
 pub mod publisher;
 pub mod recorder;
 mod scan;
+pub mod segments;
 pub mod speed;
 mod stored;
 pub mod unavailable;

@@ -96,20 +96,43 @@ impl Vault {
     /// [`OpenFailed::Key`] if the rows are of other keys; [`OpenFailed::Corrupt`] with the place; [`OpenFailed::Disk`].
     pub fn open(disk: &dyn KeepSynced, keys: &VaultKeys) -> Result<Self, OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
-        let index_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.index);
-        let Some(wrapping_key) = WrappingKey::new(keys.wrapping_id, &keys.wrapping) else {
-            return Err(OpenFailed::Key { what: "the vault's wrapping key is unusable".into() });
-        };
         disk.create_dir("vault").map_err(failed)?;
         let file = match disk.open(ROWS_PATH) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => {
+                let index_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.index);
                 disk.replace(ROWS_PATH, &row::header(&index_key)).map_err(failed)?;
                 disk.open(ROWS_PATH).map_err(failed)?
             }
             Err(source) => return Err(failed(source)),
         };
-        let vault = Self {
+        let vault = Self::over(file, keys)?;
+        let (count, torn) = vault.load(keys.wrapping_id)?;
+        vault.settle(count, torn).map_err(failed)?;
+        Ok(vault)
+    }
+
+    /// Reads the vault beside the node that has it open, and writes nothing, not even what a torn tail calls for. It knows every
+    /// subject that a record names which was durable before this was called. Ask it; give it no subject of its own.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn look(disk: &dyn KeepSynced, keys: &VaultKeys) -> Result<Self, OpenFailed> {
+        let file = disk.open(ROWS_PATH);
+        let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
+        let vault = Self::over(file.map_err(failed)?, keys)?;
+        vault.load(keys.wrapping_id)?;
+        Ok(vault)
+    }
+
+    /// The vault in `file`, of which nothing was read yet.
+    fn over(file: Arc<dyn SyncedFile>, keys: &VaultKeys) -> Result<Self, OpenFailed> {
+        let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
+        let index_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.index);
+        let Some(wrapping_key) = WrappingKey::new(keys.wrapping_id, &keys.wrapping) else {
+            return Err(OpenFailed::Key { what: "the vault's wrapping key is unusable".into() });
+        };
+        Ok(Self {
             index_key,
             wrapping_key,
             random: SystemRandom::new(),
@@ -123,9 +146,7 @@ impl Vault {
             }),
             durable: AtomicU32::new(0),
             file,
-        };
-        vault.load(keys.wrapping_id)?;
-        Ok(vault)
+        })
     }
 
     /// A subject's ordinal, and its pseudonym in the quarter of `now`. A subject not seen before is given both.
@@ -373,8 +394,8 @@ impl Vault {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads every row into the map; drops a torn tail; makes the rest durable.
-    fn load(&self, wrapping_id: u16) -> Result<(), OpenFailed> {
+    /// Reads every row into the map. Gives their number, and whether there is a torn tail.
+    fn load(&self, wrapping_id: u16) -> Result<(u32, bool), OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
         let corrupt = |offset, what: &str| OpenFailed::Corrupt {
             path: ROWS_PATH.to_owned(),
@@ -426,10 +447,9 @@ impl Vault {
             }
             at += read as u64;
         }
-        self.settle(count, torn).map_err(failed)?;
         self.pending().next_ordinal = count;
         self.durable.store(count, Ordering::Release);
-        Ok(())
+        Ok((count, torn))
     }
 
     fn load_row(

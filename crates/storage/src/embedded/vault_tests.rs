@@ -43,6 +43,25 @@ fn a_subject_keeps_its_ordinal_and_pseudonym_across_starts() {
 }
 
 #[test]
+fn a_look_beside_the_node_knows_what_is_durable_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = open(dir.path()).unwrap();
+    let (_, durable) = running.row(&subject(0), NOW).unwrap();
+    running.flush().unwrap();
+    let (_, queued) = running.row(&subject(1), NOW).unwrap();
+    // What looks torn may be a row that the node is writing at this moment.
+    patch(dir.path(), row_offset(1) + 7, b"half a row");
+    let before = fs::read(dir.path().join(ROWS_PATH)).unwrap();
+    let looked = Vault::look(&LocalDisk::new(dir.path()).unwrap(), &keys()).unwrap();
+    assert_eq!(looked.subject_of(&durable, NOW.quarter()).unwrap(), Some(subject(0)));
+    assert_eq!(looked.subject_of(&queued, NOW.quarter()).unwrap(), None);
+    assert_eq!(fs::read(dir.path().join(ROWS_PATH)).unwrap(), before);
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(Vault::look(&LocalDisk::new(nothing.path()).unwrap(), &keys()).is_err());
+    assert!(!nothing.path().join("vault").exists());
+}
+
+#[test]
 fn a_pseudonym_leads_back_to_its_subject_in_its_quarter_only() {
     let dir = tempfile::tempdir().unwrap();
     let vault = open(dir.path()).unwrap();

@@ -238,6 +238,7 @@ async fn carry_out(
         Command::ClockAcknowledge {}
         | Command::ExposureQuery { .. }
         | Command::Evidence { .. }
+        | Command::SubjectExport { .. }
         | Command::List { .. }
         | Command::ConsoleOpen {} => Ok(()),
         Command::IncidentOpen { incident, name, .. } => {

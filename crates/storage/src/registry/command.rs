@@ -160,6 +160,13 @@ pub enum Command {
     ExposureQuery { question: String },
     /// Writes an evidence bundle; changes nothing, and is recorded all the same.
     Evidence { scope: String },
+    /// Copies the record of a window with its subjects named; changes nothing, and is recorded all the same.
+    SubjectExport {
+        #[serde(with = "text::time")]
+        from: UnixMicros,
+        #[serde(with = "text::time")]
+        to: UnixMicros,
+    },
     /// Lists what is registered; changes nothing.
     List { what: Listing },
     /// Asks for a single-use link to the console; changes nothing.
@@ -395,6 +402,7 @@ impl Command {
             Self::ClockAcknowledge {} => "clock_acknowledge",
             Self::ExposureQuery { .. } => "exposure_query",
             Self::Evidence { .. } => "evidence",
+            Self::SubjectExport { .. } => "subject_export",
             Self::List { .. } => "list",
             Self::ConsoleOpen {} => "console_open",
             Self::IncidentOpen { .. } => "incident_open",
@@ -437,6 +445,7 @@ impl Command {
             | Self::ClockAcknowledge {} => Effect::Narrows,
             Self::ExposureQuery { .. }
             | Self::Evidence { .. }
+            | Self::SubjectExport { .. }
             | Self::List { .. }
             | Self::ConsoleOpen {}
             | Self::IncidentOpen { .. }
