@@ -37,6 +37,11 @@ pub fn sign(tree: &TreeHead, key: &SigningKey) -> String {
     key.sign_note(&format!("{}\n{}\n{}\n", key.name(), tree.size, BASE64.encode(tree.root)))
 }
 
+/// The size that a checkpoint's text names, unchecked: for notes of one's own.
+pub fn size_of(note: &str) -> Option<u64> {
+    note.split('\n').nth(1).and_then(note::decimal)
+}
+
 /// Opens a checkpoint that one of `keys` signed for the log of its own name.
 ///
 /// # Errors

@@ -22,6 +22,11 @@ pub struct TreeHead {
     pub root: Digest,
 }
 
+impl TreeHead {
+    /// Of a log without records.
+    pub const EMPTY: Self = Self { size: 0, root: merkle::EMPTY_ROOT };
+}
+
 /// A record with its place in the log, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequenced {

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, MailTls, MailWay};
 use crate::console::Shown;
+use crate::generation;
 use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
@@ -11,11 +12,13 @@ use authority::TokenEndpoint;
 use control::cases::{self, Office};
 use control::console::{self, sessions::Sessions};
 use control::desk::{self, Desk, Publish};
+use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::questions::Archive;
 use control::tokens::{self, Tokens};
+use control::witness::Witnesses;
 use credential::{Algorithm, SigningKey, Verifier};
 use detection::{ListOwner, ListedNetworks, Use, habits};
 use disclosure::Contract;
@@ -26,6 +29,7 @@ use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
+use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
 use policy::Policies;
 use std::fs::DirBuilder;
@@ -69,8 +73,8 @@ pub(crate) struct Running {
 }
 
 /// Name of the node's log: deployment, node, generation.
-pub(crate) fn log_origin(deployment: &str) -> String {
-    format!("{deployment}/node-1/1")
+pub(crate) fn log_origin(deployment: &str, generation: u64) -> String {
+    format!("{deployment}/node-1/{generation}")
 }
 
 /// The public key of a data directory's log.
@@ -81,10 +85,13 @@ pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
     signing_key(config)?.verifying_key().context("the log's key")
 }
 
-fn signing_key(config: &Config) -> Result<note::SigningKey> {
+pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
     let seed = keys::read(&config.data.join("keys/log.key"))?;
-    note::SigningKey::new(&log_origin(&config.deployment), &seed)
-        .context("`deployment` cannot stand in a log's name")
+    note::SigningKey::new(
+        &log_origin(&config.deployment, generation::current(&config.data)?),
+        &seed,
+    )
+    .context("`deployment` cannot stand in a log's name")
 }
 
 /// What a reload replaces while requests are served.
@@ -104,6 +111,7 @@ struct Reload {
 /// The operator's: what cannot be read, opened or listened on, and what to do about it.
 pub(crate) async fn start(config: &Config) -> Result<Running> {
     let data = &config.data;
+    let witnesses = ask_witnesses(config).await?;
     let opened = open_record(config)?;
     let registry =
         Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
@@ -128,6 +136,9 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     .context("the authority's address cannot be an issuer")?;
 
     let watch = Watch::new(Arc::clone(&keeper));
+    if let Some(before) = generation::before(data)? {
+        replay(&watch, &before, &opened.vault)?;
+    }
     replay(&watch, &opened.view, &opened.vault)?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
@@ -229,7 +240,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         office: Arc::clone(&office),
         keeper,
     }));
-    let measured = Measured { node: Arc::clone(&node), log: opened.view.clone() };
+    let measured = Measured {
+        node: Arc::clone(&node),
+        log: opened.view.clone(),
+        witnesses: Arc::clone(&witnesses),
+    };
     let shown = Shown {
         measured: measured.clone(),
         desk: Arc::clone(&desk),
@@ -243,6 +258,12 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     );
     keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
     keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
+    let log = listen(config.log).await?;
+    info!(log = %log.local_addr()?, "the log can be read");
+    let files = log_listener::routes(Arc::new(LogFiles::new(&data.join("ledger"))));
+    keep("log", control::listen::serve(log, None, files, stopped.clone()));
+    let recorder = opened.recorder.clone();
+    tokio::spawn(witnesses.run(move || recorder.checkpoint(), stopped.clone()));
     if let Some(address) = config.metrics {
         let (listener, routes) = (listen(address).await?, metrics::routes(measured));
         info!(metrics = %listener.local_addr()?, "measuring");
@@ -374,13 +395,30 @@ async fn recheck_hourly(desk: Weak<Desk>) {
     }
 }
 
+/// Asks the witnesses whether the directory is the newest there is of this log. Opening it writes and signs, so this comes first.
+async fn ask_witnesses(config: &Config) -> Result<Arc<Witnesses>> {
+    let ledger = config.data.join("ledger");
+    let witnesses = Witnesses::new(config.witnesses.clone(), log_key(config)?, &ledger);
+    if config.witnesses.is_empty() {
+        return Ok(witnesses);
+    }
+    // A checkpoint of nothing is the beginning of every log, so it may be signed before anything is known.
+    let nothing =
+        || Ok::<_, anyhow::Error>(checkpoint::sign(&TreeHead::EMPTY, &signing_key(config)?));
+    let stored = std::fs::read_to_string(ledger.join("checkpoint")).ok();
+    witnesses.ask_at_start(&stored.map_or_else(nothing, Ok)?).await?;
+    Ok(witnesses)
+}
+
 fn open_record(config: &Config) -> Result<Opened> {
     let vault = VaultKeys {
         index: keys::read(&config.data.join("keys/vault-index.key"))?,
         wrapping: keys::read(&config.data.join("keys/vault-wrapping.key"))?,
         wrapping_id: 1,
     };
-    let opened = recorder::open(&config.data, Opening::standard(signing_key(config)?, vault))?;
+    let mut opening = Opening::standard(signing_key(config)?, vault);
+    opening.lost_checkpoint = generation::lost_checkpoint(&config.data)?;
+    let opened = recorder::open(&config.data, opening)?;
     if opened.recovered.torn {
         warn!(
             "the last write before the stop was cut short; it was acknowledged to nobody and is gone"

@@ -2,10 +2,12 @@
 
 mod contract;
 mod incident;
+mod log;
 mod onboard;
 mod print;
 mod verify;
 
+pub(crate) use log::{KeysCommand, LogCommand};
 pub(crate) use onboard::Request;
 pub(crate) use verify::Verify;
 

@@ -43,7 +43,7 @@ pub struct Opening {
     pub sizes: JournalSizes,
     /// How long an append waits for the disk before it is refused.
     pub wait_max: Duration,
-    /// Of a log whose former generation lost its end: that generation's last checkpoint, which the first record names.
+    /// Of a log whose former generation lost its end: that generation's last checkpoint, which the first record names. A log that has records has named it.
     pub lost_checkpoint: Option<Vec<u8>>,
 }
 
@@ -213,6 +213,7 @@ pub fn open_parts(
         &mut |sequencer, record| published.visit(sequencer, record),
     )?;
     let (publisher, checkpoint) = published.check(&recovered.tree, log.view().clone())?;
+    let lost_checkpoint = lost_checkpoint.filter(|_| recovered.tree.size == 0);
     log.begin().map_err(OpenFailed::NoStartRecord)?;
     log.add(&Draft::Node(NodeEvent::Start { lost_checkpoint })).map_err(
         |refused| match refused {
