@@ -1,9 +1,10 @@
-//! Generations of a node's log. One ends when its end was lost: a copy that was restored, a disk that forgot. The next begins with
+//! What happens to a log beside growing: its key is rotated, or a generation of it ends and the next begins. One ends when its end was lost: a copy that was restored, a disk that forgot. The next begins with
 //! a record that names the last checkpoint of the one before, so that nobody can take the loss for a log that never was longer.
 //!
 //! The log in use is `ledger`; the ones before are kept as data directories of their own, `generations/N`.
 
 use crate::config::Config;
+use crate::keys;
 use crate::node;
 use anyhow::{Context, Result, bail};
 use ledger::checkpoint;
@@ -103,8 +104,52 @@ fn finish(config: &Config, next: &Path) -> Result<u64> {
     let data = &config.data;
     fs::rename(next, data.join("ledger")).context("cannot begin the next generation")?;
     fs::File::open(data)?.sync_all()?;
-    fs::write(data.join("keys/log.pub"), format!("{}\n", node::log_key(config)?))?;
+    publish_keys(config)?;
     current(data)
+}
+
+/// Begins to rotate the log's key: from the node's next start on, checkpoints are signed with both. Receipts stay with the old
+/// one, which is the one that everybody knows.
+///
+/// # Errors
+/// If a rotation is under way, or the key cannot be written.
+pub(crate) fn begin_rotation(config: &Config) -> Result<()> {
+    keys::write(&config.data.join(keys::NEXT_LOG), &keys::random::<32>()?)
+        .context("a rotation that is under way ends with `--finish`")?;
+    publish_keys(config)
+}
+
+/// Ends the rotation: the next key signs alone. The old one's public half is kept, for what it signed.
+///
+/// # Errors
+/// If the node runs, no rotation is under way, or no checkpoint was signed with both yet.
+pub(crate) fn finish_rotation(config: &Config) -> Result<()> {
+    let data = &config.data;
+    let _held = DirectoryLock::take(data).context("stop the node first")?;
+    let next = node::next_signing_key(config)?.context("no rotation is under way")?;
+    let next = next.verifying_key()?;
+    let note = fs::read_to_string(data.join("ledger/checkpoint"))
+        .context("cannot read ledger/checkpoint")?;
+    checkpoint::open(&note, &[next]).context(
+        "no checkpoint was signed with the next key yet: start the node, and let it serve until everybody knows both keys",
+    )?;
+    let old = node::log_key(config)?;
+    let retired = data.join("keys/log.retired.pub");
+    let former = there(&retired)?.unwrap_or_default();
+    store(&retired, &format!("{former}{old}\n"))?;
+    fs::rename(data.join(keys::NEXT_LOG), data.join(keys::LOG))
+        .context("cannot replace the key")?;
+    fs::File::open(data.join("keys"))?.sync_all()?;
+    publish_keys(config)
+}
+
+/// Writes down by which keys the log is checked, one a line.
+fn publish_keys(config: &Config) -> Result<()> {
+    let mut text = format!("{}\n", node::log_key(config)?);
+    if let Some(next) = node::next_signing_key(config)? {
+        text.push_str(&format!("{}\n", next.verifying_key()?));
+    }
+    store(&config.data.join("keys/log.pub"), &text)
 }
 
 fn kept(data: &Path, number: u64) -> PathBuf {

@@ -15,6 +15,12 @@ use std::path::Path;
 pub(crate) const NAMES: [&str; 4] =
     ["log.key", "token.key", "vault-index.key", "vault-wrapping.key"];
 
+/// The log's key in the data directory.
+pub(crate) const LOG: &str = "keys/log.key";
+
+/// The key that is to follow it, while it is being rotated: checkpoints are signed with both.
+pub(crate) const NEXT_LOG: &str = "keys/log.next.key";
+
 /// Type of an Ed25519 key in C2SP signed-note.
 const NOTE_ED25519: u8 = 0x01;
 

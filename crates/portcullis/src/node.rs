@@ -86,12 +86,22 @@ pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
 }
 
 pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
-    let seed = keys::read(&config.data.join("keys/log.key"))?;
-    note::SigningKey::new(
-        &log_origin(&config.deployment, generation::current(&config.data)?),
-        &seed,
-    )
-    .context("`deployment` cannot stand in a log's name")
+    signing_key_in(config, &config.data.join(keys::LOG))
+}
+
+/// The key that is to follow, while it is being rotated.
+///
+/// # Errors
+/// If its file is there and cannot be read.
+pub(crate) fn next_signing_key(config: &Config) -> Result<Option<note::SigningKey>> {
+    let path = config.data.join(keys::NEXT_LOG);
+    path.exists().then(|| signing_key_in(config, &path)).transpose()
+}
+
+fn signing_key_in(config: &Config, path: &Path) -> Result<note::SigningKey> {
+    let origin = log_origin(&config.deployment, generation::current(&config.data)?);
+    note::SigningKey::new(&origin, &keys::read(path)?)
+        .context("`deployment` cannot stand in a log's name")
 }
 
 /// What a reload replaces while requests are served.
@@ -417,6 +427,7 @@ fn open_record(config: &Config) -> Result<Opened> {
         wrapping_id: 1,
     };
     let mut opening = Opening::standard(signing_key(config)?, vault);
+    opening.next_key = next_signing_key(config)?;
     opening.lost_checkpoint = generation::lost_checkpoint(&config.data)?;
     let opened = recorder::open(&config.data, opening)?;
     if opened.recovered.torn {

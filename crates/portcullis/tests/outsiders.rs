@@ -165,6 +165,52 @@ fn a_stranger_with_the_log_s_key_checks_everything_that_is_served() -> Result<()
     Ok(())
 }
 
+#[test]
+fn the_log_gets_another_key_and_everybody_can_follow() -> Result<()> {
+    let mut node = node()?;
+    let data = node.data();
+    let kept = tempfile::tempdir()?;
+    let rotate = |more: &[&str]| {
+        said(portcullis().args(["log", "rotate-key"]).args(more).current_dir(&data))
+    };
+    let key_of = |line: usize| -> Result<String> {
+        let keys = fs::read_to_string(data.join("keys/log.pub"))?;
+        Ok(keys.lines().nth(line).context("a key")?.to_owned())
+    };
+    let knows = |key: &str, what: &str| {
+        let mut command = portcullis();
+        said(command.args(["verify", what, "--key", key, "--json"]))
+    };
+    let directory = text(&data)?.to_owned();
+    node.stop()?;
+    let (old, before) = (key_of(0)?, kept.path().join("before"));
+    fs::copy(data.join("ledger/checkpoint"), &before)?;
+    rotate(&[])?;
+    ensure!(rotate(&[]).is_err(), "one at a time");
+    ensure!(key_of(0)? == old, "receipts stay with the old key");
+    let new = key_of(1)?;
+    ensure!(rotate(&["--finish"]).is_err(), "nothing was signed with both yet");
+    ensure!(knows(&new, &directory).is_err(), "the new key has signed nothing");
+
+    (node.process, _) = serve(&data)?;
+    ensure!(rotate(&["--finish"]).is_err(), "the node runs");
+    node.stop()?;
+    knows(&old, &directory).context("with the old key")?;
+    knows(&new, &directory).context("with the new key")?;
+
+    rotate(&["--finish"])?;
+    (node.process, _) = serve(&data)?;
+    node.stop()?;
+    ensure!(knows(&old, &directory).is_err(), "the old key signs no more");
+    let since = ["--since", text(&before)?];
+    ensure!(verify(&node, &directory, &since).is_err(), "of a key that is not known");
+    let retired = data.join("keys/log.retired.pub");
+    verify(&node, &directory, &[&since[..], &["--key", text(&retired)?]].concat())
+        .context("what the old key signed is the beginning")?;
+    verify(&node, &directory, &["--full"])?;
+    Ok(())
+}
+
 /// Writes the witness into the node's configuration.
 fn appoint(node: &Node, witness: &Witness) -> Result<()> {
     let path = node.data().join("portcullis.toml");

@@ -33,6 +33,14 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         lost: Option<PathBuf>,
     },
+    /// Give the log another key: first both sign, from the node's next start on; then, with --finish, the new one alone
+    RotateKey {
+        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
+        config: PathBuf,
+        /// Everybody knows the new key: let it sign alone; the node must be stopped
+        #[arg(long)]
+        finish: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -61,6 +69,7 @@ impl LogCommand {
                 std::fs::write(&output, text)
                     .with_context(|| format!("cannot write `{}`", output.display()))
             }
+            Self::RotateKey { config, finish } => rotate_key(&Config::read(&config)?, finish),
             Self::NextGeneration { config, lost } => {
                 let config = Config::read(&config)?;
                 let number = generation::open_next(&config, lost.as_deref())?;
@@ -71,6 +80,19 @@ impl LogCommand {
             }
         }
     }
+}
+
+fn rotate_key(config: &Config, finish: bool) -> Result<()> {
+    if finish {
+        generation::finish_rotation(config)?;
+        return print(
+            "the new key signs alone from the node's next start on; keys/log.pub has it, and keys/log.retired.pub the old one",
+        );
+    }
+    generation::begin_rotation(config)?;
+    print(
+        "both keys sign checkpoints from the node's next start on; hand out keys/log.pub, then `portcullis log rotate-key --finish`",
+    )
 }
 
 impl KeysCommand {

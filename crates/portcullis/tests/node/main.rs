@@ -8,6 +8,7 @@ mod disk_full;
 mod letters;
 mod origin;
 mod process;
+mod receipts;
 mod service;
 mod sever;
 mod software;

@@ -37,6 +37,8 @@ const QUEUE_MAX: usize = 16_384;
 pub struct Opening {
     /// Signs checkpoints and receipts; its name is the log's origin.
     pub key: SigningKey,
+    /// Signs checkpoints beside it, if the key is being rotated.
+    pub next_key: Option<SigningKey>,
     /// The vault's keys.
     pub vault: VaultKeys,
     /// Sizes of the segments.
@@ -52,6 +54,7 @@ impl Opening {
     pub fn standard(key: SigningKey, vault: VaultKeys) -> Self {
         Self {
             key,
+            next_key: None,
             vault,
             sizes: JournalSizes::STANDARD,
             wait_max: Duration::from_secs(2),
@@ -198,12 +201,12 @@ pub fn open_parts(
     clocks: Box<dyn ReadClocks>,
     opening: Opening,
 ) -> Result<Parts, OpenFailed> {
-    let Opening { key, vault, sizes, lost_checkpoint, .. } = opening;
+    let Opening { key, next_key, vault, sizes, lost_checkpoint, .. } = opening;
     let key = Arc::new(key);
     disk.create_dir("ledger")
         .map_err(|source| OpenFailed::Disk { path: "ledger".into(), source })?;
     let vault = Arc::new(Vault::open(&**disk, &vault)?);
-    let mut published = Published::read(Arc::clone(disk), Arc::clone(&key))?;
+    let mut published = Published::read(Arc::clone(disk), Arc::clone(&key), next_key)?;
     let (mut log, recovered) = Log::open(
         Arc::clone(disk),
         sizes,
