@@ -114,16 +114,13 @@ fn a_forged_checkpoint_does_not_open() {
 fn a_checkpoint_of_two_keys_opens_with_either() {
     let tree = dozen().checkpoint().tree;
     let next = crate::note::SigningKey::new(sample::ORIGIN, &[8; 32]).unwrap();
-    let note = checkpoint::sign_beside(&tree, &sample::key(), &next);
+    let note = checkpoint::sign_beside(&tree, &key(), &next);
     let next = next.verifying_key().unwrap();
     let both = [keys(), vec![next.clone()]].concat();
     for known in [keys(), vec![next], both] {
         assert_eq!(checkpoint::open(&note, &known).map(|opened| opened.tree), Ok(tree));
     }
-    assert!(
-        note.starts_with(&checkpoint::sign(&tree, &sample::key())),
-        "the old key's note goes on"
-    );
+    assert!(note.starts_with(&checkpoint::sign(&tree, &key())), "the old key's note goes on");
 }
 
 #[test]

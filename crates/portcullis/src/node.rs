@@ -146,9 +146,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     .context("the authority's address cannot be an issuer")?;
 
     let watch = Watch::new(Arc::clone(&keeper));
-    if let Some(before) = generation::before(data)? {
-        replay(&watch, &before, &opened.vault)?;
-    }
+    replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
@@ -481,6 +479,17 @@ fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
 
 fn roster(snapshot: &Snapshot) -> Roster {
     Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
+}
+
+/// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
+fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
+    let replayed = generation::before(data).and_then(|former| match former {
+        Some(former) => replay(watch, &former, vault),
+        None => Ok(()),
+    });
+    if let Err(reason) = replayed {
+        error!("what was read in the generation before is not counted in budgets: {reason:#}");
+    }
 }
 
 /// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,

@@ -99,6 +99,9 @@ impl Verify {
 
     fn audit(&self, keys: &Keys) -> Result<()> {
         let directory = Path::new(&self.what);
+        if !directory.join("ledger").is_dir() {
+            bail!("`--full` takes a data directory: what others are served holds no bodies");
+        }
         let Signed { note, checkpoint, .. } = Log::open(&self.what, keys)?.signed;
         let audited = verify::replay(directory, &checkpoint)?;
         let mut note = note;
