@@ -337,3 +337,6 @@ async fn consistency(
     });
     made.await.unwrap_or(Err(BadTile::Beyond(seen)))
 }
+
+#[cfg(test)]
+mod tests;

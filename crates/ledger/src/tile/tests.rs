@@ -225,6 +225,18 @@ fn missing_and_foreign_files_are_named() {
 }
 
 proptest! {
+    #[test]
+    fn a_path_is_read_back_and_whatever_is_read_is_written_so(index: u64, width in 1_u16..=256, level in 0_u8..=63, entries: bool, text in "tile/[0-9a-z]{1,7}(/x?[0-9]{1,4}){1,4}(\\.p/[0-9]{1,3})?") {
+        let kind = if entries { TileKind::Entries } else { TileKind::Hashes { level } };
+        let path = TilePath { kind, index, width };
+        prop_assert_eq!(TilePath::parse(&path.to_string()), Some(path));
+        if let Some(read) = TilePath::parse(&text) {
+            prop_assert_eq!(read.to_string(), text);
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
