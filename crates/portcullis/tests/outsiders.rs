@@ -131,6 +131,10 @@ fn a_stranger_with_the_log_s_key_checks_everything_that_is_served() -> Result<()
     let wrong = refused(&node, text(&file("elsewhere"))?, &[])?;
     ensure!(wrong.contains("does not lead from its entry"), "{wrong}");
 
+    // The whole record replays while the node writes to it.
+    verify(&node, text(&node.data())?, &["--full"])?;
+    ensure!(refused(&node, &url, &["--full"])?.contains("takes a data directory"));
+
     // Nothing but checkpoint and tiles has a path, whatever is asked for.
     for path in
         ["keys/log.key", "../keys/log.key", "segments/0", "tile/../segments", "%2e%2e/keys/log.key"]

@@ -107,6 +107,10 @@ impl<F: FnMut(&str) -> Option<Vec<u8>>> TileReader<F> {
         while let Some((len, after)) = rest.split_first_chunk() {
             let len = usize::from(u16::from_be_bytes(*len));
             let (entry, after) = after.split_at_checked(len).ok_or_else(malformed)?;
+            // A file of nothing but lengths of zero would be millions of entries.
+            if entries.len() >= usize::from(path.width) {
+                return Err(malformed());
+            }
             entries.push(entry.to_vec());
             rest = after;
         }

@@ -214,6 +214,14 @@ fn a_partial_tile_that_is_gone_is_read_from_the_full_one() {
 }
 
 #[test]
+fn a_bundle_of_more_entries_than_its_path_says_is_malformed() {
+    let (tree, mut files) = grow(&[3], true);
+    files.insert("tile/entries/000.p/3".into(), vec![0; 1 << 20]);
+    let mut reader = TileReader::open(tree, |path| files.get(path).cloned()).unwrap();
+    assert_eq!(reader.entries(0), Err(BadTile::Malformed("tile/entries/000.p/3".into())));
+}
+
+#[test]
 fn missing_and_foreign_files_are_named() {
     let (tree, mut files) = grow(&[300], true);
     files.remove("tile/entries/001.p/44");
