@@ -23,12 +23,15 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 use wire::{Refusal, request};
 
 /// How often checkpoints are submitted at most.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a round waits for a witness: as long as a checkpoint waits for its cosignatures, less the round itself.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a witness that failed rests, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -92,6 +95,8 @@ struct Line {
     site: Site,
     /// Size of the last checkpoint that it has of us, as far as we know.
     seen: u64,
+    /// Size of the last one that it cosigned for us.
+    cosigned: u64,
     failed: u32,
     rests_until: Option<Instant>,
 }
@@ -99,6 +104,8 @@ struct Line {
 /// Why a witness gave no cosignature.
 #[derive(Debug, Error)]
 enum Failed {
+    #[error("it did not answer within {ANSWERS_WITHIN:?}")]
+    Late,
     #[error("it cannot be reached")]
     Unreachable(#[from] NoAnswer),
     #[error("it refused with status {0}")]
@@ -189,7 +196,7 @@ impl Witnesses {
                 continue;
             };
             let tree = checkpoint.tree;
-            if tree.size == done && lines.iter().all(|line| line.seen == done) {
+            if tree.size == done && lines.iter().all(|line| line.cosigned == done) {
                 continue;
             }
             lines = self.round(lines, &note, tree).await;
@@ -203,14 +210,14 @@ impl Witnesses {
         let mut back = BTreeMap::new();
         for (place, mut line) in lines.into_iter().enumerate() {
             let rests = line.rests_until.is_some_and(|until| until > Instant::now());
-            if rests || line.seen == tree.size {
+            if rests || line.cosigned == tree.size {
                 back.insert(place, line);
                 continue;
             }
             let (note, directory) = (Arc::clone(note), self.directory.clone());
             asked.spawn(async move {
-                let answer = line.cosign(&note, tree, &directory).await;
-                (place, line, answer)
+                let asked = timeout(ANSWERS_WITHIN, line.cosign(&note, tree, &directory)).await;
+                (place, line, asked.unwrap_or(Err(Failed::Late)))
             });
         }
         let mut signed = String::new();
@@ -237,10 +244,8 @@ impl Witnesses {
 
     fn note_down(&self, line: &Line) {
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let cosigned = if line.failed == 0 { line.seen } else { 0 };
-        let reading = readings.entry(line.witness.key.name().to_owned()).or_default();
-        reading.cosigned = reading.cosigned.max(cosigned);
-        reading.failed = line.failed;
+        let reading = Reading { cosigned: line.cosigned, failed: line.failed };
+        readings.insert(line.witness.key.name().to_owned(), reading);
     }
 
     /// Puts the cosignatures beside the checkpoint. What a witness that was slower signed of the same checkpoint stays.
@@ -267,7 +272,8 @@ impl Witnesses {
 impl Line {
     fn new(witness: &Witness) -> Option<Self> {
         let site = Site::new(&witness.url).ok()?;
-        Some(Self { witness: witness.clone(), site, seen: 0, failed: 0, rests_until: None })
+        let witness = witness.clone();
+        Some(Self { witness, site, seen: 0, cosigned: 0, failed: 0, rests_until: None })
     }
 
     /// Has the witness cosign, and gives its line.
@@ -288,7 +294,7 @@ impl Line {
                 let cosigned = cosign::add(note, lines, keys)?;
                 let line = cosigned.strip_prefix(note).filter(|line| !line.is_empty());
                 let line = line.ok_or(Failed::NoCosignature)?.to_owned();
-                self.seen = tree.size;
+                (self.seen, self.cosigned) = (tree.size, tree.size);
                 return Ok(line);
             }
             let seen = held(&name, wire::refusal(&answer), tree.size)?;
