@@ -97,6 +97,9 @@ pub(crate) fn open_next(config: &Config, lost: Option<&Path>) -> Result<u64> {
     store(&next.join("lost-checkpoint"), &note)?;
     private(&former)?;
     fs::rename(data.join("ledger"), former.join("ledger")).context("cannot move the log away")?;
+    for moved in [&former, &data.join("generations"), &next] {
+        fs::File::open(moved)?.sync_all()?;
+    }
     finish(config, &next)
 }
 

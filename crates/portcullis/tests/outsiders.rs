@@ -308,6 +308,10 @@ fn a_witness_sees_each_checkpoint_and_stops_a_node_that_forgot_some() -> Result<
     };
     next(&["--lost", "lost"])?;
     ensure!(next(&["--lost", "lost"]).is_err(), "once");
+    // Had it been broken off halfway, no node would take the directory for a new one, and repeating it would end it.
+    fs::rename(data.join("ledger"), data.join("ledger.next"))?;
+    ensure!(does_not_start(&data)?.contains("broken off"));
+    next(&[])?;
     let former = data.join("generations/1");
     let old_key = {
         let seed: [u8; 32] = fs::read(data.join("keys/log.key"))?.as_slice().try_into()?;

@@ -9,6 +9,7 @@ use ledger::cosign;
 use ledger::growth;
 use ledger::proof::{self, Proved};
 use ledger::receipt::{self, Standing};
+use ledger::record::Kind;
 use model::UnixMicros;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -167,14 +168,14 @@ impl Verify {
     fn proof(&self, text: &str, keys: &Keys) -> Result<()> {
         let Proved { index, header, leaf, .. } = proof::verify(text, &keys.logs)?;
         let signed = Signed::open(proof::note_of(text)?.to_owned(), keys)?;
-        let (kind, chain, time) = (header.kind, header.chain, header.time);
+        let (kind, chain, time) = (word(header.kind), header.chain, header.time);
         let leaf: String = leaf.iter().map(|byte| format!("{byte:02x}")).collect();
         let json = json!({
-            "schema": "portcullis.proved/1", "index": index, "kind": format!("{kind:?}"), "chain": chain.to_string(),
+            "schema": "portcullis.proved/1", "index": index, "kind": kind, "chain": chain.to_string(),
             "sequence": header.sequence, "time": time.to_string(), "leaf": leaf,
         });
         let said = format!(
-            "record {index} is in it: {kind:?}, {} on chain {chain}, at {time}, leaf {leaf}",
+            "record {index} is in it: {kind}, number {} of chain {chain}, at {time}, leaf {leaf}",
             header.sequence
         );
         self.say(&signed, json, &[said])
@@ -248,5 +249,21 @@ impl Verify {
     fn keep(&self, note: &str) -> Result<()> {
         let Some(path) = &self.output else { return Ok(()) };
         std::fs::write(path, note).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+}
+
+/// A kind of record, as JSON and people have it.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Access => "access",
+        Kind::Attempt => "attempt",
+        Kind::Refusal => "refusal",
+        Kind::NotReleased => "not-released",
+        Kind::UnauthenticatedRefusals => "unauthenticated refusals",
+        Kind::Posture => "posture",
+        Kind::OperatorAction => "operator action",
+        Kind::Vetting => "vetting",
+        Kind::Node => "node",
+        Kind::Heads => "heads",
     }
 }
