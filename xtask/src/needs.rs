@@ -17,7 +17,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     (
         "python3-venv",
         &["python3", "-m", "ensurepip", "--version"],
-        "runs the mail server, the verifiers and the query engines that nobody here wrote",
+        "runs the mail server, the verifiers, the witness and the query engines that nobody here wrote",
     ),
     ("chromium", &["chromium", "--version"], "the browser that the console is tested in"),
     (
@@ -52,8 +52,9 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     let (venv, wanted) = (foreign.join("venv"), foreign.join("requirements.txt"));
     if wanted.exists() && !is_same(&venv.join("requirements.txt"), &wanted)? {
         say(
-            "installing Python packages, a gigabyte of them: aiosmtpd (a mail server), dkimpy (a DKIM verifier), duckdb and chdb-core \
-             (engines that read exported Parquet), ocsf-json-schema and jsonschema (the published schemas of events, and a validator)",
+            "installing Python packages, a gigabyte of them: aiosmtpd (a mail server), dkimpy (a DKIM verifier), aics-witness and aics-tlog \
+             (a witness and a client of transparency logs), proofbundle (a verifier of tlog-proof files), duckdb and chdb-core (engines that \
+             read exported Parquet), ocsf-json-schema and jsonschema (the published schemas of events, and a validator)",
         );
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
             .context("install the Debian package python3-venv by hand, then run this again")?;

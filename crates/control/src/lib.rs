@@ -1,4 +1,5 @@
-//! The control plane's listeners: operators' signed commands, and the authority's token endpoint; cases, and outbound mail.
+//! The control plane's listeners: operators' signed commands, the authority's token endpoint, and the log for outsiders; cases,
+//! outbound mail, and witnesses.
 //!
 //! Nothing here decides. A command is verified and applied by the registry and by posture, a token is issued by
 //! `authority`; this crate carries them over HTTP and sees that each operator action becomes a record. It never
@@ -8,10 +9,13 @@ mod answers;
 pub mod cases;
 pub mod console;
 pub mod desk;
+pub mod fetch;
 pub mod listen;
 mod lists;
+pub mod log_listener;
 pub mod mail;
 pub mod operators;
 pub mod questions;
 pub mod tokens;
 pub mod vetting;
+pub mod witness;

@@ -37,6 +37,22 @@ pub fn sign(tree: &TreeHead, key: &SigningKey) -> String {
     key.sign_note(&format!("{}\n{}\n{}\n", key.name(), tree.size, BASE64.encode(tree.root)))
 }
 
+/// Signs the same checkpoint with the key that is to follow. Whoever knows either key can open it.
+///
+/// # Panics
+/// If the two are named for different logs.
+pub fn sign_beside(tree: &TreeHead, key: &SigningKey, next: &SigningKey) -> String {
+    assert_eq!(key.name(), next.name(), "keys of two logs");
+    let by_next = sign(tree, next);
+    let line = by_next.rsplit_once("\n\n").map_or("", |(_, line)| line);
+    sign(tree, key) + line
+}
+
+/// The size that a checkpoint's text names, unchecked: for notes of one's own.
+pub fn size_of(note: &str) -> Option<u64> {
+    note.split('\n').nth(1).and_then(note::decimal)
+}
+
 /// Opens a checkpoint that one of `keys` signed for the log of its own name.
 ///
 /// # Errors

@@ -8,11 +8,14 @@ mod domain;
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosign;
 pub mod full;
+pub mod growth;
 pub mod heads;
 pub mod merkle;
 pub mod note;
 pub mod prepared;
+pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod sequencer;

@@ -22,6 +22,11 @@ pub struct TreeHead {
     pub root: Digest,
 }
 
+impl TreeHead {
+    /// Of a log without records.
+    pub const EMPTY: Self = Self { size: 0, root: merkle::EMPTY_ROOT };
+}
+
 /// A record with its place in the log, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequenced {
@@ -203,8 +208,40 @@ impl Sequencer {
     pub fn replay(&mut self, stored: &StoredRecord) -> Result<(), Corrupt> {
         let index = self.size();
         let malformed = |source| Corrupt::Malformed { index, source };
-        let header = Header::decode(&stored.entry).map_err(malformed)?;
         let changed = |part| Corrupt::Changed { index, part };
+        let header = self.follows(&stored.entry)?;
+        let opened = open(&header, stored).map_err(|bad| match bad {
+            NotThisRecord::Malformed(source) => malformed(source),
+            NotThisRecord::Changed(part) => changed(part),
+        })?;
+        if let Body::Heads(heads) = opened.body {
+            if heads.size != index {
+                return Err(Corrupt::HeadsCount { index, counted: heads.size });
+            }
+            if heads != self.head_map().body() {
+                return Err(Corrupt::HeadsRoot { index });
+            }
+        }
+        self.take_in(header.chain, stored.leaf_hash(), header.time);
+        Ok(())
+    }
+
+    /// Takes in an entry without its body, which is all that readers of the log's files see: place, link and time are checked, what
+    /// the body says is not.
+    ///
+    /// # Errors
+    /// [`Corrupt`]; the sequencer is then as it was before.
+    pub fn replay_entry(&mut self, entry: &[u8]) -> Result<Header, Corrupt> {
+        let header = self.follows(entry)?;
+        self.take_in(header.chain, merkle::leaf_hash(entry), header.time);
+        Ok(header)
+    }
+
+    /// Whether the entry is the next one of its chain and of the log.
+    fn follows(&self, entry: &[u8]) -> Result<Header, Corrupt> {
+        let index = self.size();
+        let header =
+            Header::decode(entry).map_err(|source| Corrupt::Malformed { index, source })?;
         let chain = header.chain;
         let (wanted, previous) =
             self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
@@ -220,20 +257,7 @@ impl Sequencer {
         if header.time < self.time {
             return Err(Corrupt::TimeBack { index });
         }
-        let opened = open(&header, stored).map_err(|bad| match bad {
-            NotThisRecord::Malformed(source) => malformed(source),
-            NotThisRecord::Changed(part) => changed(part),
-        })?;
-        if let Body::Heads(heads) = opened.body {
-            if heads.size != index {
-                return Err(Corrupt::HeadsCount { index, counted: heads.size });
-            }
-            if heads != self.head_map().body() {
-                return Err(Corrupt::HeadsRoot { index });
-            }
-        }
-        self.take_in(chain, stored.leaf_hash(), header.time);
-        Ok(())
+        Ok(header)
     }
 
     fn take_in(&mut self, chain: Chain, leaf: Digest, time: UnixMicros) {

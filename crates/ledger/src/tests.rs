@@ -111,6 +111,19 @@ fn a_forged_checkpoint_does_not_open() {
 }
 
 #[test]
+fn a_checkpoint_of_two_keys_opens_with_either() {
+    let tree = dozen().checkpoint().tree;
+    let next = crate::note::SigningKey::new(sample::ORIGIN, &[8; 32]).unwrap();
+    let note = checkpoint::sign_beside(&tree, &key(), &next);
+    let next = next.verifying_key().unwrap();
+    let both = [keys(), vec![next.clone()]].concat();
+    for known in [keys(), vec![next], both] {
+        assert_eq!(checkpoint::open(&note, &known).map(|opened| opened.tree), Ok(tree));
+    }
+    assert!(note.starts_with(&checkpoint::sign(&tree, &key())), "the old key's note goes on");
+}
+
+#[test]
 fn recorded_time_never_goes_back() {
     let mut sequencer = Sequencer::begin(sample::ORIGIN);
     let draft = Draft::Access(access(1, &[]));
@@ -295,6 +308,9 @@ proptest! {
         let _ = checkpoint::open(&text, &keys());
         let _ = crate::receipt::verify(&text, &keys());
         let _ = crate::note::VerifyingKey::parse(&text);
+        let _ = crate::cosign::verify(&text, &[]);
+        let _ = crate::proof::verify(&format!("{}{text}", crate::proof::FIRST_LINE), &keys());
+        let _ = crate::tile::TilePath::parse(&text);
     }
 
     #[test]

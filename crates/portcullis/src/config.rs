@@ -1,7 +1,10 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
 use anyhow::{Context, Result, anyhow, bail};
+use control::fetch::Site;
+use control::witness::Witness;
 use incident::notice::Company;
+use ledger::cosign::CosignerKey;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +29,16 @@ struct ConfigFile {
     company: Option<CompanyFile>,
     #[serde(default)]
     mail: Option<MailFile>,
+    #[serde(default)]
+    witness: Vec<WitnessFile>,
+}
+
+/// Somebody who cosigns the log's checkpoints.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessFile {
+    url: String,
+    key: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,8 +47,14 @@ struct ListenFile {
     data_plane: SocketAddr,
     authority: SocketAddr,
     control: SocketAddr,
+    #[serde(default = "log_default")]
+    log: SocketAddr,
     #[serde(default)]
     metrics: Option<SocketAddr>,
+}
+
+fn log_default() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8448))
 }
 
 /// Who writes letters and filings, as they say it.
@@ -124,6 +143,10 @@ pub(crate) struct Config {
     pub(crate) data_plane: SocketAddr,
     pub(crate) authority: SocketAddr,
     pub(crate) control: SocketAddr,
+    /// The log, read-only, for outsiders.
+    pub(crate) log: SocketAddr,
+    /// Who cosigns the log's checkpoints.
+    pub(crate) witnesses: Vec<Witness>,
     /// Serve the data plane and the authority without TLS; loopback only.
     pub(crate) clear_text: bool,
     /// PEM of the CA that client certificates must chain to, if they are asked for.
@@ -211,6 +234,15 @@ impl Config {
                 path.display()
             );
         }
+        if !is_loopback(file.listen.log.ip()) {
+            bail!(
+                "in `{}`: `log` listens on loopback only; put a web server before it, or copy its files",
+                path.display()
+            );
+        }
+        let witnesses = file.witness.into_iter().map(WitnessFile::checked).collect::<Result<_>>();
+        let witnesses =
+            witnesses.with_context(|| format!("in `{}`, `[[witness]]`", path.display()))?;
         let metrics = file.listen.metrics;
         if metrics.is_some_and(|address| !is_loopback(address.ip())) {
             bail!("in `{}`: `metrics` listens on loopback only", path.display());
@@ -219,6 +251,8 @@ impl Config {
         let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
         Ok(Self {
             metrics,
+            witnesses,
+            log: file.listen.log,
             mail,
             company: file
                 .company
@@ -252,6 +286,8 @@ impl Config {
             ("listen.data_plane", self.data_plane != running.data_plane),
             ("listen.authority", self.authority != running.authority),
             ("listen.control", self.control != running.control),
+            ("listen.log", self.log != running.log),
+            ("witness", self.witnesses != running.witnesses),
             ("listen.metrics", self.metrics != running.metrics),
             ("origin.address", self.origin != running.origin),
             ("origin.host", self.origin_host != running.origin_host),
@@ -264,10 +300,10 @@ impl Config {
     pub(crate) fn template(
         deployment: &str,
         clear_text: bool,
-        addresses: [SocketAddr; 4],
+        addresses: [SocketAddr; 5],
         origin: SocketAddr,
     ) -> String {
-        let [data_plane, authority, control, metrics] = addresses;
+        let [data_plane, authority, control, log, metrics] = addresses;
         let scheme = if clear_text { "http" } else { "https" };
         format!(
             r#"# Paths are relative to this file.
@@ -280,6 +316,7 @@ lists = []                                 # files of networks to refuse, one ad
 data_plane = "{data_plane}"
 authority = "{authority}"
 control = "{control}"
+log = "{log}"                    # checkpoints, tiles and entries for whoever checks them; read-only
 metrics = "{metrics}"                # Prometheus metrics and /healthz
 
 [origin]
@@ -288,6 +325,11 @@ host = "{origin}"
 # credential = "keys/origin.credential"    # file with the Authorization that the origin asks us for, such as: Bearer ...
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
+
+# Somebody else who sees that the log only grows, and signs it. docs/operating/log.md
+# [[witness]]
+# url = "https://witness.example/"
+# key = "witness.example/w1+0a1b2c3d+B..."
 
 # For incidents: who writes to subjects and authorities, and how letters leave. docs/operating/incident.md
 # [company]
@@ -303,6 +345,17 @@ overlay = "overlay.yaml"
 "#,
             data_plane.port()
         )
+    }
+}
+
+impl WitnessFile {
+    fn checked(self) -> Result<Witness> {
+        let key = CosignerKey::parse(&self.key)
+            .with_context(|| format!("`{}` is not a cosigner's key", self.key))?;
+        if !Site::new(&self.url)?.is_private() {
+            bail!("`{}` is clear text, which is for loopback addresses only", self.url);
+        }
+        Ok(Witness { url: self.url, key })
     }
 }
 
@@ -403,7 +456,7 @@ mod tests {
 
     fn template(clear_text: bool) -> String {
         let address = "127.0.0.1:8443".parse().unwrap();
-        Config::template("acme", clear_text, [address; 4], address)
+        Config::template("acme", clear_text, [address; 5], address)
     }
 
     #[test]
@@ -441,6 +494,20 @@ mod tests {
         ] {
             assert!(mail(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_witness_is_an_address_and_a_cosigners_key() {
+        let key = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2";
+        let witness = |url: &str, key: &str| {
+            let lines = format!("[[witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n");
+            read(&format!("{}\n{lines}", template(false)))
+        };
+        assert_eq!(witness("https://w.example/", key).unwrap().witnesses.len(), 1);
+        assert!(witness("http://127.0.0.1:1/", key).is_ok());
+        assert!(witness("http://w.example/", key).is_err(), "in the clear");
+        assert!(witness("w.example", key).is_err());
+        assert!(witness("https://w.example/", &key.replace("de+da", "de+db")).is_err());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use storage::registry::Registry;
 
 /// Where the listeners and the origin are to be.
 pub(crate) struct Addresses {
-    /// Data plane, authority, control, metrics.
-    pub(crate) listen: [SocketAddr; 4],
+    /// Data plane, authority, control, log, metrics.
+    pub(crate) listen: [SocketAddr; 5],
     pub(crate) origin: SocketAddr,
     pub(crate) clear_text: bool,
 }
@@ -45,7 +45,7 @@ pub(crate) async fn init(
     }
     certificates(&directory.join("keys"))?;
     let log = note::SigningKey::new(
-        &node::log_origin(deployment),
+        &node::log_origin(deployment, 1),
         &keys::read(&directory.join("keys/log.key"))?,
     );
     let log = log

@@ -2,6 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ledger::cosign::{Cosigner, CosignerKey};
+use ledger::note;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -10,6 +14,15 @@ use std::path::Path;
 /// The 32-byte secrets of a node, by file name.
 pub(crate) const NAMES: [&str; 4] =
     ["log.key", "token.key", "vault-index.key", "vault-wrapping.key"];
+
+/// The log's key in the data directory.
+pub(crate) const LOG: &str = "keys/log.key";
+
+/// The key that is to follow it, while it is being rotated: checkpoints are signed with both.
+pub(crate) const NEXT_LOG: &str = "keys/log.next.key";
+
+/// Type of an Ed25519 key in C2SP signed-note.
+const NOTE_ED25519: u8 = 0x01;
 
 /// 32 bytes from the operating system.
 ///
@@ -42,6 +55,46 @@ pub(crate) fn read(path: &Path) -> Result<[u8; 32]> {
         .try_into()
         .ok()
         .with_context(|| format!("the key `{}` is not 32 bytes long", path.display()))
+}
+
+/// Makes the key of an auditor or witness and keeps it in `path`. `name`: best an address without scheme, such as
+/// `auditor.example/2026`.
+///
+/// The file has the form that other signed-note tools read: `PRIVATE+KEY+name+id+base64(0x01 and seed)`.
+///
+/// # Errors
+/// If the file exists or cannot be written, or the name cannot stand in a note.
+pub(crate) fn new_cosigner(path: &Path, name: &str) -> Result<CosignerKey> {
+    let seed = random::<32>()?;
+    let key = Cosigner::new(name, &seed).and_then(|cosigner| cosigner.key());
+    let key = key.with_context(|| format!("`{name}` cannot be a key's name"))?;
+    let id = note::SigningKey::new(name, &seed)?.id().map(|byte| format!("{byte:02x}")).concat();
+    let secret = BASE64.encode([&[NOTE_ED25519][..], &seed].concat());
+    write(path, format!("PRIVATE+KEY+{name}+{id}+{secret}\n").as_bytes())?;
+    Ok(key)
+}
+
+/// Reads what [`new_cosigner`] wrote, or another signed-note tool.
+///
+/// # Errors
+/// If others can read the file, or it is not one Ed25519 key.
+pub(crate) fn read_cosigner(path: &Path) -> Result<Cosigner> {
+    let text = String::from_utf8(read_private(path)?).unwrap_or_default();
+    let what = || format!("`{}` is not the key of an auditor or witness", path.display());
+    parse_cosigner(text.trim()).with_context(what)
+}
+
+fn parse_cosigner(text: &str) -> Option<Cosigner> {
+    let mut parts = text.strip_prefix("PRIVATE+KEY+")?.splitn(3, '+');
+    let (name, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    let secret = BASE64.decode(secret).ok()?;
+    let (&NOTE_ED25519, seed) = secret.split_first()? else { return None };
+    let seed = seed.try_into().ok()?;
+    let found = note::SigningKey::new(name, &seed).ok()?.id().map(|byte| format!("{byte:02x}"));
+    if found.concat() != id {
+        return None;
+    }
+    Cosigner::new(name, &seed).ok()
 }
 
 /// Reads the value of an `Authorization` header; a line end behind it is not part of it.
@@ -77,6 +130,28 @@ pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cosigners_keys_are_those_of_other_tools() {
+        // From the tests of transparency-dev/formats (Apache-2.0): made by golang.org/x/mod/sumdb/note.
+        let foreign = "PRIVATE+KEY+Wit1+55ee4561+AeadRiG7XM4XiieCHzD8lxysXMwcViy5nYsoXURWGrlE";
+        let key = parse_cosigner(foreign).unwrap().key().unwrap().to_string();
+        // The public half in its vkey there is the same, under the type of logs.
+        let public = BASE64.decode("AVhZSmQj9+SoL+p/nN0Hh76xXmF7QcHfytUrI1XfSClk").unwrap();
+        let ours = BASE64.decode(key.splitn(3, '+').nth(2).unwrap()).unwrap();
+        assert_eq!((ours[0], &ours[1..]), (4, &public[1..]));
+        for wrong in
+            ["", &foreign[1..], &foreign.replace("55ee", "55ef"), &foreign.replace("+Ae", "+Be")]
+        {
+            assert!(parse_cosigner(wrong).is_none(), "{wrong}");
+        }
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auditor.key");
+        let public = new_cosigner(&path, "auditor.example/1").unwrap();
+        assert_eq!(read_cosigner(&path).unwrap().key().unwrap(), public);
+        assert!(new_cosigner(&path, "auditor.example/1").is_err(), "never over another");
+    }
 
     #[test]
     fn an_authorization_is_one_line_that_only_its_owner_reads() {

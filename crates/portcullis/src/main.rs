@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod console;
 mod demo;
+mod generation;
 mod init;
 mod keys;
 mod metrics;
@@ -65,8 +66,14 @@ enum Subcommands {
     Operators(Box<commands::Operators>),
     /// Make one request as an integration would: token, proof and all
     Request(commands::Request),
-    /// Check evidence, or a whole log, offline and with public keys only
+    /// Check a log, a bundle, a proof or a receipt, with public keys only
     Verify(commands::Verify),
+    /// A log's proofs, its next generation
+    #[command(subcommand)]
+    Log(commands::LogCommand),
+    /// Keys of auditors and witnesses
+    #[command(subcommand)]
+    Keys(commands::KeysCommand),
     /// Measure ourselves beside a peer, on this machine
     #[command(subcommand)]
     Bench(Benches),
@@ -112,7 +119,7 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         Subcommands::Demo(options) => return demo::run(&options).await,
         Subcommands::Init { directory, deployment, operator, origin } => {
             let listen =
-                [8443, 8444, 8445, 9464].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+                [8443, 8444, 8445, 8448, 9464].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let addresses = init::Addresses { listen, origin, clear_text: false };
             init::init(&directory, &deployment, &operator, &addresses).await?;
             say(&format!(
@@ -124,6 +131,8 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         Subcommands::Operators(command) => command.run().await?,
         Subcommands::Request(request) => request.run().await?,
         Subcommands::Verify(options) => options.run()?,
+        Subcommands::Log(command) => command.run()?,
+        Subcommands::Keys(command) => command.run()?,
         Subcommands::Bench(Benches::Gateway(options)) => bench::gateway(options).await?,
         Subcommands::Bench(Benches::Exposure(options)) => bench::exposure::run(&options)?,
         Subcommands::BenchHop { origin } => bench::hop::run(origin).await?,

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use control::witness::Witnesses;
 use gateway::meter::DURATION_BOUNDS;
 use gateway::node::Node;
 use model::IntegrationId;
@@ -24,6 +25,7 @@ const UNRECORDED_COUNTS: Duration = Duration::from_secs(5);
 pub(crate) struct Measured {
     pub(crate) node: Arc<Node>,
     pub(crate) log: LogView,
+    pub(crate) witnesses: Arc<Witnesses>,
 }
 
 /// The routes of the metrics listener.
@@ -162,11 +164,28 @@ impl Measured {
             let _infallible =
                 writeln!(page.0, "portcullis_checkpoint_age_seconds {:.3}", age.as_secs_f64());
         }
+        self.cosigned(&mut page);
         let flows = u64::from(self.why_no_data().is_none());
         page.one("portcullis_data_flows", "gauge", "1 while data can be released", flows);
         page.family("portcullis_build_info", "gauge", "The program's version");
         page.value("portcullis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         page.0
+    }
+
+    fn cosigned(&self, page: &mut Page) {
+        let readings = self.witnesses.readings();
+        if readings.is_empty() {
+            return;
+        }
+        let (size, failed) = ("portcullis_witness_cosigned_records", "portcullis_witness_failures");
+        page.family(size, "gauge", "Records under the last checkpoint that the witness cosigned");
+        for (name, reading) in &readings {
+            page.value(size, &[("witness", name)], reading.cosigned);
+        }
+        page.family(failed, "gauge", "Tries since then that brought no cosignature");
+        for (name, reading) in &readings {
+            page.value(failed, &[("witness", name)], reading.failed.into());
+        }
     }
 
     fn durations(&self, page: &mut Page) {

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, MailTls, MailWay};
 use crate::console::Shown;
+use crate::generation;
 use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
@@ -11,11 +12,13 @@ use authority::TokenEndpoint;
 use control::cases::{self, Office};
 use control::console::{self, sessions::Sessions};
 use control::desk::{self, Desk, Publish};
+use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::questions::Archive;
 use control::tokens::{self, Tokens};
+use control::witness::Witnesses;
 use credential::{Algorithm, SigningKey, Verifier};
 use detection::{ListOwner, ListedNetworks, Use, habits};
 use disclosure::Contract;
@@ -26,6 +29,7 @@ use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
+use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
 use policy::Policies;
 use std::fs::DirBuilder;
@@ -69,8 +73,8 @@ pub(crate) struct Running {
 }
 
 /// Name of the node's log: deployment, node, generation.
-pub(crate) fn log_origin(deployment: &str) -> String {
-    format!("{deployment}/node-1/1")
+pub(crate) fn log_origin(deployment: &str, generation: u64) -> String {
+    format!("{deployment}/node-1/{generation}")
 }
 
 /// The public key of a data directory's log.
@@ -81,9 +85,22 @@ pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
     signing_key(config)?.verifying_key().context("the log's key")
 }
 
-fn signing_key(config: &Config) -> Result<note::SigningKey> {
-    let seed = keys::read(&config.data.join("keys/log.key"))?;
-    note::SigningKey::new(&log_origin(&config.deployment), &seed)
+pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
+    signing_key_in(config, &config.data.join(keys::LOG))
+}
+
+/// The key that is to follow, while it is being rotated.
+///
+/// # Errors
+/// If its file is there and cannot be read.
+pub(crate) fn next_signing_key(config: &Config) -> Result<Option<note::SigningKey>> {
+    let path = config.data.join(keys::NEXT_LOG);
+    path.exists().then(|| signing_key_in(config, &path)).transpose()
+}
+
+fn signing_key_in(config: &Config, path: &Path) -> Result<note::SigningKey> {
+    let origin = log_origin(&config.deployment, generation::current(&config.data)?);
+    note::SigningKey::new(&origin, &keys::read(path)?)
         .context("`deployment` cannot stand in a log's name")
 }
 
@@ -104,6 +121,7 @@ struct Reload {
 /// The operator's: what cannot be read, opened or listened on, and what to do about it.
 pub(crate) async fn start(config: &Config) -> Result<Running> {
     let data = &config.data;
+    let witnesses = ask_witnesses(config).await?;
     let opened = open_record(config)?;
     let registry =
         Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
@@ -128,6 +146,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     .context("the authority's address cannot be an issuer")?;
 
     let watch = Watch::new(Arc::clone(&keeper));
+    replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
@@ -234,7 +253,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         office: Arc::clone(&office),
         keeper,
     }));
-    let measured = Measured { node: Arc::clone(&node), log: opened.view.clone() };
+    let measured = Measured {
+        node: Arc::clone(&node),
+        log: opened.view.clone(),
+        witnesses: Arc::clone(&witnesses),
+    };
     let shown = Shown {
         measured: measured.clone(),
         desk: Arc::clone(&desk),
@@ -248,6 +271,12 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     );
     keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
     keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
+    let log = listen(config.log).await?;
+    info!(log = %log.local_addr()?, "the log can be read");
+    let files = log_listener::routes(Arc::new(LogFiles::new(&data.join("ledger"))));
+    keep("log", control::listen::serve(log, None, files, stopped.clone()));
+    let recorder = opened.recorder.clone();
+    tokio::spawn(witnesses.run(move || recorder.checkpoint(), stopped.clone()));
     if let Some(address) = config.metrics {
         let (listener, routes) = (listen(address).await?, metrics::routes(measured));
         info!(metrics = %listener.local_addr()?, "measuring");
@@ -411,8 +440,25 @@ pub(crate) fn vault_keys(config: &Config) -> Result<VaultKeys> {
     })
 }
 
+/// Asks the witnesses whether the directory is the newest there is of this log. Opening it writes and signs, so this comes first.
+async fn ask_witnesses(config: &Config) -> Result<Arc<Witnesses>> {
+    let ledger = config.data.join("ledger");
+    let witnesses = Witnesses::new(config.witnesses.clone(), log_key(config)?, &ledger);
+    if config.witnesses.is_empty() {
+        return Ok(witnesses);
+    }
+    // A checkpoint of nothing is the beginning of every log, so it may be signed before anything is known.
+    let nothing =
+        || Ok::<_, anyhow::Error>(checkpoint::sign(&TreeHead::EMPTY, &signing_key(config)?));
+    let stored = std::fs::read_to_string(ledger.join("checkpoint")).ok();
+    witnesses.ask_at_start(&stored.map_or_else(nothing, Ok)?).await?;
+    Ok(witnesses)
+}
+
 fn open_record(config: &Config) -> Result<Opened> {
-    let opening = Opening::standard(signing_key(config)?, vault_keys(config)?);
+    let mut opening = Opening::standard(signing_key(config)?, vault_keys(config)?);
+    opening.next_key = next_signing_key(config)?;
+    opening.lost_checkpoint = generation::lost_checkpoint(&config.data)?;
     let opened = recorder::open(&config.data, opening)?;
     if opened.recovered.torn {
         warn!(
@@ -465,6 +511,17 @@ fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
 
 fn roster(snapshot: &Snapshot) -> Roster {
     Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
+}
+
+/// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
+fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
+    let replayed = generation::before(data).and_then(|former| match former {
+        Some(former) => replay(watch, &former, vault),
+        None => Ok(()),
+    });
+    if let Err(reason) = replayed {
+        error!("what was read in the generation before is not counted in budgets: {reason:#}");
+    }
 }
 
 /// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,

@@ -6,7 +6,7 @@ use super::masks::Masks;
 use super::plan::{HOUR, Plan};
 use super::run::{self, ordinal_of, pair, value_of};
 use super::scan::{self, Released};
-use super::table::{Context, DAY, NAMELESS, Table, hour};
+use super::table::{Context, DAY, Gap, GapCause, NAMELESS, Table, hour};
 use super::{Unreadable, postings};
 use crate::fold::{HourTotal, IntegrationTotal, Person, Totals};
 use crate::{Question, Seen};
@@ -262,6 +262,17 @@ impl<'a> Index<'a> {
             }
         }
         Ok(lines)
+    }
+
+    /// Where the record of a window may lack something, in order of the log. A generation that lost its end lacks what was before this log.
+    pub fn gaps(&self, from: UnixMicros, to: UnixMicros) -> Vec<Gap> {
+        let of_parts = self.parts.values().flatten().flat_map(|part| &part.footer.gaps);
+        let all = of_parts.chain(self.tail.iter().flat_map(|table| &table.gaps));
+        let inside = |gap: &&Gap| match gap.cause {
+            GapCause::LostEnd => from < gap.time,
+            GapCause::WithoutLease(_) => from <= gap.time && gap.time < to,
+        };
+        all.filter(inside).cloned().collect()
     }
 
     /// Who was read, when and how often. Reads every release of the window.

@@ -2,11 +2,11 @@
 //!
 //! The footer is held in memory while the file is open; data is read when it is asked for, and checked against its checksum.
 
-use super::table::Context;
+use super::table::{Context, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, OperationId, Pseudonym,
-    VendorId,
+    UnixMicros, VendorId,
 };
 
 const MAGIC: [u8; 8] = *b"PCINDX\x00\x01";
@@ -139,6 +139,7 @@ pub(super) struct Footer {
     pub(super) postings: PostingsInfo,
     pub(super) nameless_before: u32,
     pub(super) nameless: Vec<Pseudonym>,
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// Bytes of a file by what they serve.
@@ -215,6 +216,20 @@ impl Footer {
         w.u32(self.postings.buckets);
         w.u32(self.nameless_before);
         w.list(&self.nameless, |w, pseudonym| w.bytes(&pseudonym.0));
+        w.list(&self.gaps, |w, gap| {
+            w.u64(gap.record);
+            w.u64(gap.time.0);
+            match gap.cause {
+                GapCause::LostEnd => {
+                    w.u8(0);
+                    w.u32(0);
+                }
+                GapCause::WithoutLease(requests) => {
+                    w.u8(1);
+                    w.u32(requests);
+                }
+            }
+        });
         let footer = out.get(start..).unwrap_or_default();
         let (length, crc) = (footer.len(), crc32c::crc32c(footer));
         out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
@@ -288,6 +303,15 @@ impl Footer {
             },
             nameless_before: r.u32()?,
             nameless: r.list(|r| Some(Pseudonym(r.fixed()?)))?,
+            gaps: r.list(|r| {
+                let (record, time) = (r.u64()?, UnixMicros(r.u64()?));
+                let cause = match (r.u8()?, r.u32()?) {
+                    (0, 0) => GapCause::LostEnd,
+                    (1, requests) => GapCause::WithoutLease(requests),
+                    _ => return None,
+                };
+                Some(Gap { record, time, cause })
+            })?,
         };
         r.0.is_empty().then_some(footer)
     }

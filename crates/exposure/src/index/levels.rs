@@ -69,6 +69,7 @@ pub fn level(
         postings: Default::default(),
         nameless_before: 0,
         nameless: Vec::new(),
+        gaps: Vec::new(),
     };
     footer.encode(&mut writer.out);
     Ok(write(&writer.take())?)

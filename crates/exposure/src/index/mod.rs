@@ -29,7 +29,7 @@ pub use file::{IndexFile, Sizes, Span};
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::seal;
-pub use table::{Context, Indexer, NAMELESS, Release, Table};
+pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
 
 use std::io;
 

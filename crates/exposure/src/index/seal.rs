@@ -107,6 +107,7 @@ impl<'a> Part<'a> {
                 postings: Default::default(),
                 nameless_before: table.nameless_before,
                 nameless: table.nameless.clone(),
+                gaps: table.gaps.clone(),
             },
             table,
         }

@@ -4,9 +4,9 @@
 //! [`PART_TOUCHES_MAX`] touches. Where a part ends follows from the log alone, so an index that grew with its log and
 //! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
 
-use ledger::Record;
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use ledger::record::{Body, Chain};
+use ledger::{NodeEvent, Record};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, Micros, OperationId, Outcome,
     Pseudonym, SubjectOrdinal, UnixMicros, VendorId,
@@ -35,6 +35,26 @@ pub struct Context {
     pub grant: Option<GrantId>,
     /// Which operation.
     pub operation: Option<OperationId>,
+}
+
+/// A place where the record may lack something, as the node itself recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The record that says so.
+    pub record: u64,
+    /// When it was recorded.
+    pub time: UnixMicros,
+    /// What happened.
+    pub cause: GapCause,
+}
+
+/// Why the record may lack something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// The generation of the log before this one lost its end: what it recorded is in its own directory, as far as it is there.
+    LostEnd,
+    /// The node may have released under a lease that had run out, while so many requests were open.
+    WithoutLease(u32),
 }
 
 /// One access record whose data was released.
@@ -111,6 +131,7 @@ pub struct Table {
     pub(super) touches: Vec<u64>,
     pub(super) nameless_before: u32,
     pub(super) nameless: Vec<Pseudonym>,
+    pub(super) gaps: Vec<Gap>,
 }
 
 impl Table {
@@ -187,6 +208,20 @@ impl Indexer {
         mut ordinal_of: impl FnMut(&Pseudonym, u32) -> Option<SubjectOrdinal>,
     ) {
         self.advance(index, record.leaf, record.header.time);
+        if let Body::Node(event) = &record.body {
+            let cause = match event {
+                NodeEvent::Start { lost_checkpoint: Some(_) } => Some(GapCause::LostEnd),
+                NodeEvent::Gap { requests } => {
+                    let open = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+                    Some(GapCause::WithoutLease(open))
+                }
+                NodeEvent::Start { lost_checkpoint: None }
+                | NodeEvent::Stop
+                | NodeEvent::Clock { .. } => None,
+            };
+            let time = record.header.time;
+            self.open.gaps.extend(cause.map(|cause| Gap { record: index, time, cause }));
+        }
         let Chain::Integration(integration) = record.header.chain else { return };
         if let Body::NotReleased { leaf, .. } = &record.body {
             self.take_back(leaf, integration);

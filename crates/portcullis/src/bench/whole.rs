@@ -71,7 +71,7 @@ pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -
 async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> Result<()> {
     let [data_plane, authority, control] = addresses;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listen = [data_plane, authority, control, any];
+    let listen = [data_plane, authority, control, any, any];
     let addresses = Addresses { listen, origin, clear_text: true };
     init::init(dir, "bench", "first", &addresses).await
 }

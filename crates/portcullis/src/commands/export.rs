@@ -107,7 +107,7 @@ impl Source {
         // After the log, so that the table has every class that the log names.
         let classes = Registry::open(&registry).await?.snapshot().await?.classes;
         Ok(Log {
-            origin: node::log_origin(&config.deployment),
+            origin: node::log_key(&config)?.name().to_owned(),
             classes: ClassNames::new(classes),
             from: moment(self.from.as_deref(), UnixMicros(0))?,
             to: moment(self.to.as_deref(), now)?,

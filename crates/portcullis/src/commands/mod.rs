@@ -3,10 +3,12 @@
 mod contract;
 mod export;
 mod incident;
+mod log;
 mod onboard;
 pub(crate) mod print;
 mod verify;
 
+pub(crate) use log::{KeysCommand, LogCommand};
 pub(crate) use onboard::Request;
 pub(crate) use verify::Verify;
 

@@ -1,23 +1,43 @@
-//! `portcullis verify`: offline, with public keys only.
+//! `portcullis verify`: with public keys only. What it is given it tells from the thing itself.
 
 use super::print::line as print;
-use crate::verify;
-use anyhow::{Context, Result};
+use crate::keys;
+use crate::verify::{self, Keys, Log, Progress, Signed, is_address};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use ledger::note::VerifyingKey;
-use serde_json::json;
-use std::path::PathBuf;
+use ledger::cosign;
+use ledger::growth;
+use ledger::proof::{self, Proved};
+use ledger::receipt::{self, Standing};
+use ledger::record::Kind;
+use model::UnixMicros;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use storage::clock;
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// An evidence bundle; or, with --full, a data directory
-    path: PathBuf,
-    /// The log's public key: name+id+base64, or a file that holds it
+    /// A log (its address, a data directory, or a copy of its checkpoint and tiles), or a file: an evidence bundle, a tlog-proof,
+    /// a checkpoint
+    what: String,
+    /// The log's public key, name+id+base64, or a file of it; keys of witnesses and auditors too
     #[arg(long, required = true)]
     key: Vec<String>,
-    /// Replay the whole log: every entry on exactly one chain, every sum right
-    #[arg(long)]
+    /// A checkpoint of the log that was kept: prove that nothing before it was changed or removed
+    #[arg(long, conflicts_with = "receipt")]
+    since: Option<PathBuf>,
+    /// Replay the whole log of a data directory: every entry on exactly one chain, every sum right
+    #[arg(long, conflicts_with_all = ["since", "receipt"])]
     full: bool,
+    /// After --full: cosign the checkpoint with this auditor's key file
+    #[arg(long, requires = "full")]
+    cosign: Option<PathBuf>,
+    /// Check that the log kept this Portcullis-Receipt: the header's value, or a file of it
+    #[arg(long)]
+    receipt: Option<String>,
+    /// Where to keep the checkpoint that was checked, for --since
+    #[arg(short, long)]
+    output: Option<PathBuf>,
     #[arg(long)]
     json: bool,
 }
@@ -28,18 +48,141 @@ impl Verify {
     /// # Errors
     /// What is wrong, by name.
     pub(crate) fn run(&self) -> Result<()> {
-        let keys: Vec<VerifyingKey> =
-            self.key.iter().map(|key| read_key(key)).collect::<Result<_>>()?;
-        if self.full {
-            let audited = verify::whole_log(&self.path, &keys)?;
-            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains });
-            let text = format!(
-                "{} records on {} chains, each on exactly one: the log is what its checkpoint signs",
-                audited.tree.size, audited.chains
-            );
-            return print(&if self.json { said.to_string() } else { text });
+        let keys = Keys::read(&self.key)?;
+        if let Some(receipt) = &self.receipt {
+            return self.receipt(receipt, &keys);
         }
-        let verified = verify::evidence(&self.path, &keys)?;
+        if self.full {
+            return self.audit(&keys);
+        }
+        let path = Path::new(&self.what);
+        if is_address(&self.what) || path.is_dir() {
+            return self.log(&keys);
+        }
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", self.what))?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) if text.starts_with(proof::FIRST_LINE) => self.proof(text, &keys),
+            Ok(text) if text.contains("\n\n\u{2014} ") => {
+                let signed = Signed::open(text.to_owned(), &keys)?;
+                self.say(&signed, json!({ "schema": "portcullis.checkpoint/1" }), &[])
+            }
+            _ => self.evidence(path, &keys),
+        }
+    }
+
+    /// What a log's files show.
+    fn log(&self, keys: &Keys) -> Result<()> {
+        let log = Log::open(&self.what, keys)?;
+        let checkpoint = &log.signed.checkpoint;
+        let mut said = Vec::new();
+        let mut since = None;
+        if let Some(file) = &self.since {
+            let earlier = Signed::read(file, keys)?.checkpoint;
+            growth::grown(&earlier, checkpoint, &mut log.tiles()?)
+                .map_err(|error| log.why(error.into()))?;
+            since = Some(earlier.tree.size);
+            said.push(format!(
+                "it grew from {} records, of which none was changed or removed",
+                earlier.tree.size
+            ));
+        }
+        let mut progress = Progress::of(checkpoint.tree.size, "entries read");
+        growth::entries_follow(checkpoint, &mut log.tiles()?, |at| progress.at(at))
+            .map_err(|error| log.why(error.into()))?;
+        let ends = growth::last_header(&mut log.tiles()?)?.map(|header| header.time.to_string());
+        drop(progress);
+        if let Some(ends) = &ends {
+            said.push(format!("every entry follows the one before it on its chain, up to {ends}"));
+        }
+        let json = json!({ "schema": "portcullis.log/1", "since": since, "ends": ends });
+        self.say(&log.signed, json, &said)
+    }
+
+    fn audit(&self, keys: &Keys) -> Result<()> {
+        let directory = Path::new(&self.what);
+        if !directory.join("ledger").is_dir() {
+            bail!("`--full` takes a data directory: what others are served holds no bodies");
+        }
+        let Signed { note, checkpoint, .. } = Log::open(&self.what, keys)?.signed;
+        let audited = verify::replay(directory, &checkpoint)?;
+        let mut note = note;
+        if let Some(path) = &self.cosign {
+            let auditor = keys::read_cosigner(path)?;
+            let key = auditor.key()?;
+            let line = auditor.cosign(&note, clock::unix_now().0 / 1_000_000)?;
+            note = cosign::add(&note, &line, std::slice::from_ref(&key))?;
+        }
+        self.keep(&note)?;
+        let text = format!(
+            "{} records on {} chains, each on exactly one: the log is what its checkpoint signs",
+            audited.tree.size, audited.chains
+        );
+        if self.json {
+            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains, "checkpoint": note });
+            return print(&said.to_string());
+        }
+        print(&text)?;
+        if self.cosign.is_some() && self.output.is_none() {
+            print(&format!("the checkpoint, cosigned:\n\n{note}"))?;
+        }
+        Ok(())
+    }
+
+    fn receipt(&self, given: &str, keys: &Keys) -> Result<()> {
+        let header = std::fs::read_to_string(given).unwrap_or_else(|_| given.to_owned());
+        let header = header.trim();
+        let header = match header.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("portcullis-receipt") => value.trim(),
+            _ => header,
+        };
+        let promise = receipt::verify(header, &keys.logs)?;
+        let log = Log::open(&self.what, keys)?;
+        let checkpoint = &log.signed.checkpoint;
+        let now_secs = clock::unix_now().0 / 1_000_000;
+        let standing = receipt::stands(&promise, checkpoint, &mut log.tiles()?, now_secs)
+            .map_err(|error| log.why(error.into()))?;
+        let (index, size) = (promise.index, checkpoint.tree.size);
+        let deadline = UnixMicros(promise.deadline_secs.saturating_mul(1_000_000));
+        let (word, text) = match standing {
+            Standing::Included => {
+                ("included", format!("included: record {index} of {size} is the one promised"))
+            }
+            Standing::NotDue => (
+                "not_due",
+                format!(
+                    "not due: record {index} is not in the {size} records yet, and does not have to be before {deadline}"
+                ),
+            ),
+            Standing::Overdue => bail!(
+                "overdue: record {index} was due at {deadline} and the log has shown nothing since, its checkpoint is of {size} records. The next checkpoint proves the one or the other"
+            ),
+        };
+        self.keep(&log.signed.note)?;
+        if self.json {
+            let said = json!({ "schema": "portcullis.receipt/1", "log": promise.origin, "index": index, "standing": word, "deadline": deadline.to_string(), "tree_size": size });
+            return print(&said.to_string());
+        }
+        print(&text)
+    }
+
+    fn proof(&self, text: &str, keys: &Keys) -> Result<()> {
+        let Proved { index, header, leaf, .. } = proof::verify(text, &keys.logs)?;
+        let signed = Signed::open(proof::note_of(text)?.to_owned(), keys)?;
+        let (kind, chain, time) = (word(header.kind), header.chain, header.time);
+        let leaf: String = leaf.iter().map(|byte| format!("{byte:02x}")).collect();
+        let json = json!({
+            "schema": "portcullis.proved/1", "index": index, "kind": kind, "chain": chain.to_string(),
+            "sequence": header.sequence, "time": time.to_string(), "leaf": leaf,
+        });
+        let said = format!(
+            "record {index} is in it: {kind}, number {} of chain {chain}, at {time}, leaf {leaf}",
+            header.sequence
+        );
+        self.say(&signed, json, &[said])
+    }
+
+    fn evidence(&self, file: &Path, keys: &Keys) -> Result<()> {
+        let verified = verify::evidence(file, &keys.logs)?;
         let question = &verified.question;
         let integrations = question
             .integrations
@@ -71,10 +214,56 @@ impl Verify {
             "proved, operator-asserted: {records} records, {subjects} subjects, and none missing"
         ))
     }
+
+    /// Prints who signed a checkpoint, what else was proved, and the checkpoint itself, which is what to keep.
+    fn say(&self, signed: &Signed, mut json: Value, said: &[String]) -> Result<()> {
+        let Signed { note, checkpoint, cosigned } = signed;
+        self.keep(note)?;
+        let at = |secs: u64| UnixMicros(secs.saturating_mul(1_000_000)).to_string();
+        if self.json {
+            let by: Vec<_> = cosigned
+                .iter()
+                .map(|by| json!({ "name": by.name, "time": at(by.time_secs) }))
+                .collect();
+            if let Some(members) = json.as_object_mut() {
+                members.insert("log".into(), checkpoint.origin.clone().into());
+                members.insert("tree_size".into(), checkpoint.tree.size.into());
+                members.insert("cosigned".into(), by.into());
+                members.insert("checkpoint".into(), note.clone().into());
+            }
+            return print(&json.to_string());
+        }
+        print(&format!("log {} at {} records", checkpoint.origin, checkpoint.tree.size))?;
+        for by in cosigned {
+            print(&format!("cosigned by {} at {}", by.name, at(by.time_secs)))?;
+        }
+        for line in said {
+            print(line)?;
+        }
+        match &self.output {
+            Some(_) => Ok(()),
+            None => print(&format!("keep this checkpoint, for --since:\n\n{note}")),
+        }
+    }
+
+    fn keep(&self, note: &str) -> Result<()> {
+        let Some(path) = &self.output else { return Ok(()) };
+        std::fs::write(path, note).with_context(|| format!("cannot write `{}`", path.display()))
+    }
 }
 
-/// A key as typed, or from a file.
-fn read_key(text: &str) -> Result<VerifyingKey> {
-    let text = std::fs::read_to_string(text).unwrap_or_else(|_| text.to_owned());
-    VerifyingKey::parse(text.trim()).with_context(|| format!("`{}`", text.trim()))
+/// A kind of record, as JSON and people have it.
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Access => "access",
+        Kind::Attempt => "attempt",
+        Kind::Refusal => "refusal",
+        Kind::NotReleased => "not-released",
+        Kind::UnauthenticatedRefusals => "unauthenticated refusals",
+        Kind::Posture => "posture",
+        Kind::OperatorAction => "operator action",
+        Kind::Vetting => "vetting",
+        Kind::Node => "node",
+        Kind::Heads => "heads",
+    }
 }

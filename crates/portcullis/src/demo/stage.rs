@@ -142,7 +142,7 @@ impl Stage {
         let origin_log = folder.path().join("origin.log");
         let (origin, orders, origin_address) = start_origin(&origin_log).await?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let addresses = Addresses { listen: [free; 4], origin: origin_address, clear_text: false };
+        let addresses = Addresses { listen: [free; 5], origin: origin_address, clear_text: false };
         init::init(&directory, "demo", "ana", &addresses).await?;
         std::fs::write(directory.join("openapi.yaml"), OPENAPI)?;
         let overlay = if widen { widened() } else { OVERLAY.to_owned() };

@@ -2,6 +2,7 @@
 //! `cargo xtask test` installs them, and without that the tests that need them leave themselves out.
 
 mod forged;
+mod log;
 mod newcomer;
 mod oauth;
 mod prism;

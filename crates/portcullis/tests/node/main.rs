@@ -9,6 +9,7 @@ mod export;
 mod letters;
 mod origin;
 mod process;
+mod receipts;
 mod service;
 mod sever;
 mod software;

@@ -69,6 +69,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The gateway's id of the request.
     pub(crate) request: String,
+    /// What the gateway promised about the record, over HTTP/1.1.
+    pub(crate) receipt: String,
     pub(crate) body: Bytes,
     /// Whether the body came to its announced end.
     pub(crate) whole: bool,
@@ -201,6 +203,7 @@ impl Line {
             sent: Instant::now(),
             status: 0,
             request: String::new(),
+            receipt: String::new(),
             body: Bytes::new(),
             whole: false,
         };
@@ -290,6 +293,7 @@ async fn read_http1(
         headers.append(http::HeaderName::from_bytes(name.as_bytes())?, value.parse()?);
     }
     answer.request = text_of(&headers, "portcullis-request").unwrap_or_default();
+    answer.receipt = text_of(&headers, "portcullis-receipt").unwrap_or_default();
     let length: usize = text_of(&headers, "content-length").context("a length")?.parse()?;
     let read = loop {
         if input.len() >= length {

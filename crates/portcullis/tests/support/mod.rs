@@ -316,6 +316,7 @@ fn configure(data: &Path, from: [u16; 3], to: [u16; 3], transport: Transport) ->
         text = text.replace(&line(from), &line(to));
     }
     text = text.replace("metrics = \"127.0.0.1:9464\"", "metrics = \"127.0.0.1:0\"");
+    text = text.replace("log = \"127.0.0.1:8448\"", "log = \"127.0.0.1:0\"");
     let ([from, ..], [to, ..]) = (from, to);
     let text = text.replace(&format!("//localhost:{from}\""), &format!("//localhost:{to}\""));
     Ok(std::fs::write(path, text)?)

@@ -8,7 +8,7 @@ use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::view::LogView;
 use ledger::checkpoint::{self, Checkpoint};
 use ledger::note::SigningKey;
-use ledger::tile::{TileFile, TilePath, TileWriter};
+use ledger::tile::{TileFile, TileWriter};
 use ledger::{Sequencer, StoredRecord, TreeHead};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ const WRITE_EVERY: u64 = 4_096;
 pub struct Publisher {
     disk: Arc<dyn KeepSynced>,
     key: Arc<SigningKey>,
+    next_key: Option<SigningKey>,
     view: LogView,
     tiles: TileWriter,
     /// Tiles of the records below this are durable.
@@ -36,6 +37,7 @@ pub struct Publisher {
 pub(crate) struct Published {
     disk: Arc<dyn KeepSynced>,
     key: Arc<SigningKey>,
+    next_key: Option<SigningKey>,
     checkpoint: Option<Checkpoint>,
     root_differs: bool,
     tiles: TileWriter,
@@ -48,6 +50,7 @@ impl Published {
     pub(crate) fn read(
         disk: Arc<dyn KeepSynced>,
         key: Arc<SigningKey>,
+        next_key: Option<SigningKey>,
     ) -> Result<Self, OpenFailed> {
         let note = read_if_there(&*disk, CHECKPOINT_PATH)?;
         let checkpoint = note.map(|note| open_checkpoint(&note, &key)).transpose()?;
@@ -57,6 +60,7 @@ impl Published {
         Ok(Self {
             disk,
             key,
+            next_key,
             checkpoint,
             root_differs: false,
             tiles: TileWriter::default(),
@@ -102,8 +106,8 @@ impl Published {
         if let Some(source) = self.failed {
             return Err(OpenFailed::Disk { path: format!("{TILES_DIR}/tile"), source });
         }
-        let Self { disk, key, tiles, durable, checkpoint, .. } = self;
-        Ok((Publisher { disk, key, view, tiles, durable }, checkpoint))
+        let Self { disk, key, next_key, tiles, durable, checkpoint, .. } = self;
+        Ok((Publisher { disk, key, next_key, view, tiles, durable }, checkpoint))
     }
 }
 
@@ -130,7 +134,10 @@ impl Publisher {
             }
         }
         write(&*self.disk, self.tiles.take(), self.durable).map_err(failed)?;
-        let note = checkpoint::sign(tree, &self.key);
+        let note = match &self.next_key {
+            Some(next) => checkpoint::sign_beside(tree, &self.key, next),
+            None => checkpoint::sign(tree, &self.key),
+        };
         let failed = |source| OpenFailed::Disk { path: CHECKPOINT_PATH.to_owned(), source };
         self.disk.replace(CHECKPOINT_PATH, note.as_bytes()).map_err(failed)?;
         Ok(note)
@@ -153,7 +160,7 @@ impl Publisher {
 
 fn write(disk: &dyn KeepSynced, files: Vec<TileFile>, durable: u64) -> io::Result<()> {
     for TileFile { path, bytes } in files {
-        if path.is_full() && end_of(&path) <= durable {
+        if path.is_full() && path.entries_needed().is_some_and(|end| end <= durable) {
             continue;
         }
         let name = format!("{TILES_DIR}/{path}");
@@ -164,15 +171,6 @@ fn write(disk: &dyn KeepSynced, files: Vec<TileFile>, durable: u64) -> io::Resul
         }
     }
     Ok(())
-}
-
-/// How many records the log has when this tile is full.
-fn end_of(path: &TilePath) -> u64 {
-    let span = match path.kind {
-        ledger::tile::TileKind::Entries => 1,
-        ledger::tile::TileKind::Hashes { level } => 256_u64.saturating_pow(u32::from(level)),
-    };
-    (path.index + 1).saturating_mul(256).saturating_mul(span)
 }
 
 fn open_checkpoint(note: &str, key: &SigningKey) -> Result<Checkpoint, OpenFailed> {

@@ -37,13 +37,15 @@ const QUEUE_MAX: usize = 16_384;
 pub struct Opening {
     /// Signs checkpoints and receipts; its name is the log's origin.
     pub key: SigningKey,
+    /// Signs checkpoints beside it, if the key is being rotated.
+    pub next_key: Option<SigningKey>,
     /// The vault's keys.
     pub vault: VaultKeys,
     /// Sizes of the segments.
     pub sizes: JournalSizes,
     /// How long an append waits for the disk before it is refused.
     pub wait_max: Duration,
-    /// Of a log whose former generation lost its end: that generation's last checkpoint, which the first record names.
+    /// Of a log whose former generation lost its end: that generation's last checkpoint, which the first record names. A log that has records has named it.
     pub lost_checkpoint: Option<Vec<u8>>,
 }
 
@@ -52,6 +54,7 @@ impl Opening {
     pub fn standard(key: SigningKey, vault: VaultKeys) -> Self {
         Self {
             key,
+            next_key: None,
             vault,
             sizes: JournalSizes::STANDARD,
             wait_max: Duration::from_secs(2),
@@ -198,12 +201,12 @@ pub fn open_parts(
     clocks: Box<dyn ReadClocks>,
     opening: Opening,
 ) -> Result<Parts, OpenFailed> {
-    let Opening { key, vault, sizes, lost_checkpoint, .. } = opening;
+    let Opening { key, next_key, vault, sizes, lost_checkpoint, .. } = opening;
     let key = Arc::new(key);
     disk.create_dir("ledger")
         .map_err(|source| OpenFailed::Disk { path: "ledger".into(), source })?;
     let vault = Arc::new(Vault::open(&**disk, &vault)?);
-    let mut published = Published::read(Arc::clone(disk), Arc::clone(&key))?;
+    let mut published = Published::read(Arc::clone(disk), Arc::clone(&key), next_key)?;
     let (mut log, recovered) = Log::open(
         Arc::clone(disk),
         sizes,
@@ -213,6 +216,7 @@ pub fn open_parts(
         &mut |sequencer, record| published.visit(sequencer, record),
     )?;
     let (publisher, checkpoint) = published.check(&recovered.tree, log.view().clone())?;
+    let lost_checkpoint = lost_checkpoint.filter(|_| recovered.tree.size == 0);
     log.begin().map_err(OpenFailed::NoStartRecord)?;
     log.add(&Draft::Node(NodeEvent::Start { lost_checkpoint })).map_err(
         |refused| match refused {

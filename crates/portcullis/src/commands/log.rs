@@ -1,0 +1,107 @@
+//! `portcullis log` and `portcullis keys`: what is done with a log beside reading it, and keys of those who vouch for it.
+
+use super::print::line as print;
+use crate::config::{self, Config};
+use crate::generation;
+use crate::keys;
+use crate::verify::{Keys, Log};
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use ledger::proof;
+use std::path::PathBuf;
+
+#[derive(Subcommand)]
+pub(crate) enum LogCommand {
+    /// Write the proof that one record is in the log, as a C2SP tlog-proof
+    Prove {
+        /// The record's index in the log, as its receipt names it
+        index: u64,
+        /// The log: its address, a data directory, or a copy of its checkpoint and tiles
+        log: String,
+        /// The log's public key, or a file of it
+        #[arg(long, required = true)]
+        key: Vec<String>,
+        /// The file to write
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// End a log whose end was lost and begin the next generation; the node must be stopped
+    NextGeneration {
+        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
+        config: PathBuf,
+        /// The last checkpoint that anybody has of it, such as a witness; the directory's own, if left out
+        #[arg(long)]
+        lost: Option<PathBuf>,
+    },
+    /// Give the log another key: first both sign, from the node's next start on; then, with --finish, the new one alone
+    RotateKey {
+        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
+        config: PathBuf,
+        /// Everybody knows the new key: let it sign alone; the node must be stopped
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make the key of an auditor or witness, and print its public half
+    New {
+        /// Best an address without scheme, such as auditor.example/2026
+        name: String,
+        /// Where the secret key goes
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+impl LogCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What is wrong with the log, or cannot be read or written.
+    pub(crate) fn run(self) -> Result<()> {
+        match self {
+            Self::Prove { index, log, key, output } => {
+                let log = Log::open(&log, &Keys::read(&key)?)?;
+                let text = proof::write(index, &log.signed.note, &mut log.tiles()?)
+                    .map_err(|error| log.why(error.into()))?;
+                std::fs::write(&output, text)
+                    .with_context(|| format!("cannot write `{}`", output.display()))
+            }
+            Self::RotateKey { config, finish } => rotate_key(&Config::read(&config)?, finish),
+            Self::NextGeneration { config, lost } => {
+                let config = Config::read(&config)?;
+                let number = generation::open_next(&config, lost.as_deref())?;
+                print(&format!(
+                    "generation {number} begins when the node starts; the one before is kept in generations/{}. The log's new key name is in keys/log.pub",
+                    number - 1
+                ))
+            }
+        }
+    }
+}
+
+fn rotate_key(config: &Config, finish: bool) -> Result<()> {
+    if finish {
+        generation::finish_rotation(config)?;
+        return print(
+            "the new key signs alone from the node's next start on; keys/log.pub has it, and keys/log.retired.pub the old one",
+        );
+    }
+    generation::begin_rotation(config)?;
+    print(
+        "both keys sign checkpoints from the node's next start on; hand out keys/log.pub, then `portcullis log rotate-key --finish`",
+    )
+}
+
+impl KeysCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// If the file is there already or cannot be written.
+    pub(crate) fn run(self) -> Result<()> {
+        let Self::New { name, output } = self;
+        print(&keys::new_cosigner(&output, &name)?.to_string())
+    }
+}
