@@ -2,7 +2,7 @@
 
 use crate::questions::{Archive, Asked, CannotAnswer};
 use exposure::Question;
-use exposure::index::Touched;
+use exposure::index::{Gap, GapCause, Touched};
 use incident::people::People;
 use model::{ClassSet, IntegrationId, SubjectId, UnixMicros};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ impl Archive {
         }
         let question = &asked.question;
         let answer = match asked.wanted {
-            Wanted::Exposure => return self.exposure(asked, snapshot),
+            Wanted::Exposure => self.exposure(asked, snapshot)?,
             Wanted::Timeline => self.timeline(question, snapshot)?,
             Wanted::Countries => self.countries(question)?,
             Wanted::Classes => {
@@ -56,7 +56,25 @@ impl Archive {
             Wanted::History => self.history(asked, snapshot)?,
             Wanted::Held => self.held(asked, snapshot)?,
         };
-        Ok(with_window(answer, question))
+        let gaps = self.index.ask(|index| Ok(index.gaps(question.from, question.to)))?;
+        let gaps = gaps.iter().map(|gap| self.gap(gap)).collect();
+        Ok(with_window(answer, question, gaps))
+    }
+
+    /// What may be missing, and what to do about it.
+    fn gap(&self, gap: &Gap) -> Value {
+        let node = self.keys.first().map_or("?", |key| key.name());
+        let (why, advice) = match gap.cause {
+            GapCause::LostEnd => (
+                "the log begins here, because the generation before it lost its end".to_owned(),
+                "Ask the directory of the former generation for what was before, and count what its last second may have held as read",
+            ),
+            GapCause::WithoutLease(open) => (
+                format!("{open} requests were open when the node's lease had run out"),
+                "Count the subjects of these requests as read; the record names the requests",
+            ),
+        };
+        json!({ "node": node, "time": gap.time.to_string(), "record": gap.record, "why": why, "advice": advice })
     }
 
     fn timeline(&self, question: &Question, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
@@ -203,10 +221,13 @@ impl Archive {
     }
 }
 
-fn with_window(mut answer: Value, question: &Question) -> Value {
+fn with_window(mut answer: Value, question: &Question, gaps: Vec<Value>) -> Value {
     if let Some(members) = answer.as_object_mut() {
         let window = json!({ "from": question.from.to_string(), "to": question.to.to_string() });
-        members.insert("window".into(), window);
+        members.entry("window").or_insert(window);
+        if !gaps.is_empty() {
+            members.insert("gaps".into(), gaps.into());
+        }
     }
     answer
 }

@@ -2,6 +2,7 @@
 
 mod contract;
 mod export;
+mod exposure;
 mod incident;
 mod log;
 mod onboard;
@@ -15,7 +16,8 @@ pub(crate) use verify::Verify;
 use crate::config::{self, Config};
 use crate::operator::{self, OperatorKey};
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+use exposure::{Exposure, Question};
 use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
 use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
@@ -161,7 +163,7 @@ pub(crate) enum Operators {
     #[command(subcommand)]
     Posture(PostureCommand),
     /// Who was read: exact, from the record
-    Exposure(Exposure),
+    Exposure(Box<Exposure>),
     /// Write a file that proves an exposure to outsiders
     Evidence {
         #[command(flatten)]
@@ -255,81 +257,6 @@ pub(crate) enum ContractCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// What is asked of the record. Filters hold together; one that is left out is no filter.
-#[derive(Args)]
-pub(crate) struct Question {
-    /// Slug or id of an integration
-    #[arg(long)]
-    integration: Option<String>,
-    /// Slug or id of a vendor: all its integrations
-    #[arg(long)]
-    vendor: Option<String>,
-    /// From this moment, such as 2026-03-01T12:00:00Z
-    #[arg(long)]
-    from: Option<String>,
-    /// Up to, but not at, this moment; now, if left out
-    #[arg(long)]
-    to: Option<String>,
-    /// A data class, its children included
-    #[arg(long)]
-    class: Option<String>,
-    /// An address or network
-    #[arg(long, alias = "network")]
-    ip: Option<String>,
-}
-
-impl Question {
-    fn to_json(&self) -> Value {
-        let named = [
-            ("integration", &self.integration),
-            ("vendor", &self.vendor),
-            ("from", &self.from),
-            ("to", &self.to),
-            ("class", &self.class),
-            ("network", &self.ip),
-        ];
-        let given = named
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-        Value::Object(given.collect())
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct Exposure {
-    #[command(flatten)]
-    session: Session,
-    #[command(flatten)]
-    question: Question,
-    /// With this key only
-    #[arg(long)]
-    credential: Option<String>,
-    /// Under this grant only
-    #[arg(long)]
-    grant: Option<String>,
-    /// Of this operation only
-    #[arg(long)]
-    operation: Option<String>,
-    /// This subject only
-    #[arg(long)]
-    subject: Option<String>,
-    /// Freeze the answer under this name
-    #[arg(long)]
-    scope: Option<String>,
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// As --format json
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-    Csv,
 }
 
 impl Operators {
@@ -446,31 +373,6 @@ fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
             "the cut holds while the node runs, but could not be stored ({problem}): repeat it after a restart"
         ),
         None => Ok(()),
-    }
-}
-
-impl Exposure {
-    async fn run(self) -> Result<()> {
-        let mut question = self.question.to_json();
-        let more = [
-            ("credential", self.credential),
-            ("grant", self.grant),
-            ("operation", self.operation),
-            ("subject", self.subject),
-            ("scope", self.scope),
-        ];
-        if let Some(members) = question.as_object_mut() {
-            members.extend(
-                more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))),
-            );
-        }
-        let answer =
-            self.session.send(Command::ExposureQuery { question: question.to_string() }).await?;
-        match if self.json { Format::Json } else { self.format } {
-            Format::Json => print::line(&answer.to_string()),
-            Format::Csv => print::exposure_csv(&answer),
-            Format::Table => print::exposure_table(&answer),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::Table;
+use model::UnixMicros;
 use serde_json::Value;
 use std::io::Write;
 
@@ -14,13 +15,20 @@ fn subject_row(row: &Value) -> [String; 5] {
     [text("id"), classes.join(" "), text("first"), text("last"), count.to_string()]
 }
 
+/// Rows that a table shows; JSON, CSV and Parquet have all.
+const ROWS_SHOWN: usize = 100;
+
 pub(super) fn exposure_table(answer: &Value) -> Result<()> {
     let mut table = Table::new();
     table.set_header(["subject", "classes", "first", "last", "times"]);
-    for row in answer.get("subjects").and_then(Value::as_array).into_iter().flatten() {
+    let subjects = answer.get("subjects").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for row in subjects.iter().take(ROWS_SHOWN) {
         table.add_row(subject_row(row));
     }
     line(&table.to_string())?;
+    if let Some(more @ 1..) = subjects.len().checked_sub(ROWS_SHOWN) {
+        line(&format!("and {more} more: --json, --format csv and --format parquet have all"))?;
+    }
     let total = |name: &str| {
         answer.pointer(&format!("/totals/{name}")).and_then(Value::as_u64).unwrap_or(0)
     };
@@ -29,7 +37,112 @@ pub(super) fn exposure_table(answer: &Value) -> Result<()> {
         total("subjects"),
         total("records"),
         total("erased")
-    ))
+    ))?;
+    let hours = answer.pointer("/totals/hours").and_then(Value::as_array);
+    let hours: Vec<(UnixMicros, u64)> =
+        hours.into_iter().flatten().filter_map(|hour| count_of_hour(hour, "touches")).collect();
+    sparkline(&hours, "touches")
+}
+
+/// Different subjects by hour and class.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn timeline(answer: &Value) -> Result<()> {
+    let hours = answer.get("hours").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut table = Table::new();
+    table.set_header(["hour", "subjects", "by class"]);
+    for hour in hours {
+        let classes = hour.get("classes").and_then(Value::as_object).into_iter().flatten();
+        let classes: Vec<String> = classes.map(|(class, n)| format!("{class} {n}")).collect();
+        let (time, subjects) = count_of_hour(hour, "subjects").unwrap_or((UnixMicros(0), 0));
+        table.add_row([time.to_string(), subjects.to_string(), classes.join("\n")]);
+    }
+    line(&table.to_string())?;
+    let counts: Vec<_> = hours.iter().filter_map(|hour| count_of_hour(hour, "subjects")).collect();
+    sparkline(&counts, "subjects")
+}
+
+/// Every release that one subject's data went out with.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn history(answer: &Value) -> Result<()> {
+    let releases = answer.get("releases").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut table = Table::new();
+    table.set_header(["time", "integration", "operation", "from", "classes", "record"]);
+    for release in releases {
+        let text = |name: &str| release.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        let classes = release.get("classes").and_then(Value::as_array).into_iter().flatten();
+        let classes: Vec<_> = classes.filter_map(Value::as_str).collect();
+        let record = release.get("record").and_then(Value::as_u64).unwrap_or(0);
+        table.add_row([
+            text("time"),
+            text("integration"),
+            text("operation"),
+            text("network"),
+            classes.join(" "),
+            record.to_string(),
+        ]);
+    }
+    line(&table.to_string())?;
+    line(&format!("{} releases", releases.len()))
+}
+
+/// Any other answer: its lists as tables, its numbers as lines.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn sections(answer: &Value) -> Result<()> {
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        match value {
+            Value::Array(rows) if rows.iter().any(Value::is_object) => {
+                line(&format!("{name}:"))?;
+                list(&serde_json::json!({ "rows": rows }))?;
+            }
+            Value::Array(items) => {
+                let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+                let items = if items.is_empty() { "none".to_owned() } else { items.join(" ") };
+                line(&format!("{name}: {items}"))?;
+            }
+            Value::Number(number) => line(&format!("{name}: {number}"))?,
+            Value::Null | Value::Bool(_) | Value::String(_) | Value::Object(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn count_of_hour(hour: &Value, name: &str) -> Option<(UnixMicros, u64)> {
+    let time = UnixMicros::parse(hour.get("hour")?.as_str()?)?;
+    Some((time, hour.get(name)?.as_u64()?))
+}
+
+/// A picture of a count over time, in at most 60 columns between the first hour and the last.
+fn sparkline(hours: &[(UnixMicros, u64)], what: &str) -> Result<()> {
+    const COLUMNS: u64 = 60;
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (Some((first, _)), Some((last, _))) = (hours.first(), hours.last()) else { return Ok(()) };
+    let number = |time: &UnixMicros| time.0 / 3_600_000_000;
+    let span = number(last) - number(first) + 1;
+    let per_column = span.div_ceil(COLUMNS);
+    let columns = usize::try_from(span.div_ceil(per_column)).unwrap_or(0);
+    let mut sums = vec![0_u64; columns];
+    for (hour, count) in hours {
+        let column = usize::try_from((number(hour) - number(first)) / per_column).unwrap_or(0);
+        if let Some(sum) = sums.get_mut(column) {
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    let most = sums.iter().copied().max().unwrap_or(0).max(1);
+    // Nothing is a blank and something at least the lowest bar.
+    let bar = |sum: &u64| {
+        let height = u128::from(*sum) * 8;
+        let height = usize::try_from(height.div_ceil(u128::from(most))).unwrap_or(8);
+        BARS.get(height).copied().unwrap_or('█')
+    };
+    let bars: String = sums.iter().map(bar).collect();
+    line(&format!("{first} {bars} {last}"))?;
+    line(&format!("{what} by {per_column} h, at most {most}"))
 }
 
 pub(super) fn exposure_csv(answer: &Value) -> Result<()> {
