@@ -8,6 +8,7 @@ mod domain;
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosign;
 pub mod full;
 pub mod heads;
 pub mod merkle;

@@ -1,6 +1,6 @@
 //! Signed notes (C2SP signed-note) with Ed25519 keys of type 0x01: the form of checkpoints.
 //!
-//! Cosignatures of witnesses are other types of key; their lines are read over as unknown keys' are.
+//! Cosignatures are of another type of key and have their own module, [`crate::cosign`]; here their lines are read over as unknown keys' are.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
@@ -14,6 +14,7 @@ pub const BYTES_MAX: usize = 64 * 1024;
 /// Most signature lines that are read. C2SP signed-note asks for at least 16.
 pub const SIGNATURES_MAX: usize = 100;
 
+/// Type of the keys of logs.
 const ED25519_TYPE: u8 = 0x01;
 
 /// A note that does not prove what it says. Whoever shows it is at fault.
@@ -54,12 +55,16 @@ impl SigningKey {
     /// # Errors
     /// [`NotAKey`] if the name is not one of visible ASCII without `+`, `"` and `\`: receipts put it in a header.
     pub fn new(name: &str, seed: &[u8; 32]) -> Result<Self, NotAKey> {
+        Self::of_type(ED25519_TYPE, name, seed)
+    }
+
+    pub(crate) fn of_type(key_type: u8, name: &str, seed: &[u8; 32]) -> Result<Self, NotAKey> {
         let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'+' | b'"' | b'\\');
         if name.is_empty() || !name.bytes().all(fits) {
             return Err(NotAKey);
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NotAKey)?;
-        let id = key_id(name, pair.public_key().as_ref());
+        let id = key_id(key_type, name, pair.public_key().as_ref());
         Ok(Self { name: name.to_owned(), id, pair })
     }
 
@@ -97,8 +102,13 @@ impl SigningKey {
     pub fn sign_note(&self, text: &str) -> String {
         assert!(text.ends_with('\n'), "a note's text ends in a line feed");
         assert!(is_clean(text), "a note's text holds no control character");
-        let blob = [&self.id[..], &self.sign(text.as_bytes())].concat();
-        format!("{text}\n\u{2014} {} {}\n", self.name, BASE64.encode(blob))
+        format!("{text}\n{}", self.line(&self.sign(text.as_bytes())))
+    }
+
+    /// The line that carries this signature of ours.
+    pub(crate) fn line(&self, signature: &[u8]) -> String {
+        let blob = BASE64.encode([&self.id[..], signature].concat());
+        format!("\u{2014} {} {blob}\n", self.name)
     }
 }
 
@@ -116,10 +126,14 @@ impl VerifyingKey {
     /// # Errors
     /// [`NotAKey`] if the name is empty or holds white space or `+`.
     pub fn new(name: &str, public: [u8; 32]) -> Result<Self, NotAKey> {
+        Self::of_type(ED25519_TYPE, name, public)
+    }
+
+    fn of_type(key_type: u8, name: &str, public: [u8; 32]) -> Result<Self, NotAKey> {
         if !is_key_name(name) {
             return Err(NotAKey);
         }
-        Ok(Self { name: name.to_owned(), id: key_id(name, &public), public })
+        Ok(Self { name: name.to_owned(), id: key_id(key_type, name, &public), public })
     }
 
     /// Reads `name+id+base64(type and key)`, the form of C2SP signed-note.
@@ -127,16 +141,21 @@ impl VerifyingKey {
     /// # Errors
     /// [`NotAKey`] also if the id is not the key's.
     pub fn parse(text: &str) -> Result<Self, NotAKey> {
+        Self::parse_type(ED25519_TYPE, text)
+    }
+
+    pub(crate) fn parse_type(key_type: u8, text: &str) -> Result<Self, NotAKey> {
         let mut parts = text.splitn(3, '+');
         let (name, id, key) = match (parts.next(), parts.next(), parts.next()) {
             (Some(name), Some(id), Some(key)) => (name, id, key),
             _ => return Err(NotAKey),
         };
         let key = BASE64.decode(key).map_err(|_| NotAKey)?;
-        let (&ED25519_TYPE, public) = key.split_first().ok_or(NotAKey)? else {
+        let (&found, public) = key.split_first().ok_or(NotAKey)?;
+        if found != key_type {
             return Err(NotAKey);
-        };
-        let key = Self::new(name, public.try_into().map_err(|_| NotAKey)?)?;
+        }
+        let key = Self::of_type(key_type, name, public.try_into().map_err(|_| NotAKey)?)?;
         if id == hex(&key.id) { Ok(key) } else { Err(NotAKey) }
     }
 
@@ -153,13 +172,17 @@ impl VerifyingKey {
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.public).verify(message, signature).is_ok()
     }
+
+    pub(crate) fn write(&self, key_type: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = BASE64.encode([&[key_type][..], &self.public].concat());
+        write!(f, "{}+{}+{key}", self.name, hex(&self.id))
+    }
 }
 
 impl fmt::Display for VerifyingKey {
     /// The form that [`VerifyingKey::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = BASE64.encode([&[ED25519_TYPE][..], &self.public].concat());
-        write!(f, "{}+{}+{key}", self.name, hex(&self.id))
+        self.write(ED25519_TYPE, f)
     }
 }
 
@@ -179,23 +202,9 @@ pub struct Opened<'a> {
 ///
 /// Source: C2SP signed-note. Deviation: at most [`BYTES_MAX`] bytes and [`SIGNATURES_MAX`] lines.
 pub fn open<'a>(note: &'a str, keys: &'a [VerifyingKey]) -> Result<Opened<'a>, BadNote> {
-    if note.len() > BYTES_MAX {
-        return Err(BadNote::Malformed("it is too long"));
-    }
-    if !is_clean(note) {
-        return Err(BadNote::Malformed("it holds a control character"));
-    }
-    //= C2SP signed-note: the text may hold blank lines; the last one ends it
-    let split = note.rfind("\n\n").ok_or(BadNote::Malformed("no blank line"))?;
-    let (text, lines) = note.split_at(split + 1);
-    let lines = lines.strip_prefix('\n').unwrap_or(lines);
-    let lines = lines.strip_suffix('\n').ok_or(BadNote::Malformed("no line feed at the end"))?;
-    if lines.split('\n').count() > SIGNATURES_MAX {
-        return Err(BadNote::Malformed("too many signatures"));
-    }
+    let (text, lines) = split(note)?;
     let mut signers: Vec<&VerifyingKey> = Vec::new();
-    for line in lines.split('\n') {
-        let (name, id, signature) = signature_line(line)?;
+    for Line { name, id, signature, .. } in lines {
         let Some(key) = keys.iter().find(|key| key.name == name && key.id == id) else { continue };
         if signers.contains(&key) {
             continue;
@@ -209,7 +218,40 @@ pub fn open<'a>(note: &'a str, keys: &'a [VerifyingKey]) -> Result<Opened<'a>, B
     if signers.is_empty() { Err(BadNote::NotSigned) } else { Ok(Opened { text, signers }) }
 }
 
-fn signature_line(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), BadNote> {
+/// One signature line, not checked.
+pub(crate) struct Line<'a> {
+    /// The line itself, without its line feed.
+    pub(crate) line: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) id: [u8; 4],
+    /// What follows the key's id.
+    pub(crate) signature: Vec<u8>,
+}
+
+/// A note's text, its last line feed included, and its signature lines, of which there is at least one.
+pub(crate) fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), BadNote> {
+    if note.len() > BYTES_MAX {
+        return Err(BadNote::Malformed("it is too long"));
+    }
+    if !is_clean(note) {
+        return Err(BadNote::Malformed("it holds a control character"));
+    }
+    //= C2SP signed-note: the text may hold blank lines; the last one ends it
+    let split = note.rfind("\n\n").ok_or(BadNote::Malformed("no blank line"))?;
+    let (text, lines) = note.split_at(split + 1);
+    Ok((text, signature_lines(lines.strip_prefix('\n').unwrap_or(lines))?))
+}
+
+/// Reads signature lines, each ended by a line feed.
+pub(crate) fn signature_lines(lines: &str) -> Result<Vec<Line<'_>>, BadNote> {
+    let lines = lines.strip_suffix('\n').ok_or(BadNote::Malformed("no line feed at the end"))?;
+    if lines.split('\n').count() > SIGNATURES_MAX {
+        return Err(BadNote::Malformed("too many signatures"));
+    }
+    lines.split('\n').map(signature_line).collect()
+}
+
+fn signature_line(line: &str) -> Result<Line<'_>, BadNote> {
     let wrong = BadNote::Malformed("a signature line is not `\u{2014} name base64`");
     let (name, blob) =
         line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(wrong)?;
@@ -218,13 +260,12 @@ fn signature_line(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), BadNote> {
     if !is_key_name(name) || signature.is_empty() {
         return Err(wrong);
     }
-    Ok((name, *id, signature.to_vec()))
+    Ok(Line { line, name, id: *id, signature: signature.to_vec() })
 }
 
 //= C2SP signed-note: the key ID is the first four bytes of SHA-256(name, 0x0A, type, key)
-fn key_id(name: &str, public: &[u8]) -> [u8; 4] {
-    let [a, b, c, d, ..] =
-        crate::domain::sha256_of(&[name.as_bytes(), b"\n", &[ED25519_TYPE], public]);
+fn key_id(key_type: u8, name: &str, public: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = crate::domain::sha256_of(&[name.as_bytes(), b"\n", &[key_type], public]);
     [a, b, c, d]
 }
 
