@@ -16,6 +16,11 @@ pub(crate) const BATCH: &[u8] = b"portcullis/batch/1";
 /// First line of what a commit batch's signature is over.
 pub(crate) const RECEIPT: &str = "portcullis/receipt/1";
 
+/// Prefix of the hash of a recipient's key.
+pub(crate) const RECIPIENT: &[u8] = b"portcullis/recipient/1";
+/// Prefix of what a recipient's token of a subject is made from.
+pub(crate) const TOKEN: &[u8] = b"portcullis/token/1";
+
 /// First line of what the hash of a class table is over.
 pub(crate) const CLASS_TABLE: &[u8] = b"portcullis/classes/1\n";
 

@@ -4,7 +4,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p ledger golden` writes them, which is right only while no log of this version exists.
 #![expect(clippy::disallowed_methods, reason = "reads and, if asked to, writes fixtures")]
 
-use crate::bundle::{Builder, Question, verify};
+use crate::bundle::naive::Builder;
+use crate::bundle::{Question, verify};
 use crate::checkpoint;
 use crate::full::verify_full;
 use crate::receipt::{self, Batch, Receipt};
@@ -131,7 +132,7 @@ fn golden_evidence_is_written_and_verified_as_ever() {
         builder.push(record).unwrap();
     }
     check("evidence.cbor", &builder.finish().unwrap());
-    let verified = verify(include_bytes!("../testdata/v1/evidence.cbor"), &keys()).unwrap();
+    let verified = verify(include_bytes!("../testdata/v1/evidence.cbor"), &keys(), &[]).unwrap();
     // Of two releases in the window the second was taken back.
     assert_eq!(verified.answer.records, 1);
 }

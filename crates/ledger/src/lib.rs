@@ -17,6 +17,7 @@ pub mod prepared;
 pub mod receipt;
 pub mod record;
 pub mod sequencer;
+pub mod state;
 pub mod tile;
 
 #[cfg(test)]
@@ -31,3 +32,4 @@ pub use receipt::{Batch, Receipt};
 pub use record::touches::root as touches_root;
 pub use record::{Draft, NodeEvent, Record, StoredRecord};
 pub use sequencer::{Corrupt, Sequenced, Sequencer, TreeHead};
+pub use state::State;

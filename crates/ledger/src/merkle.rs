@@ -68,6 +68,16 @@ impl Frontier {
         self.size
     }
 
+    /// The hashes of the perfect subtrees, largest first.
+    pub(crate) fn hashes(&self) -> &[Digest] {
+        &self.hashes
+    }
+
+    /// `None` if a tree of this size has another number of perfect subtrees.
+    pub(crate) fn from_parts(size: u64, hashes: Vec<Digest>) -> Option<Self> {
+        (hashes.len() as u64 == u64::from(size.count_ones())).then_some(Self { size, hashes })
+    }
+
     /// Adds one leaf by its hash.
     pub fn push(&mut self, leaf: Digest) {
         let mut hash = leaf;

@@ -4,9 +4,10 @@ use super::*;
 use crate::checkpoint;
 use crate::heads::Head;
 use crate::note::{BadNote, SigningKey};
-use crate::record::Draft;
+use crate::record::{Draft, Header, StoredRecord};
 use crate::sample::{self, START, Step, access, integration, key, keys, log, touch};
 use crate::sequencer::Sequencer;
+use crate::state::State;
 use model::{AccessRecord, Outcome};
 use proptest::prelude::*;
 
@@ -39,11 +40,40 @@ fn sample_log() -> sample::Log {
 }
 
 fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
-    let mut builder = Builder::new(question.clone(), &log.note, &keys())?;
+    let built = build_from(log, question, Form::default(), State::begin());
+    let mut naive = naive::Builder::new(question.clone(), &log.note, &keys())?;
     for record in &log.records {
-        builder.push(record)?;
+        naive.push(record)?;
     }
-    builder.finish()
+    assert_eq!(built, naive.finish(), "not what the reference makes");
+    built
+}
+
+/// What is built from a state, its records and the tree.
+fn build_from(
+    log: &sample::Log,
+    question: &Question,
+    form: Form,
+    state: State,
+) -> Result<Vec<u8>, CannotProve> {
+    let leaves = log.records.iter().map(StoredRecord::leaf_hash).collect();
+    let tree = crate::merkle::Tree::new(leaves);
+    let first = usize::try_from(state.size()).unwrap();
+    let mut builder = Builder::new(question.clone(), form, &log.note, &keys(), state)?;
+    for record in &log.records[first..] {
+        if !builder.push(record)? {
+            break;
+        }
+    }
+    builder.finish(|index| tree.inclusion(index))
+}
+
+fn state_before(log: &sample::Log, index: usize) -> State {
+    let mut state = State::begin();
+    for record in &log.records[..index] {
+        state.take_in(&Header::decode(&record.entry).unwrap(), record.leaf_hash());
+    }
+    state
 }
 
 fn honest() -> Bundle {
@@ -51,7 +81,7 @@ fn honest() -> Bundle {
 }
 
 fn check(bundle: &Bundle) -> Result<Verified, BadEvidence> {
-    verify(&bundle.encode(), &keys())
+    verify(&bundle.encode(), &keys(), &[])
 }
 
 const CHAIN: Chain = Chain::Integration(IntegrationId::from_bytes([1; 16]));
@@ -211,6 +241,9 @@ fn a_record_left_off_its_chain_is_named() {
     };
     let bundle = Bundle {
         checkpoint: checkpoint::sign(&head, &key()),
+        level: Level::OperatorAsserted,
+        vendor: None,
+        seal: None,
         question: window(0, 5),
         lower: None,
         upper,
@@ -245,7 +278,7 @@ fn an_integration_without_a_chain_is_zero_accesses() {
         let question =
             Question { integrations: Some([integration(absent)].into()), ..window(7, 18) };
         let bytes = build(&sample_log(), &question).unwrap();
-        assert_eq!(verify(&bytes, &keys()).unwrap().answer, Answer::default());
+        assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer, Answer::default());
         // Claiming so of a chain that exists fails: its neighbours are not side by side.
         let mut lie = Bundle::decode(&bytes).unwrap();
         lie.question.integrations = Some([integration(1)].into());
@@ -313,7 +346,7 @@ fn what_was_not_released_is_taken_back_within_a_minute() {
     for (after, records) in [(SECOND, 0), (60 * SECOND, 0), (60 * SECOND + 1, 1)] {
         let log = log(&[(SECOND, read()), (after, Step::TakeBack(integration(1)))]);
         let bytes = build(&log, &window(0, 2)).unwrap();
-        assert_eq!(verify(&bytes, &keys()).unwrap().answer.records, records, "{after}");
+        assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer.records, records, "{after}");
     }
 }
 
@@ -404,8 +437,33 @@ proptest! {
     fn every_question_is_answered_exactly_and_proved(steps in sample::steps(), question in questions()) {
         let log = log(&steps);
         match build(&log, &question) {
-            Ok(bytes) => prop_assert_eq!(verify(&bytes, &keys()).unwrap().answer, naive(&log, &question)),
+            Ok(bytes) => prop_assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer, naive(&log, &question)),
             Err(cannot) => prop_assert_eq!(cannot, CannotProve::NotYet),
+        }
+    }
+
+    #[test]
+    fn from_any_state_before_the_window_the_same_bytes_are_built(
+        steps in sample::steps(), question in questions(), at: prop::sample::Index,
+    ) {
+        let log = log(&steps);
+        let Ok(bytes) = build(&log, &question) else { return Ok(()) };
+        let lower = Bundle::decode(&bytes).unwrap().lower;
+        let latest = usize::try_from(lower.map_or(0, |lower| lower.index)).unwrap();
+        let state = state_before(&log, at.index(latest + 1));
+        prop_assert_eq!(build_from(&log, &question, Form::default(), state), Ok(bytes));
+    }
+
+    #[test]
+    fn a_state_that_is_not_the_log_s_builds_nothing(steps in sample::steps(), question in questions(), at: prop::sample::Index, chain in 0_u8..4) {
+        let log = log(&steps);
+        let mut state = state_before(&log, at.index(log.records.len()));
+        let chain = if chain == 0 { Chain::System } else { Chain::Integration(integration(chain)) };
+        let Some(head) = state.chains.get_mut(&chain) else { return Ok(()) };
+        head.leaf[7] ^= 1;
+        if let Ok(bytes) = build_from(&log, &question, Form::default(), state) {
+            // Only where no bound lies behind the state: the whole window is before it.
+            prop_assert!(false, "{:?}", verify(&bytes, &keys(), &[]));
         }
     }
 
@@ -455,7 +513,7 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= 1_u8 << bit;
         // A window moved by a microsecond is a question of its own, and its answer is as true.
-        if let Ok(verified) = verify(&bytes, &keys()) {
+        if let Ok(verified) = verify(&bytes, &keys(), &[]) {
             prop_assert_ne!(&verified.question, &honest().question, "byte {}", at);
             prop_assert_eq!(verified.answer, naive(&sample_log(), &verified.question));
         }
@@ -465,8 +523,8 @@ proptest! {
     fn any_cut_bundle_is_found(at: usize, tail: u8) {
         let mut bytes = honest().encode();
         bytes.push(tail);
-        prop_assert!(verify(&bytes, &keys()).is_err());
+        prop_assert!(verify(&bytes, &keys(), &[]).is_err());
         bytes.truncate(at % (bytes.len() - 1));
-        prop_assert!(verify(&bytes, &keys()).is_err());
+        prop_assert!(verify(&bytes, &keys(), &[]).is_err());
     }
 }

@@ -25,6 +25,17 @@ pub(crate) fn root_with(touches: &[Touch], key: &SaltKey) -> Digest {
     frontier.root()
 }
 
+/// The leaf hashes of the tree over `touches`.
+pub(crate) fn leaves(touches: &[Touch], salt: &[u8; 16]) -> Vec<Digest> {
+    let key = SaltKey::new(salt);
+    touches.iter().zip(0_u32..).map(|(t, at)| leaf_hash(t, &key.touch(at))).collect()
+}
+
+/// The salt of touch `index` under a record's salt: what opens that touch and no other.
+pub fn salt_of(salt: &[u8; 16], index: u32) -> [u8; 16] {
+    SaltKey::new(salt).touch(index)
+}
+
 /// Hash of one touch: what a subject's own proof starts from.
 ///
 /// `salt`: the touch's own, derived from the record's; it says nothing of the other touches'.
