@@ -1,21 +1,22 @@
 //! Answers from the record: who was read, and the file that proves it. Both read the log as it is on disk.
 
 use exposure::{Exposure, Fold, Question};
-use ledger::bundle;
+use ledger::bundle::{self, CannotProve, Level, Recipient};
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
 use model::{
-    ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
+    ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros, VendorId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
 use storage::embedded::{Recorder, Vault};
 use storage::registry::{Named, Snapshot};
@@ -30,6 +31,8 @@ pub struct Archive {
     pub keys: Vec<VerifyingKey>,
     /// Where scopes are kept.
     pub scopes: PathBuf,
+    /// Where the keys of those are kept to whom bundles are sealed.
+    pub recipients: PathBuf,
 }
 
 /// Why a question has no answer.
@@ -76,6 +79,8 @@ struct Written {
     from: Option<String>,
     to: Option<String>,
     scope: Option<String>,
+    recipient: Option<String>,
+    checkpoint: Option<String>,
 }
 
 /// A question that can be asked of the log.
@@ -86,6 +91,19 @@ pub struct Asked {
     subject: Option<SubjectId>,
     /// The scope it names: where an exposure is to be frozen, or what evidence is to be about.
     pub scope: Option<String>,
+    /// How evidence of it is to be written.
+    pub form: Form,
+}
+
+/// How evidence is to be written.
+#[derive(Debug, Default)]
+pub struct Form {
+    /// The vendor whose integrations were asked for.
+    vendor: Option<VendorId>,
+    /// For whom the touches are to be sealed.
+    recipient: Option<String>,
+    /// The checkpoint to prove it under, cosigned by an auditor; the last one published if there is none.
+    checkpoint: Option<String>,
 }
 
 impl Asked {
@@ -101,14 +119,20 @@ impl Asked {
             CannotAnswer::Question(format!("{what} `{name}` is not registered"))
         };
         let mut integrations: Option<BTreeSet<IntegrationId>> = None;
+        let mut form = Form {
+            vendor: None,
+            recipient: written.recipient.clone(),
+            checkpoint: written.checkpoint.clone(),
+        };
         if let Some(name) = &written.integration {
             let id = Named::<IntegrationId>::parse(name).and_then(|named| named.resolve(directory));
             integrations = Some(BTreeSet::from([id.ok_or_else(|| unknown("integration", name))?]));
         }
         if let Some(name) = &written.vendor {
             let id =
-                Named::<model::VendorId>::parse(name).and_then(|named| named.resolve(directory));
+                Named::<VendorId>::parse(name).and_then(|named| named.resolve(directory));
             let id = id.ok_or_else(|| unknown("vendor", name))?;
+            form.vendor = Some(id);
             let theirs = directory
                 .integrations
                 .values()
@@ -144,7 +168,7 @@ impl Asked {
             SubjectId::new(&id)
                 .ok_or_else(|| CannotAnswer::Question("that is not a subject id".into()))
         });
-        Ok(Self { question, subject: subject.transpose()?, scope: written.scope })
+        Ok(Self { question, subject: subject.transpose()?, scope: written.scope, form })
     }
 }
 
@@ -154,6 +178,10 @@ impl Archive {
     /// # Errors
     /// [`CannotAnswer`].
     pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        if asked.form.recipient.is_some() || asked.form.checkpoint.is_some() {
+            let wrong = "an exposure has no recipient and no checkpoint; evidence has";
+            return Err(CannotAnswer::Question(wrong.into()));
+        }
         let mut question = asked.question.clone();
         if let Some(subject) = &asked.subject {
             question.pseudonyms = Some(self.pseudonyms_of(subject, &question));
@@ -196,7 +224,6 @@ impl Archive {
         };
         let text = |pointer: &str| frozen.pointer(pointer).and_then(Value::as_str);
         let question = json!({
-            "integration": one("integrations")?,
             "credential": one("credentials")?,
             "grant": one("grants")?,
             "operation": one("operations")?,
@@ -205,6 +232,10 @@ impl Archive {
             "to": text("/window/to"),
         });
         let mut asked = Asked::read(&question.to_string(), snapshot)?;
+        let integrations = frozen.pointer("/question/integrations").and_then(Value::as_array);
+        asked.question.integrations = integrations.map(|ids| {
+            ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect()
+        });
         let classes = frozen.pointer("/question/classes").and_then(Value::as_array);
         asked.question.classes = classes.map(|names| {
             let numbers = names
@@ -215,11 +246,11 @@ impl Archive {
         Ok(asked)
     }
 
-    /// The evidence bundle for a question, base64 in JSON, and what it says.
+    /// The evidence bundle for a question. `note`: the last checkpoint.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub fn evidence(&self, asked: &Asked, note: Option<&str>) -> Result<Value, CannotAnswer> {
+    pub fn evidence(&self, asked: &Asked, note: Option<&str>) -> Result<Vec<u8>, CannotAnswer> {
         let not_provable = || {
             CannotAnswer::NoProof("evidence covers integrations, classes, networks and a window; ask without the other filters".into())
         };
@@ -228,18 +259,53 @@ impl Archive {
             .provable()
             .filter(|_| asked.subject.is_none())
             .ok_or_else(not_provable)?;
-        let note = note.ok_or_else(|| {
+        let cosigned = asked.form.checkpoint.as_deref();
+        let note = cosigned.or(note).ok_or_else(|| {
             CannotAnswer::NoProof("there is no checkpoint yet; ask again in a second".into())
         })?;
-        let no_proof = |error: bundle::CannotProve| CannotAnswer::NoProof(error.to_string());
-        let mut builder = bundle::Builder::new(question, note, &self.keys).map_err(no_proof)?;
-        for record in self.view.records_from(0) {
-            let (_, stored) = record.map_err(|error| CannotAnswer::Log(error.to_string()))?;
-            builder.push(&stored).map_err(no_proof)?;
+        let level = match cosigned {
+            Some(_) => Level::AuditorCosigned,
+            None => Level::OperatorAsserted,
+        };
+        let recipient = asked.form.recipient.as_deref();
+        let recipient = recipient.map(|name| self.recipient(name)).transpose()?;
+        let form = bundle::Form { vendor: asked.form.vendor, recipient, level };
+        evidence::build(&self.view, &question, &form, note, &self.keys).map_err(
+            |error| match error {
+                NoBundle::CannotProve(CannotProve::Corrupt(_)) | NoBundle::Log(_) => {
+                    CannotAnswer::Log(with_source(&error))
+                }
+                NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
+                    CannotAnswer::NoProof(with_source(&error))
+                }
+            },
+        )
+    }
+
+    /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.
+    fn recipient(&self, name: &str) -> Result<Recipient, CannotAnswer> {
+        let name = check_name(name)?.to_owned();
+        let failed = |error: std::io::Error| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.recipients).map_err(failed)?;
+        let path = self.recipients.join(format!("{name}.key"));
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let key = bytes.try_into().map_err(|_| failed(ErrorKind::InvalidData.into()))?;
+                return Ok(Recipient { name, key });
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
         }
-        let bytes = builder.finish().map_err(no_proof)?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(json!({ "schema": "portcullis.evidence/1", "bundle": hex }))
+        let key = storage::clock::random();
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        // A key that is lost would give its recipient other tokens the next time.
+        file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(Recipient { name, key })
     }
 
     /// The bytes of a frozen scope.
@@ -371,6 +437,11 @@ impl Archive {
         folder.map_err(failed)?;
         Ok(scope)
     }
+}
+
+fn with_source(error: &NoBundle) -> String {
+    let source = std::error::Error::source(error).and_then(std::error::Error::source);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn check_name(name: &str) -> Result<&str, CannotAnswer> {

@@ -176,6 +176,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         vault: Arc::clone(&opened.vault),
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
+        recipients: data.join("keys/recipients"),
     };
     let archive = Arc::new(archive);
     let (stop, stopped) = watch::channel(false);

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use ledger::bundle::{self, Verified};
 use ledger::checkpoint;
+use ledger::cosign::CosignerKey;
 use ledger::full::{Audited, verify_full};
 use ledger::note::VerifyingKey;
 use std::path::Path;
@@ -14,9 +15,13 @@ use storage::embedded::view::LogView;
 ///
 /// # Errors
 /// What the bundle fails to prove, or that a file cannot be read.
-pub(crate) fn evidence(file: &Path, keys: &[VerifyingKey]) -> Result<Verified> {
+pub(crate) fn evidence(
+    file: &Path,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<Verified> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    Ok(bundle::verify(&bytes, keys)?)
+    Ok(bundle::verify(&bytes, keys, auditors)?)
 }
 
 /// Replays a whole log from a data directory against its checkpoint: every entry on exactly one chain, every sum right.

@@ -300,7 +300,22 @@ impl CannotProve {
             BadEvidence::Changed { sequence, part, .. } => {
                 Self::Corrupt(Corrupt::Changed { index: sequence, part })
             }
-            _ => Self::OtherTree,
+            BadEvidence::Malformed(_)
+            | BadEvidence::Checkpoint(_)
+            | BadEvidence::NotInLog { .. }
+            | BadEvidence::OffChain { .. }
+            | BadEvidence::WindowNotEnclosed
+            | BadEvidence::IntegrationLeftOut
+            | BadEvidence::HeadNotProved(_)
+            | BadEvidence::Dropped { .. }
+            | BadEvidence::Truncated { .. }
+            | BadEvidence::Repeated { .. }
+            | BadEvidence::Swapped { .. }
+            | BadEvidence::OtherLog { .. }
+            | BadEvidence::TimeBack { .. }
+            | BadEvidence::NotShown { .. }
+            | BadEvidence::NotCosigned
+            | BadEvidence::OtherAnswer => Self::OtherTree,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The bytes of a bundle, as `docs/evidence-format.md` has them.
 
-use super::sealed::{Position, Token};
+use super::sealed::{Position, Token, Tokens};
 use super::{Answer, Bundle, Facts, HeadsAt, Level, Question, Run, Seal, Seen, Shown};
 use crate::heads::{Head, HeadProof, Node, Place};
 use crate::record::Chain;
@@ -9,7 +9,7 @@ use crate::record::header::{read_classes, write_classes};
 use crate::record::wire::{Malformed, Reader, Write as _};
 use ipnet::IpNet;
 use model::{ClientIp, Digest, IntegrationId, Pseudonym, UnixMicros, VendorId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What a bundle that names neither vendor nor recipient is written as.
 const SCHEMA_1: &str = "portcullis.evidence/1";
@@ -400,7 +400,7 @@ fn write_sealed_answer(out: &mut Vec<u8>, answer: &Answer, seal: &Seal) {
 /// The answer, and the tokens if it is sealed: an item then has two parts, not five. One without items is either.
 fn read_answer(
     reader: &mut Reader<'_>,
-) -> Result<(Answer, Option<BTreeMap<Token, Vec<Position>>>), Malformed> {
+) -> Result<(Answer, Option<Tokens>), Malformed> {
     reader.map(2)?;
     reader.key(0)?;
     let records = reader.uint()?;

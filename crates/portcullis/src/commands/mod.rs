@@ -168,6 +168,12 @@ pub(crate) enum Operators {
         /// About a scope that `exposure --scope` froze, instead of the filters
         #[arg(long, conflicts_with_all = ["integration", "vendor", "from", "to", "class", "ip"])]
         scope: Option<String>,
+        /// Seal it to somebody: subjects are named by tokens of theirs, touches can be opened one by one
+        #[arg(long, conflicts_with = "class")]
+        recipient: Option<String>,
+        /// A checkpoint of this log that an auditor cosigned, to prove it under
+        #[arg(long)]
+        checkpoint: Option<PathBuf>,
         /// The file to write
         #[arg(short, long)]
         output: PathBuf,
@@ -373,11 +379,20 @@ impl Operators {
                 };
             }
             Self::Exposure(exposure) => return exposure.run().await,
-            Self::Evidence { session, question, scope, output } => {
-                let asked =
+            Self::Evidence { session, question, scope, recipient, checkpoint, output } => {
+                let mut asked =
                     scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
-                let answer = session.send(Command::Evidence { scope: asked.to_string() }).await?;
-                return write_bundle(&answer, &output);
+                if let (Some(name), Some(members)) = (recipient, asked.as_object_mut()) {
+                    members.insert("recipient".to_owned(), name.into());
+                }
+                if let (Some(file), Some(members)) = (checkpoint, asked.as_object_mut()) {
+                    let note = std::fs::read_to_string(&file)
+                        .with_context(|| format!("cannot read `{}`", file.display()))?;
+                    members.insert("checkpoint".to_owned(), note.into());
+                }
+                let (keys, config) = (session.keys()?, Config::read(&session.config)?);
+                let keys: Vec<_> = keys.iter().collect();
+                return write_bundle(config.control, &asked, &keys, &output).await;
             }
             Self::Console { session } => {
                 let answer = session.send(Command::ConsoleOpen {}).await?;
@@ -467,15 +482,16 @@ impl Exposure {
     }
 }
 
-/// Writes the bundle of an answer to `evidence`.
+/// Has the node write the evidence for a question, and keeps it in a file.
 ///
 /// # Errors
-/// If the answer holds none, or the file cannot be written.
-pub(crate) fn write_bundle(answer: &Value, file: &Path) -> Result<()> {
-    let hex = answer.get("bundle").and_then(Value::as_str).context("the node sent no bundle")?;
-    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
-        .collect();
-    std::fs::write(file, bytes.context("the bundle is not hex")?)
-        .with_context(|| format!("cannot write `{}`", file.display()))
+/// The node's refusal, or that the file cannot be written.
+pub(crate) async fn write_bundle(
+    control: SocketAddr,
+    asked: &Value,
+    keys: &[&OperatorKey],
+    file: &Path,
+) -> Result<()> {
+    let command = Command::Evidence { scope: asked.to_string() };
+    operator::fetch(control, command, keys, file).await
 }

@@ -4,6 +4,7 @@ use super::print::line as print;
 use crate::verify;
 use anyhow::{Context, Result};
 use clap::Args;
+use ledger::cosign::CosignerKey;
 use ledger::note::VerifyingKey;
 use serde_json::json;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub(crate) struct Verify {
     /// The log's public key: name+id+base64, or a file that holds it
     #[arg(long, required = true)]
     key: Vec<String>,
+    /// An auditor's public key, of type 04: name+id+base64, or a file that holds it. Whose cosignature is taken for a replay
+    #[arg(long)]
+    auditor: Vec<String>,
     /// Replay the whole log: every entry on exactly one chain, every sum right
     #[arg(long)]
     full: bool,
@@ -39,18 +43,26 @@ impl Verify {
             );
             return print(&if self.json { said.to_string() } else { text });
         }
-        let verified = verify::evidence(&self.path, &keys)?;
+        let auditors: Vec<CosignerKey> =
+            self.auditor.iter().map(|key| read_auditor(key)).collect::<Result<_>>()?;
+        let verified = verify::evidence(&self.path, &keys, &auditors)?;
+        let level = verified.level.as_str();
         let question = &verified.question;
         let integrations = question
             .integrations
             .as_ref()
             .map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let (records, subjects) = (verified.answer.records, verified.answer.subjects.len());
+        let records = verified.answer.records;
+        let seal = verified.seal.as_ref();
+        let subjects = seal.map_or(verified.answer.subjects.len(), |seal| seal.tokens.len());
         if self.json {
             return print(&json!({
                 "schema": "portcullis.verified/1",
                 "log": verified.origin,
-                "level": "operator-asserted",
+                "level": level,
+                "vendor": verified.vendor.map(|vendor| vendor.to_string()),
+                "recipient": seal.map(|seal| &seal.recipient),
+                "touches": seal.map(ledger::bundle::Seal::touches),
                 "tree_size": verified.tree.size,
                 "as_of": verified.as_of.to_string(),
                 "question": { "integrations": integrations, "from": question.from.to_string(), "to": question.to.to_string() },
@@ -67,10 +79,31 @@ impl Verify {
         if question.classes.is_some() || question.networks.is_some() {
             print("asked with a filter by class or network; --json has no less")?;
         }
+        if let Some(vendor) = verified.vendor {
+            print(&format!(
+                "each record says that they are vendor {vendor}'s; that they are all of its integrations, the operator says"
+            ))?;
+        }
+        let Some(seal) = seal else {
+            return print(&format!(
+                "proved, {level}: {records} records, {subjects} subjects, and none missing"
+            ));
+        };
         print(&format!(
-            "proved, operator-asserted: {records} records, {subjects} subjects, and none missing"
+            "proved, {level}: {records} records, {} touches, and none missing",
+            seal.touches()
+        ))?;
+        print(&format!(
+            "sealed to {}: that the touches are of {subjects} subjects, the operator says",
+            seal.recipient
         ))
     }
+}
+
+/// An auditor's key as typed, or from a file.
+fn read_auditor(text: &str) -> Result<CosignerKey> {
+    let text = std::fs::read_to_string(text).unwrap_or_else(|_| text.to_owned());
+    CosignerKey::parse(text.trim()).with_context(|| format!("`{}`", text.trim()))
 }
 
 /// A key as typed, or from a file.

@@ -6,6 +6,7 @@
 mod batch;
 pub mod clocks;
 pub mod disk;
+pub mod evidence;
 pub mod journal;
 pub mod keeper;
 pub mod lock;
@@ -15,6 +16,7 @@ pub mod publisher;
 pub mod recorder;
 mod scan;
 pub mod speed;
+pub mod states;
 mod stored;
 pub mod unavailable;
 pub mod vault;
