@@ -1,6 +1,10 @@
 //! Receipts: proof inside the program that a record is durable, and, as a response header, the node's signed promise
 //! to an integration that the record will be in the log.
 
+mod standing;
+
+pub use standing::{NotKept, Standing, stands};
+
 use crate::domain;
 use crate::merkle::{self, LEAF_PREFIX, Tree};
 use crate::note::{SigningKey, VerifyingKey};

@@ -4,6 +4,7 @@ use crate::checkpoint;
 use crate::note::{SigningKey, VerifyingKey};
 use crate::record::{Draft, NodeEvent, StoredRecord};
 use crate::sequencer::Sequencer;
+use crate::tile::TileWriter;
 use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId,
     OperationId, OperatorId, Outcome, Pseudonym, Refusal, RequestId, Touch, UnixMicros, VendorId,
@@ -62,6 +63,29 @@ pub(crate) fn access(who: u8, touches: &[Touch]) -> AccessRecord {
 pub(crate) struct Log {
     pub(crate) records: Vec<StoredRecord>,
     pub(crate) note: String,
+}
+
+impl Log {
+    /// Its checkpoint, opened.
+    pub(crate) fn checkpoint(&self) -> checkpoint::Checkpoint {
+        checkpoint::open(&self.note, &keys()).unwrap()
+    }
+
+    /// What it would publish, by path.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut writer = TileWriter::default();
+        self.records.iter().for_each(|record| writer.push(&record.entry, record.leaf_hash()));
+        writer.take().into_iter().map(|file| (file.path.to_string(), file.bytes)).collect()
+    }
+
+    /// The same log as it was at an earlier size, where it need not end in a heads record.
+    pub(crate) fn at(&self, size: usize) -> Self {
+        let records: Vec<_> = self.records.iter().take(size).cloned().collect();
+        let mut sequencer = Sequencer::begin(ORIGIN);
+        records.iter().for_each(|record| sequencer.replay(record).unwrap());
+        let note = checkpoint::sign(&sequencer.tree(), &key());
+        Self { records, note }
+    }
 }
 
 /// What happens in a sample log.

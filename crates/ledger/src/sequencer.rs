@@ -205,23 +205,8 @@ impl Sequencer {
     pub fn replay(&mut self, stored: &StoredRecord) -> Result<(), Corrupt> {
         let index = self.size();
         let malformed = |source| Corrupt::Malformed { index, source };
-        let header = Header::decode(&stored.entry).map_err(malformed)?;
         let changed = |part| Corrupt::Changed { index, part };
-        let chain = header.chain;
-        let (wanted, previous) =
-            self.state.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
-        if header.sequence < wanted {
-            return Err(Corrupt::Repeated { index, chain, sequence: header.sequence });
-        }
-        if header.sequence > wanted {
-            return Err(Corrupt::Skipped { index, chain, wanted });
-        }
-        if header.previous != previous {
-            return Err(Corrupt::Unlinked { index, chain });
-        }
-        if header.time < self.time() {
-            return Err(Corrupt::TimeBack { index });
-        }
+        let header = self.state.follows(&stored.entry)?;
         let opened = open(&header, &stored.body, &stored.touches).map_err(|bad| match bad {
             NotThisRecord::Malformed(source) => malformed(source),
             NotThisRecord::Changed(part) => changed(part),
@@ -236,6 +221,17 @@ impl Sequencer {
         }
         self.state.take_in(&header, stored.leaf_hash());
         Ok(())
+    }
+
+    /// Takes in an entry without its body, which is all that readers of the log's files see: place, link and time are checked, what
+    /// the body says is not.
+    ///
+    /// # Errors
+    /// [`Corrupt`]; the sequencer is then as it was before.
+    pub fn replay_entry(&mut self, entry: &[u8]) -> Result<Header, Corrupt> {
+        let header = self.state.follows(entry)?;
+        self.state.take_in(&header, merkle::leaf_hash(entry));
+        Ok(header)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::heads::{Head, HeadMap};
 use crate::merkle::Frontier;
 use crate::record::wire::{Reader, Write as _};
 use crate::record::{Chain, Header, Kind};
+use crate::sequencer::Corrupt;
 use model::{Digest, UnixMicros};
 use std::collections::BTreeMap;
 
@@ -47,6 +48,32 @@ impl State {
     /// The heads of all chains, as the next heads record will have them.
     pub fn head_map(&self) -> HeadMap {
         HeadMap::new(&self.chains)
+    }
+
+    /// Reads an entry that is the next one of its chain and of the log.
+    ///
+    /// # Errors
+    /// [`Corrupt`] names how it is not.
+    pub(crate) fn follows(&self, entry: &[u8]) -> Result<Header, Corrupt> {
+        let index = self.size();
+        let header =
+            Header::decode(entry).map_err(|source| Corrupt::Malformed { index, source })?;
+        let chain = header.chain;
+        let (wanted, previous) =
+            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
+        if header.sequence < wanted {
+            return Err(Corrupt::Repeated { index, chain, sequence: header.sequence });
+        }
+        if header.sequence > wanted {
+            return Err(Corrupt::Skipped { index, chain, wanted });
+        }
+        if header.previous != previous {
+            return Err(Corrupt::Unlinked { index, chain });
+        }
+        if header.time < self.time {
+            return Err(Corrupt::TimeBack { index });
+        }
+        Ok(header)
     }
 
     /// Goes on by one record, which is not checked: its place was given or checked before.

@@ -295,6 +295,9 @@ proptest! {
         let _ = checkpoint::open(&text, &keys());
         let _ = crate::receipt::verify(&text, &keys());
         let _ = crate::note::VerifyingKey::parse(&text);
+        let _ = crate::cosign::verify(&text, &[]);
+        let _ = crate::proof::verify(&format!("{}{text}", crate::proof::FIRST_LINE), &keys());
+        let _ = crate::tile::TilePath::parse(&text);
     }
 
     #[test]

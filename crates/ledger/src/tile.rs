@@ -11,6 +11,9 @@ use std::fmt;
 /// How many hashes a full tile has, and how many entries a full bundle.
 pub const WIDTH: u64 = 256;
 
+/// Highest level that a path may name. No log has more than 2^64 entries, whose hashes end at level 7.
+const LEVEL_MAX: u8 = 63;
+
 /// What a file of the log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TileKind {
@@ -43,6 +46,35 @@ impl TilePath {
     /// The same place, full.
     pub const fn full(self) -> Self {
         Self { width: 256, ..self }
+    }
+
+    /// Reads what `Display` writes, and no other spelling of it: no dots, escapes, empty parts or leading zeros get past.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
+        let kind = match kind {
+            "entries" => TileKind::Entries,
+            level => TileKind::Hashes { level: level.parse().ok().filter(|&l| l <= LEVEL_MAX)? },
+        };
+        let (index, width) = match place.split_once(".p/") {
+            Some((index, width)) => (index, width.parse().ok().filter(|w| (1..256).contains(w))?),
+            None => (place, 256),
+        };
+        let mut groups = index.split('/').map(|group| group.strip_prefix('x').unwrap_or(group));
+        let index = groups.try_fold(0_u64, |index, group| {
+            let group: u16 = group.parse().ok()?;
+            index.checked_mul(1000)?.checked_add(group.into())
+        })?;
+        let read = Self { kind, index, width };
+        (read.to_string() == path).then_some(read)
+    }
+
+    /// How many entries a log has to have for this tile to be of it; `None` if no log can.
+    pub fn entries_needed(&self) -> Option<u64> {
+        let span = match self.kind {
+            TileKind::Entries => 1,
+            TileKind::Hashes { level } => WIDTH.checked_pow(level.into())?,
+        };
+        self.index.checked_mul(WIDTH)?.checked_add(self.width.into())?.checked_mul(span)
     }
 }
 

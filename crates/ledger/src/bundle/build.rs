@@ -68,9 +68,7 @@ pub struct Builder {
     form: Form,
     note: String,
     checkpoint: Checkpoint,
-    index: u64,
-    time: UnixMicros,
-    chains: BTreeMap<Chain, Head>,
+    state: State,
     lower: Option<Bound>,
     upper: Option<Bound>,
     runs: BTreeMap<Chain, Vec<Shown>>,
@@ -108,9 +106,7 @@ impl Builder {
             form,
             note: note.to_owned(),
             checkpoint,
-            index: from.size(),
-            time: from.time,
-            chains: from.chains,
+            state: from,
             lower: None,
             upper: None,
             runs: BTreeMap::new(),
@@ -127,21 +123,16 @@ impl Builder {
     /// # Errors
     /// [`CannotProve::Corrupt`]
     pub fn push(&mut self, stored: &StoredRecord) -> Result<bool, CannotProve> {
-        if self.index >= self.checkpoint.tree.size || self.upper_is_final() {
+        if self.state.size() >= self.checkpoint.tree.size || self.upper_is_final() {
             return Ok(false);
         }
-        let index = self.index;
-        let header = Header::decode(&stored.entry).map_err(|source| at(index, source))?;
-        self.check_link(&header)?;
+        let index = self.state.size();
+        let header = self.state.follows(&stored.entry).map_err(CannotProve::Corrupt)?;
         let leaf = stored.leaf_hash();
         if header.kind == Kind::Heads {
             self.bound(&header, leaf, stored);
         }
-        let head = self.chains.entry(header.chain).or_insert(Head { count: 0, leaf });
-        head.count += 1;
-        head.leaf = leaf;
-        self.time = header.time;
-        self.index += 1;
+        self.state.take_in(&header, leaf);
         if self.upper_is_final() {
             return Ok(false);
         }
@@ -150,7 +141,7 @@ impl Builder {
             let shown = Shown { entry: stored.entry.clone(), facts };
             self.runs.entry(header.chain).or_default().push(shown);
         }
-        Ok(self.index < self.checkpoint.tree.size)
+        Ok(self.state.size() < self.checkpoint.tree.size)
     }
 
     /// The bundle's bytes.
@@ -209,24 +200,6 @@ impl Builder {
         Ok(bundle.encode())
     }
 
-    fn check_link(&self, header: &Header) -> Result<(), CannotProve> {
-        let (index, chain) = (self.index, header.chain);
-        let (wanted, previous) =
-            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
-        let corrupt = if header.sequence < wanted {
-            Corrupt::Repeated { index, chain, sequence: header.sequence }
-        } else if header.sequence > wanted {
-            Corrupt::Skipped { index, chain, wanted }
-        } else if header.previous != previous {
-            Corrupt::Unlinked { index, chain }
-        } else if header.time < self.time {
-            Corrupt::TimeBack { index }
-        } else {
-            return Ok(());
-        };
-        Err(CannotProve::Corrupt(corrupt))
-    }
-
     /// Takes a heads record as a bound of the window if it is a better one than the last.
     fn bound(&mut self, header: &Header, leaf: Digest, stored: &StoredRecord) {
         let before = header.time < self.question.from;
@@ -234,11 +207,11 @@ impl Builder {
             return;
         }
         let bound = Bound {
-            index: self.index,
+            index: self.state.size(),
             time: header.time,
             leaf,
             stored: stored.clone(),
-            chains: self.chains.clone(),
+            chains: self.state.chains.clone(),
             lengths: self.runs.iter().map(|(chain, run)| (*chain, run.len())).collect(),
         };
         if before {

@@ -73,3 +73,37 @@ proptest! {
         }
     }
 }
+
+/// How `promise` stands against a log at `now_secs`.
+fn held(promise: &Promise, log: &sample::Log, now_secs: u64) -> Result<Standing, NotKept> {
+    let (files, checkpoint) = (log.files(), log.checkpoint());
+    let mut reader =
+        crate::tile::TileReader::open(checkpoint.tree, |path| files.get(path).cloned()).unwrap();
+    stands(promise, &checkpoint, &mut reader, now_secs)
+}
+
+#[test]
+fn a_promise_is_kept_or_the_omission_is_named() {
+    let heads = |n: usize| vec![(1, sample::Step::Heads); n];
+    let log = sample::log(&heads(4));
+    let ends_secs = sample::START.0 / 1_000_000 + 1;
+    let promise = |index: u64, deadline_secs: u64| Promise {
+        origin: sample::ORIGIN.to_owned(),
+        leaf_hash: log.records.last().unwrap().leaf_hash(),
+        index,
+        deadline_secs,
+    };
+    assert_eq!(held(&promise(4, 0), &log, u64::MAX), Ok(Standing::Included));
+    let other = Err(NotKept::OtherRecord { index: 3 });
+    assert_eq!(held(&promise(3, u64::MAX), &log, 0), other, "whatever the deadline");
+
+    // Index 9 is beyond the log, whose last entry is at `ends_secs`.
+    let due = promise(9, ends_secs);
+    assert_eq!(held(&due, &log, ends_secs), Ok(Standing::NotDue));
+    assert_eq!(held(&due, &log, ends_secs + 1), Ok(Standing::Overdue));
+    let last = UnixMicros(sample::START.0 + 4 + 1_000_000);
+    let omitted = NotKept::Omitted { index: 9, deadline_secs: ends_secs - 1, size: 5, last };
+    assert_eq!(held(&promise(9, ends_secs - 1), &log, 0), Err(omitted));
+    let elsewhere = Promise { origin: "test/node-2/1".to_owned(), ..promise(4, 0) };
+    assert!(matches!(held(&elsewhere, &log, 0), Err(NotKept::OtherLog { .. })));
+}

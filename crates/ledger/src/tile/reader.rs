@@ -32,15 +32,20 @@ pub enum BadTile {
 
 /// A log's files, as far as they are proved.
 ///
-/// Keeps every tile it has proved in memory: 8 KiB for 256 entries. For one pass over a log, drop it in between.
+/// Keeps every tile it has proved in memory, 8 KiB for 256 entries, until [`TileReader::forget`].
 pub struct TileReader<F> {
     tree: TreeHead,
     fetch: F,
     // INVARIANT: every tile here is proved to lead to `tree.root`.
-    proved: BTreeMap<(u8, u64), Vec<Digest>>,
+    pub(super) proved: BTreeMap<(u8, u64), Vec<Digest>>,
 }
 
 impl<F: FnMut(&str) -> Option<Vec<u8>>> TileReader<F> {
+    /// The tree that everything is proved against.
+    pub const fn tree(&self) -> TreeHead {
+        self.tree
+    }
+
     /// Opens the log under a checkpoint. `fetch` gives the content of a path below the log's directory, `None` if it is missing.
     ///
     /// # Errors
@@ -125,18 +130,57 @@ impl<F: FnMut(&str) -> Option<Vec<u8>>> TileReader<F> {
         if index >= self.tree.size {
             return Err(BadTile::Beyond(index));
         }
+        self.siblings(0, index)
+    }
+
+    /// The proof that the log's first `old_size` entries are the beginning of the tree: what [`merkle::verify_consistency`] takes.
+    ///
+    /// # Errors
+    /// As [`TileReader::leaf_hash`]; of an empty beginning nothing is to be proved, so 0 is beyond the tree too.
+    ///
+    /// Source: RFC 9162 section 2.1.4.1.
+    pub fn consistency(&mut self, old_size: u64) -> Result<Vec<Digest>, BadTile> {
+        if old_size == 0 || old_size > self.tree.size {
+            return Err(BadTile::Beyond(old_size));
+        }
+        if old_size == self.tree.size {
+            return Ok(Vec::new());
+        }
+        // The last perfect subtree of the old tree. If it is the whole of it, its hash is the old root, which needs no saying.
+        let level = old_size.trailing_zeros();
+        let at = (old_size - 1) >> level;
         let mut proof = Vec::new();
-        let (mut level, mut at, mut last) = (0_u32, index, self.tree.size - 1);
+        if !old_size.is_power_of_two() {
+            proof.push(self.subtree(level, at)?);
+        }
+        proof.extend(self.siblings(level, at)?);
+        Ok(proof)
+    }
+
+    /// Lets go of the tiles that hold nothing of the entries from `index` on: one pass over a log of any length fits in memory.
+    pub fn forget(&mut self, index: u64) {
+        // The right edge, which ends beyond the tree, stays: it was proved as a whole and cannot be tile by tile.
+        let index = index.min(self.tree.size);
+        self.proved.retain(|&(level, at), _| {
+            let tile = TilePath { kind: TileKind::Hashes { level }, index: at, width: 256 };
+            tile.entries_needed().is_none_or(|end| end > index)
+        });
+    }
+
+    /// The hashes beside the way up from the subtree of that level at `at`.
+    fn siblings(&mut self, mut level: u32, mut at: u64) -> Result<Vec<Digest>, BadTile> {
+        let mut last = (self.tree.size - 1) >> level;
+        let mut siblings = Vec::new();
         while last > 0 {
             let sibling = at ^ 1;
             if sibling <= last {
-                proof.push(self.subtree(level, sibling)?);
+                siblings.push(self.subtree(level, sibling)?);
             }
             level += 1;
             at >>= 1;
             last >>= 1;
         }
-        Ok(proof)
+        Ok(siblings)
     }
 
     /// Hash over the leaves from `index << level`, as many as a subtree of that level has in this tree.

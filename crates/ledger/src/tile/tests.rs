@@ -56,6 +56,85 @@ fn paths_are_those_of_tlog_tiles() {
     assert_eq!(path(hashes(0), u64::MAX, 256), "tile/0/x018/x446/x744/x073/x709/x551/615");
 }
 
+#[test]
+fn only_the_one_spelling_of_a_path_is_read() {
+    for path in [
+        "tile/0/000",
+        "tile/7/000.p/255",
+        "tile/63/x001/x234/067.p/1",
+        "tile/entries/x999/999",
+        "tile/0/x018/x446/x744/x073/x709/x551/615",
+    ] {
+        assert_eq!(TilePath::parse(path).map(|read| read.to_string()).as_deref(), Some(path));
+    }
+    for wrong in [
+        "",
+        "tile",
+        "tile/",
+        "tile/0",
+        "tile/0/",
+        "/tile/0/000",
+        "tile/0/000/",
+        "tile//000",
+        "tile/00/000",
+        "tile/+1/000",
+        "tile/64/000",
+        "tile/256/000",
+        "tile/-1/000",
+        "tile/entry/000",
+        "tile/Entries/000",
+        "tile/0/0",
+        "tile/0/0000",
+        "tile/0/00a",
+        "tile/0/+00",
+        "tile/0/x000",
+        "tile/0/x000/000",
+        "tile/0/000/001",
+        "tile/0/x001/x234/x067",
+        "tile/0/xx01/000",
+        "tile/0/000.p",
+        "tile/0/000.p/",
+        "tile/0/000.p/0",
+        "tile/0/000.p/01",
+        "tile/0/000.p/256",
+        "tile/0/000.p/1/",
+        "tile/0/000.p/1.p/1",
+        "tile/0/..",
+        "tile/0/../0/000",
+        "tile/../checkpoint",
+        "tile/0/%30%30%30",
+        "tile/0/000?x",
+        "tile/0/000\0",
+        "tile/0/000 ",
+        "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
+        "checkpoint",
+    ] {
+        assert_eq!(TilePath::parse(wrong), None, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_tile_says_how_many_entries_it_needs() {
+    let needed = |path: &str| TilePath::parse(path).unwrap().entries_needed();
+    assert_eq!(needed("tile/entries/001.p/44"), Some(300));
+    assert_eq!(needed("tile/0/001"), Some(512));
+    assert_eq!(needed("tile/1/000.p/1"), Some(256));
+    assert_eq!(needed("tile/2/000.p/3"), Some(3 * 65_536));
+    assert_eq!(needed("tile/8/000.p/1"), None);
+}
+
+#[test]
+fn a_pass_over_a_log_keeps_little_of_it() {
+    let (tree, files) = grow(&[70_000], true);
+    let mut reader = TileReader::open(tree, |path| files.get(path).cloned()).unwrap();
+    for bundle in 0..tree.size.div_ceil(WIDTH) {
+        reader.entries(bundle).unwrap();
+        reader.forget((bundle + 1) * WIDTH);
+        assert!(reader.proved.len() <= 5, "{} tiles", reader.proved.len());
+    }
+    assert!(reader.inclusion(3).is_ok(), "what was let go is read again");
+}
+
 /// Flips every `step`th byte of one file, each once; reading one bundle under it must fail each time.
 fn flip(tree: TreeHead, files: &Files, path: &str, under: u64, step: usize) {
     for at in (0..files[path].len()).step_by(step) {
@@ -151,6 +230,19 @@ proptest! {
     #[test]
     fn any_growth_writes_files_that_verify_at_every_step(mut sizes in proptest::collection::vec(0_u64..1500, 1..6)) {
         sizes.sort_unstable();
+        let last = *sizes.last().unwrap();
+        let (tree, files) = grow(&[last], true);
+        for &size in &sizes {
+            let (old, _) = grow(&[size], true);
+            let mut reader = TileReader::open(tree, |path| files.get(path).cloned()).unwrap();
+            if size == 0 {
+                prop_assert_eq!(reader.consistency(0), Err(BadTile::Beyond(0)));
+                continue;
+            }
+            let proof = reader.consistency(size).unwrap();
+            let held = merkle::verify_consistency(size, &old.root, last, &tree.root, &proof);
+            prop_assert_eq!(held, Ok(()));
+        }
         let (_, files) = grow(&sizes, true);
         for size in sizes {
             let (tree, _) = grow(&[size], true);

@@ -10,7 +10,7 @@ use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::view::LogView;
 use ledger::checkpoint::{self, Checkpoint};
 use ledger::note::SigningKey;
-use ledger::tile::{TileFile, TilePath, TileWriter};
+use ledger::tile::{TileFile, TileWriter};
 use ledger::{Sequencer, State, StoredRecord, TreeHead};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -170,7 +170,7 @@ impl Publisher {
 
 fn write(disk: &dyn KeepSynced, files: Vec<TileFile>, durable: u64) -> io::Result<()> {
     for TileFile { path, bytes } in files {
-        if path.is_full() && end_of(&path) <= durable {
+        if path.is_full() && path.entries_needed().is_some_and(|end| end <= durable) {
             continue;
         }
         let name = format!("{TILES_DIR}/{path}");
@@ -181,15 +181,6 @@ fn write(disk: &dyn KeepSynced, files: Vec<TileFile>, durable: u64) -> io::Resul
         }
     }
     Ok(())
-}
-
-/// How many records the log has when this tile is full.
-fn end_of(path: &TilePath) -> u64 {
-    let span = match path.kind {
-        ledger::tile::TileKind::Entries => 1,
-        ledger::tile::TileKind::Hashes { level } => 256_u64.saturating_pow(u32::from(level)),
-    };
-    (path.index + 1).saturating_mul(256).saturating_mul(span)
 }
 
 fn open_checkpoint(note: &str, key: &SigningKey) -> Result<Checkpoint, OpenFailed> {
