@@ -17,7 +17,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     (
         "python3-venv",
         &["python3", "-m", "ensurepip", "--version"],
-        "runs the mail server and the DKIM verifier that nobody here wrote",
+        "runs the mail server and the DKIM verifier that nobody here wrote, and the second verifier of evidence",
     ),
     ("chromium", &["chromium", "--version"], "the browser that the console is tested in"),
     (
@@ -51,7 +51,10 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     }
     let (venv, wanted) = (foreign.join("venv"), foreign.join("requirements.txt"));
     if wanted.exists() && !is_same(&venv.join("requirements.txt"), &wanted)? {
-        say("installing Python packages: aiosmtpd (a mail server), dkimpy (a DKIM verifier)");
+        say(
+            "installing Python packages: aiosmtpd (a mail server), dkimpy (a DKIM verifier), cryptography (signatures, for the \
+             second verifier of evidence)",
+        );
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
             .context("install the Debian package python3-venv by hand, then run this again")?;
         run(Command::new(venv.join("bin/pip"))

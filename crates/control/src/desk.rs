@@ -341,8 +341,9 @@ impl Desk {
         let (archive, snapshot) = (Arc::clone(&self.archive), self.registry.snapshot().await?);
         let mut asked = Asked::read(question, &snapshot)?;
         if let Some(name) = asked.scope.take() {
-            let form = asked.form;
-            asked = Asked { form, ..archive.question_of(&name, &snapshot)? };
+            let form = std::mem::take(&mut asked.form);
+            asked = archive.question_of(&name, &snapshot)?;
+            asked.form = form;
         }
         questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
         let note = self.recorder.checkpoint();

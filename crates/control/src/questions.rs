@@ -5,7 +5,8 @@ use ledger::bundle::{self, CannotProve, Level, Recipient};
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
 use model::{
-    ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros, VendorId,
+    ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
+    VendorId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -129,8 +130,7 @@ impl Asked {
             integrations = Some(BTreeSet::from([id.ok_or_else(|| unknown("integration", name))?]));
         }
         if let Some(name) = &written.vendor {
-            let id =
-                Named::<VendorId>::parse(name).and_then(|named| named.resolve(directory));
+            let id = Named::<VendorId>::parse(name).and_then(|named| named.resolve(directory));
             let id = id.ok_or_else(|| unknown("vendor", name))?;
             form.vendor = Some(id);
             let theirs = directory
@@ -233,9 +233,8 @@ impl Archive {
         });
         let mut asked = Asked::read(&question.to_string(), snapshot)?;
         let integrations = frozen.pointer("/question/integrations").and_then(Value::as_array);
-        asked.question.integrations = integrations.map(|ids| {
-            ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect()
-        });
+        asked.question.integrations =
+            integrations.map(|ids| ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect());
         let classes = frozen.pointer("/question/classes").and_then(Value::as_array);
         asked.question.classes = classes.map(|names| {
             let numbers = names
@@ -270,22 +269,22 @@ impl Archive {
         let recipient = asked.form.recipient.as_deref();
         let recipient = recipient.map(|name| self.recipient(name)).transpose()?;
         let form = bundle::Form { vendor: asked.form.vendor, recipient, level };
-        evidence::build(&self.view, &question, &form, note, &self.keys).map_err(
-            |error| match error {
-                NoBundle::CannotProve(CannotProve::Corrupt(_)) | NoBundle::Log(_) => {
-                    CannotAnswer::Log(with_source(&error))
-                }
-                NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
-                    CannotAnswer::NoProof(with_source(&error))
-                }
-            },
-        )
+        evidence::build(&self.view, &question, &form, note, &self.keys).map_err(|error| match error
+        {
+            NoBundle::CannotProve(CannotProve::Corrupt(_)) | NoBundle::Log(_) => {
+                CannotAnswer::Log(with_source(&error))
+            }
+            NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
+                CannotAnswer::NoProof(with_source(&error))
+            }
+        })
     }
 
     /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.
     fn recipient(&self, name: &str) -> Result<Recipient, CannotAnswer> {
         let name = check_name(name)?.to_owned();
-        let failed = |error: std::io::Error| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
+        let failed =
+            |error: std::io::Error| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.recipients).map_err(failed)?;
         let path = self.recipients.join(format!("{name}.key"));
         match std::fs::read(&path) {
@@ -297,12 +296,8 @@ impl Archive {
             Err(error) => return Err(failed(error)),
         }
         let key = storage::clock::random();
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         // A key that is lost would give its recipient other tokens the next time.
         file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(Recipient { name, key })

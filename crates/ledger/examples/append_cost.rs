@@ -2,7 +2,10 @@
 //!
 //! Processor time of one thread, so that what else the machine does is not in it.
 #![expect(clippy::print_stdout, reason = "prints its measurement")]
-#![expect(clippy::disallowed_methods, reason = "measures time and reads how much the system counted")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "measures time and reads how much the system counted"
+)]
 
 use ledger::note::SigningKey;
 use ledger::{Batch, Draft, Prepared, Sequencer};

@@ -10,13 +10,15 @@ pub mod verify;
 mod wire;
 
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 pub(crate) mod naive;
 #[cfg(test)]
 mod tests;
 
 pub use build::{Builder, CannotProve, Form};
-pub use sealed::{Opening, OpenedTouch, Recipient, Seal};
-pub use verify::{BadEvidence, Verified, verify};
+pub use sealed::{OpenedTouch, Opening, Recipient, Seal};
+pub use verify::{BadEvidence, Verified, verify, verify_opening};
 
 use crate::heads::{HeadProof, Place};
 use crate::record::{Chain, Kind};

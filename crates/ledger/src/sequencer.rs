@@ -248,11 +248,7 @@ pub(crate) struct Opened {
 }
 
 /// Checks body and touches against what the header commits to.
-pub(crate) fn open(
-    header: &Header,
-    body: &[u8],
-    touches: &[u8],
-) -> Result<Opened, NotThisRecord> {
+pub(crate) fn open(header: &Header, body: &[u8], touches: &[u8]) -> Result<Opened, NotThisRecord> {
     let changed = |part| Err(NotThisRecord::Changed(part));
     let Facts { body, root, count } = open_body(header, body)?;
     let (salt, touches) = touches::decode(touches).map_err(NotThisRecord::Malformed)?;

@@ -155,8 +155,8 @@ pub(crate) async fn fetch(
     bar.set_length(length.unwrap_or(0));
     let cannot = || format!("cannot write `{}`", file.display());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut part = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .with_context(cannot)?;
+    let mut part =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(cannot)?;
     let mut body = response.into_body();
     let mut received = 0;
     while let Some(frame) = body.frame().await {

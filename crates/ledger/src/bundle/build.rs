@@ -195,8 +195,18 @@ impl Builder {
             }
         };
         let (level, vendor) = (form.level, form.vendor);
-        let bundle =
-            Bundle { level, checkpoint, question, lower, upper, system, runs, answer, vendor, seal };
+        let bundle = Bundle {
+            level,
+            checkpoint,
+            question,
+            lower,
+            upper,
+            system,
+            runs,
+            answer,
+            vendor,
+            seal,
+        };
         Ok(bundle.encode())
     }
 
@@ -288,6 +298,7 @@ impl CannotProve {
             | BadEvidence::TimeBack { .. }
             | BadEvidence::NotShown { .. }
             | BadEvidence::NotCosigned
+            | BadEvidence::NotOpened
             | BadEvidence::OtherAnswer => Self::OtherTree,
         }
     }

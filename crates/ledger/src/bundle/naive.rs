@@ -1,9 +1,7 @@
 //! The reference of [`super::build`], for tests: takes every record of the log from the first, keeps every leaf, believes nothing.
 
 use super::verify::count;
-use super::{
-    Bundle, CannotProve, Facts, HeadsAt, Level, Question, Run, Shown, TAKEN_BACK_WITHIN,
-};
+use super::{Bundle, CannotProve, Facts, HeadsAt, Level, Question, Run, Shown, TAKEN_BACK_WITHIN};
 use crate::checkpoint::{self, Checkpoint};
 use crate::heads::{HeadMap, HeadProof};
 use crate::merkle::Tree;
@@ -43,7 +41,11 @@ impl Builder {
     ///
     /// # Errors
     /// [`CannotProve::Checkpoint`].
-    pub(crate) fn new(question: Question, note: &str, keys: &[VerifyingKey]) -> Result<Self, CannotProve> {
+    pub(crate) fn new(
+        question: Question,
+        note: &str,
+        keys: &[VerifyingKey],
+    ) -> Result<Self, CannotProve> {
         let checkpoint = checkpoint::open(note, keys).map_err(CannotProve::Checkpoint)?;
         Ok(Self {
             question,
@@ -117,8 +119,18 @@ impl Builder {
         let (lower, upper) = (lower.map(heads_at), heads_at(upper));
         let (checkpoint, question) = (self.note, self.question);
         let (level, vendor, seal) = (Level::OperatorAsserted, None, None);
-        let bundle =
-            Bundle { level, checkpoint, question, lower, upper, system, runs, answer, vendor, seal };
+        let bundle = Bundle {
+            level,
+            checkpoint,
+            question,
+            lower,
+            upper,
+            system,
+            runs,
+            answer,
+            vendor,
+            seal,
+        };
         Ok(bundle.encode())
     }
 

@@ -3,13 +3,16 @@
 //! `docs/evidence-format.md` says what such a bundle proves and what it asserts. Start reading at [`Seal`].
 
 use super::verify::Counted;
-use super::{Answer, Facts, Run};
+use super::{Answer, Bundle, Facts, Run, Shown};
 use crate::domain::{self, HmacKey};
 use crate::record::body::Body;
-use crate::record::wire::Malformed;
-use crate::record::{Chain, touches};
+use crate::record::header::{read_classes, write_classes};
+use crate::record::wire::{Malformed, Reader, Write as _};
+use crate::record::{Header, StoredRecord, touches};
 use model::{ClassSet, Digest, Pseudonym, Touch};
 use std::collections::BTreeMap;
+
+const OPENING: &str = "portcullis.opening/1";
 
 /// Somebody to whom bundles are sealed.
 #[derive(Clone)]
@@ -143,12 +146,101 @@ pub(crate) fn seal(runs: &mut [Run]) -> Result<(), Malformed> {
 }
 
 /// A touch that was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenedTouch {
-    /// The chain of its record.
-    pub chain: Chain,
     /// Its subject's token.
     pub token: Token,
     /// Its classes.
     pub classes: ClassSet,
 }
+
+impl Opening {
+    /// Opens touch `position.touch` of the record that stands there; `None` if the record has no such touch.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the record's touches are not of the format.
+    pub fn of(
+        record: &StoredRecord,
+        position: Position,
+        recipient: &Recipient,
+    ) -> Result<Option<Self>, Malformed> {
+        let (salt, touches) = touches::decode(&record.touches)?;
+        let index = u32::try_from(position.touch).ok();
+        let touch = usize::try_from(position.touch).ok().and_then(|at| touches.get(at));
+        Ok(index.zip(touch).map(|(index, touch)| Self {
+            position,
+            key: recipient.key,
+            salt: touches::salt_of(&salt, index),
+            touch: *touch,
+        }))
+    }
+
+    /// The opening's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.map(8);
+        out.uint(0);
+        out.text(OPENING);
+        out.uint(1);
+        out.uint(self.position.run);
+        out.uint(2);
+        out.uint(self.position.sequence);
+        out.uint(3);
+        out.uint(self.position.touch);
+        out.uint(4);
+        out.bytes(&self.key);
+        out.uint(5);
+        out.bytes(&self.salt);
+        out.uint(6);
+        out.bytes(&self.touch.pseudonym.0);
+        out.uint(7);
+        write_classes(&mut out, &self.touch.classes);
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        reader.map(8)?;
+        reader.key(0)?;
+        if reader.text()? != OPENING {
+            return Err(Malformed::Unexpected(OPENING));
+        }
+        reader.key(1)?;
+        let run = reader.uint()?;
+        reader.key(2)?;
+        let sequence = reader.uint()?;
+        reader.key(3)?;
+        let position = Position { run, sequence, touch: reader.uint()? };
+        reader.key(4)?;
+        let key = reader.fixed()?;
+        reader.key(5)?;
+        let salt = reader.fixed()?;
+        reader.key(6)?;
+        let pseudonym = Pseudonym(reader.fixed()?);
+        reader.key(7)?;
+        let touch = Touch { pseudonym, classes: read_classes(&mut reader)? };
+        reader.end()?;
+        Ok(Self { position, key, salt, touch })
+    }
+
+    /// What it shows in a bundle that was checked; `None` if it does not fit.
+    pub(crate) fn in_bundle(&self, bundle: &Bundle) -> Option<OpenedTouch> {
+        let Self { position, key, salt, touch } = self;
+        let seal = bundle.seal.as_ref().filter(|seal| seal.key == key_hash(key))?;
+        let token = token(key, &touch.pseudonym);
+        seal.tokens.get(&token)?.contains(position).then_some(())?;
+        let run = bundle.runs.get(usize::try_from(position.run).ok()?)?;
+        let is_it = |shown: &&Shown| {
+            Header::decode(&shown.entry).is_ok_and(|header| header.sequence == position.sequence)
+        };
+        let Some(Facts::Sealed { leaves, .. }) = &run.shown.iter().find(is_it)?.facts else {
+            return None;
+        };
+        let leaf = leaves.get(usize::try_from(position.touch).ok()?)?;
+        let holds = *leaf == touches::leaf_hash(touch, salt);
+        holds.then_some(OpenedTouch { token, classes: touch.classes })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

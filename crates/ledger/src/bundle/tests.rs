@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checkpoint;
+use crate::cosign::{self, Cosigner, CosignerKey};
 use crate::heads::Head;
 use crate::note::{BadNote, SigningKey};
 use crate::record::{Draft, Header, StoredRecord};
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000;
 
-fn window(from_secs: u64, to_secs: u64) -> Question {
+pub(crate) fn window(from_secs: u64, to_secs: u64) -> Question {
     let at = |secs| UnixMicros(START.0 + secs * SECOND);
     Question {
         integrations: Some([integration(1)].into()),
@@ -25,7 +26,7 @@ fn window(from_secs: u64, to_secs: u64) -> Question {
 }
 
 /// Accesses by integrations 1 and 2 in turn at seconds 1, 2, 3..., but for heads records at seconds 5, 10, 15...
-fn sample_log() -> sample::Log {
+pub(crate) fn sample_log() -> sample::Log {
     let steps: Vec<_> = (1..24_u8)
         .map(|n| {
             let step = if n % 5 == 0 {
@@ -39,7 +40,7 @@ fn sample_log() -> sample::Log {
     log(&steps)
 }
 
-fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
+pub(crate) fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
     let built = build_from(log, question, Form::default(), State::begin());
     let mut naive = naive::Builder::new(question.clone(), &log.note, &keys())?;
     for record in &log.records {
@@ -50,7 +51,7 @@ fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve>
 }
 
 /// What is built from a state, its records and the tree.
-fn build_from(
+pub(crate) fn build_from(
     log: &sample::Log,
     question: &Question,
     form: Form,
@@ -350,6 +351,74 @@ fn what_was_not_released_is_taken_back_within_a_minute() {
     }
 }
 
+fn of_vendor(vendor: u8) -> Form {
+    Form { vendor: Some(VendorId::from_bytes([vendor; 16])), ..Form::default() }
+}
+
+#[test]
+fn a_vendor_is_named_and_each_of_its_integrations_shown() {
+    let question = Question {
+        integrations: Some([integration(1), integration(2), integration(3)].into()),
+        ..window(7, 18)
+    };
+    let log = sample_log();
+    let bytes = build_from(&log, &question, of_vendor(9), State::begin()).unwrap();
+    let verified = verify(&bytes, &keys(), &[]).unwrap();
+    assert_eq!(verified.vendor, Some(VendorId::from_bytes([9; 16])));
+    assert_eq!(verified.answer, naive(&log, &question));
+    let mut bundle = Bundle::decode(&bytes).unwrap();
+    assert_eq!(bundle.runs.len(), 3, "the one that never read is shown absent");
+    // Said of another vendor, or one integration fewer.
+    bundle.vendor = Some(VendorId::from_bytes([8; 16]));
+    assert!(matches!(check(&bundle), Err(BadEvidence::OtherVendor { .. })));
+    let mut bundle = Bundle::decode(&bytes).unwrap();
+    bundle.runs.remove(1);
+    assert_eq!(check(&bundle), Err(BadEvidence::IntegrationLeftOut));
+    let other = build_from(&log, &question, of_vendor(8), State::begin());
+    assert!(matches!(other, Err(CannotProve::OtherVendor { .. })));
+}
+
+/// An auditor, as far as a bundle knows one.
+pub(crate) fn auditor() -> Cosigner {
+    Cosigner::new("auditor.example", &[33; 32]).unwrap()
+}
+
+pub(crate) fn cosigned(note: &str) -> String {
+    let line = auditor().cosign(note, 1_790_000_100).unwrap();
+    cosign::add(note, &line, &[auditor().key().unwrap()]).unwrap()
+}
+
+#[test]
+fn a_level_is_what_the_cosignature_proves() {
+    let log = sample_log();
+    let auditors = [auditor().key().unwrap()];
+    let plain = honest().encode();
+    let claims =
+        |claimed, note: String| Bundle { level: claimed, checkpoint: note, ..honest() }.encode();
+    let level = |bytes: &[u8], auditors: &[CosignerKey]| {
+        verify(bytes, &keys(), auditors).map(|verified| verified.level)
+    };
+    let claimed = claims(Level::AuditorCosigned, cosigned(&log.note));
+    assert_eq!(level(&claimed, &auditors), Ok(Level::AuditorCosigned));
+    assert_eq!(level(&plain, &auditors), Ok(Level::OperatorAsserted));
+    // Proved though not claimed.
+    let modest = claims(Level::OperatorAsserted, cosigned(&log.note));
+    assert_eq!(level(&modest, &auditors), Ok(Level::AuditorCosigned));
+    assert_eq!(level(&modest, &[]), Ok(Level::OperatorAsserted));
+    // Claimed without an auditor whom the verifier knows, or without any.
+    assert_eq!(level(&claimed, &[]), Err(BadEvidence::NotCosigned));
+    let other = [Cosigner::new("auditor.example", &[34; 32]).unwrap().key().unwrap()];
+    assert_eq!(level(&claimed, &other), Err(BadEvidence::NotCosigned));
+    let bare = claims(Level::AuditorCosigned, log.note.clone());
+    assert_eq!(level(&bare, &auditors), Err(BadEvidence::NotCosigned));
+    // Of another checkpoint.
+    let older = self::log(&[]).note;
+    let line = auditor().cosign(&older, 1).unwrap();
+    let transplanted = claims(Level::AuditorCosigned, format!("{}{line}", log.note));
+    let forged = BadEvidence::Checkpoint(checkpoint::BadCheckpoint::Note(BadNote::Forged));
+    assert_eq!(level(&transplanted, &auditors), Err(forged));
+}
+
 fn sequence_of(shown: &Shown) -> u64 {
     Header::decode(&shown.entry).unwrap().sequence
 }
@@ -414,7 +483,7 @@ fn lies() -> impl Strategy<Value = Lie> {
     proptest::sample::select(vec![Drop, Truncate, Repeat, Swap, Change, OtherLog])
 }
 
-fn questions() -> impl Strategy<Value = Question> {
+pub(crate) fn questions() -> impl Strategy<Value = Question> {
     let who = proptest::option::of(proptest::collection::btree_set(0_u8..5, 0..3));
     let classes = proptest::option::of(proptest::collection::vec(0_u8..4, 0..3));
     let networks = proptest::option::of(proptest::collection::btree_set(1_u8..4, 0..3));

@@ -3,7 +3,8 @@
 //! Start reading at [`verify`]: it is the argument why the answer is complete, in the order it is made.
 
 use super::{
-    Answer, Bundle, Facts, HeadsAt, Level, Question, Run, Seal, Seen, Shown, TAKEN_BACK_WITHIN,
+    Answer, Bundle, Facts, HeadsAt, Level, OpenedTouch, Opening, Question, Run, Seal, Seen, Shown,
+    TAKEN_BACK_WITHIN,
 };
 use crate::checkpoint::{self, BadCheckpoint};
 use crate::cosign::{self, CosignerKey};
@@ -150,6 +151,36 @@ pub enum BadEvidence {
     /// The answer is not what the records yield.
     #[error("the claimed answer is not what the records say")]
     OtherAnswer,
+    /// An opening that does not show what stands at its place in a sealed bundle.
+    #[error("the opening does not fit the bundle")]
+    NotOpened,
+}
+
+impl BadEvidence {
+    /// The lie's name, as `docs/evidence-format.md` has it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::NotInLog { .. } => "not-in-log",
+            Self::OffChain { .. } => "off-chain",
+            Self::WindowNotEnclosed => "window-not-enclosed",
+            Self::IntegrationLeftOut => "integration-left-out",
+            Self::HeadNotProved(_) => "head-not-proved",
+            Self::Dropped { .. } => "dropped",
+            Self::Truncated { .. } => "truncated",
+            Self::Repeated { .. } => "repeated",
+            Self::Swapped { .. } => "swapped",
+            Self::Changed { .. } => "changed",
+            Self::OtherLog { .. } => "other-log",
+            Self::TimeBack { .. } => "time-back",
+            Self::NotShown { .. } => "not-shown",
+            Self::NotCosigned => "not-cosigned",
+            Self::OtherVendor { .. } => "other-vendor",
+            Self::OtherAnswer => "other-answer",
+            Self::NotOpened => "not-opened",
+        }
+    }
 }
 
 /// Checks a bundle against the public keys of the logs one trusts, and of the auditors whose word one takes for a replay.
@@ -163,7 +194,33 @@ pub fn verify(
     keys: &[VerifyingKey],
     auditors: &[CosignerKey],
 ) -> Result<Verified, BadEvidence> {
+    check(Bundle::decode(bundle).map_err(BadEvidence::Malformed)?, keys, auditors)
+}
+
+/// Checks a sealed bundle, and that `opening` shows what stands at its place there.
+///
+/// # Errors
+/// As [`verify`]; [`BadEvidence::NotOpened`], which is the fault of whoever made the opening.
+///
+/// Source: `docs/evidence-format.md` section 10.
+pub fn verify_opening(
+    bundle: &[u8],
+    opening: &[u8],
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<(Verified, OpenedTouch), BadEvidence> {
     let bundle = Bundle::decode(bundle).map_err(BadEvidence::Malformed)?;
+    let verified = check(bundle.clone(), keys, auditors)?;
+    let opening = Opening::from_bytes(opening).map_err(BadEvidence::Malformed)?;
+    let opened = opening.in_bundle(&bundle).ok_or(BadEvidence::NotOpened)?;
+    Ok((verified, opened))
+}
+
+fn check(
+    bundle: Bundle,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<Verified, BadEvidence> {
     let checkpoint = checkpoint::open(&bundle.checkpoint, keys).map_err(BadEvidence::Checkpoint)?;
     let cosignatures = cosign::verify(&bundle.checkpoint, auditors)
         .map_err(|bad| BadEvidence::Checkpoint(BadCheckpoint::Note(bad)))?;

@@ -59,8 +59,7 @@ impl Bundle {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let (pairs, schema) =
-            if reader.is_map(9) { (9, SCHEMA_1) } else { (11, SCHEMA_2) };
+        let (pairs, schema) = if reader.is_map(9) { (9, SCHEMA_1) } else { (11, SCHEMA_2) };
         reader.map(pairs)?;
         reader.key(0)?;
         if reader.text()? != schema {
@@ -398,9 +397,7 @@ fn write_sealed_answer(out: &mut Vec<u8>, answer: &Answer, seal: &Seal) {
 }
 
 /// The answer, and the tokens if it is sealed: an item then has two parts, not five. One without items is either.
-fn read_answer(
-    reader: &mut Reader<'_>,
-) -> Result<(Answer, Option<Tokens>), Malformed> {
+fn read_answer(reader: &mut Reader<'_>) -> Result<(Answer, Option<Tokens>), Malformed> {
     reader.map(2)?;
     reader.key(0)?;
     let records = reader.uint()?;

@@ -160,7 +160,10 @@ fn states_that_are_missing_damaged_or_false_are_made_again() {
     let right = from_the_first(&log, &late).unwrap();
     let states = || -> Vec<_> {
         let names = log.disk.list("ledger/segments").unwrap().into_iter();
-        names.filter(|name| name.ends_with(".state")).map(|n| format!("ledger/segments/{n}")).collect()
+        names
+            .filter(|name| name.ends_with(".state"))
+            .map(|n| format!("ledger/segments/{n}"))
+            .collect()
     };
     let all = states();
     assert_eq!(all.len() as u64, log.view.end().segment, "one for each sealed segment");

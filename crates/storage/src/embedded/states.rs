@@ -63,7 +63,11 @@ impl LogView {
         let (mut earlier, mut sealed) = (0, self.end().segment);
         while earlier < sealed {
             let middle = earlier + (sealed - earlier) / 2;
-            if self.state_of(middle)?.time() < time { earlier = middle + 1 } else { sealed = middle }
+            if self.state_of(middle)?.time() < time {
+                earlier = middle + 1
+            } else {
+                sealed = middle
+            }
         }
         let Some(mut segment) = earlier.checked_sub(1) else { return Ok(beginning()) };
         let Some(heads) = self.state_of(segment)?.heads() else { return Ok(beginning()) };
