@@ -101,8 +101,11 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// A lie's name, and how it is told.
+type Lie<T> = (&'static str, fn(&mut T));
+
 /// What a liar would do to a bundle's parts.
-fn lies() -> Vec<(&'static str, fn(&mut Bundle))> {
+fn lies() -> Vec<Lie<Bundle>> {
     fn header(bundle: &mut Bundle, at: usize, change: impl Fn(&mut crate::record::Header)) {
         let Some(shown) = bundle.runs.first_mut().and_then(|run| run.shown.get_mut(at)) else {
             return;
@@ -238,7 +241,7 @@ fn openings() -> Vec<Case> {
     let bundle = sealed(&log, &window(0, 2)).unwrap();
     let position = sealed::Position { run: 0, sequence: 0, touch: 1 };
     let opening = Opening::of(&log.records[0], position, &recipient()).unwrap().unwrap();
-    let told: [(&str, fn(&mut Opening)); 6] = [
+    let told: [Lie<Opening>; 6] = [
         ("honest", |_| {}),
         ("salt", |o| o.salt[0] ^= 1),
         ("key", |o| o.key[0] ^= 1),
@@ -246,7 +249,7 @@ fn openings() -> Vec<Case> {
         ("classes", |o| o.touch.classes = sample::classes(&[7])),
         ("place", |o| o.position.touch = 0),
     ];
-    let case = |(about, tell): (&str, fn(&mut Opening))| {
+    let case = |(about, tell): Lie<Opening>| {
         let mut opening = opening.clone();
         tell(&mut opening);
         let opening = Some(opening.to_bytes());
