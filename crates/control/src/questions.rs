@@ -1,7 +1,7 @@
 //! Answers from the record: who was read, and the file that proves it. Both read the log as it is on disk.
 
 use exposure::{Exposure, Fold, Question};
-use ledger::bundle::{self, CannotProve, Level, Recipient};
+use ledger::bundle::{self, CannotProve, Level, Position, Recipient};
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
 use model::{
@@ -82,6 +82,7 @@ struct Written {
     scope: Option<String>,
     recipient: Option<String>,
     checkpoint: Option<String>,
+    open: Option<[u64; 3]>,
 }
 
 /// A question that can be asked of the log.
@@ -103,6 +104,8 @@ pub struct Form {
     vendor: Option<VendorId>,
     /// For whom the touches are to be sealed.
     recipient: Option<String>,
+    /// The touch of the sealed bundle that is to be opened, instead of the bundle.
+    open: Option<Position>,
     /// The checkpoint to prove it under, cosigned by an auditor; the last one published if there is none.
     checkpoint: Option<String>,
 }
@@ -124,6 +127,7 @@ impl Asked {
             vendor: None,
             recipient: written.recipient.clone(),
             checkpoint: written.checkpoint.clone(),
+            open: written.open.map(|[run, sequence, touch]| Position { run, sequence, touch }),
         };
         if let Some(name) = &written.integration {
             let id = Named::<IntegrationId>::parse(name).and_then(|named| named.resolve(directory));
@@ -245,7 +249,7 @@ impl Archive {
         Ok(asked)
     }
 
-    /// The evidence bundle for a question. `note`: the last checkpoint.
+    /// The evidence bundle for a question, or the touch of it that is to be opened. `note`: the last checkpoint.
     ///
     /// # Errors
     /// [`CannotAnswer`].
@@ -269,15 +273,22 @@ impl Archive {
         let recipient = asked.form.recipient.as_deref();
         let recipient = recipient.map(|name| self.recipient(name)).transpose()?;
         let form = bundle::Form { vendor: asked.form.vendor, recipient, level };
-        evidence::build(&self.view, &question, &form, note, &self.keys).map_err(|error| match error
-        {
+        let failed = |error| match error {
             NoBundle::CannotProve(CannotProve::Corrupt(_)) | NoBundle::Log(_) => {
                 CannotAnswer::Log(with_source(&error))
             }
             NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
                 CannotAnswer::NoProof(with_source(&error))
             }
-        })
+        };
+        let (view, keys) = (&self.view, &self.keys);
+        let Some(position) = asked.form.open else {
+            return evidence::build(view, &question, &form, note, keys).map_err(failed);
+        };
+        let opening =
+            evidence::open(view, &question, &form, note, keys, position).map_err(failed)?;
+        let nothing = || CannotAnswer::Question("no touch stands there".into());
+        Ok(opening.ok_or_else(nothing)?.to_bytes())
     }
 
     /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.

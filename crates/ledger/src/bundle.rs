@@ -17,7 +17,7 @@ pub(crate) mod naive;
 mod tests;
 
 pub use build::{Builder, CannotProve, Form};
-pub use sealed::{OpenedTouch, Opening, Recipient, Seal};
+pub use sealed::{OpenedTouch, Opening, Position, Recipient, Seal};
 pub use verify::{BadEvidence, Verified, verify, verify_opening};
 
 use crate::heads::{HeadProof, Place};

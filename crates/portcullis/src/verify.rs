@@ -1,7 +1,7 @@
 //! `portcullis verify`: checks evidence and logs offline, with public keys only.
 
 use anyhow::{Context, Result};
-use ledger::bundle::{self, Verified};
+use ledger::bundle::{self, OpenedTouch, Verified};
 use ledger::checkpoint;
 use ledger::cosign::CosignerKey;
 use ledger::full::{Audited, verify_full};
@@ -20,8 +20,24 @@ pub(crate) fn evidence(
     keys: &[VerifyingKey],
     auditors: &[CosignerKey],
 ) -> Result<Verified> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    Ok(bundle::verify(&bytes, keys, auditors)?)
+    Ok(bundle::verify(&read(file)?, keys, auditors)?)
+}
+
+/// Checks a sealed bundle and an opening of one of its touches.
+///
+/// # Errors
+/// What either fails to prove, or that a file cannot be read.
+pub(crate) fn opening(
+    file: &Path,
+    opening: &Path,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<(Verified, OpenedTouch)> {
+    Ok(bundle::verify_opening(&read(file)?, &read(opening)?, keys, auditors)?)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))
 }
 
 /// Replays a whole log from a data directory against its checkpoint: every entry on exactly one chain, every sum right.

@@ -4,9 +4,11 @@
 //! It begins at a stored [`State`] before the window, which it believes only as far as the next heads record confirms it, and has the
 //! proofs that the bounds are in the log from whoever reads the log's tiles.
 
+use super::sealed::Position;
 use super::verify::{BadEvidence, count};
 use super::{
-    Bundle, Facts, HeadsAt, Level, Question, Recipient, Run, Seal, Shown, TAKEN_BACK_WITHIN,
+    Bundle, Facts, HeadsAt, Level, Opening, Question, Recipient, Run, Seal, Shown,
+    TAKEN_BACK_WITHIN,
 };
 use crate::checkpoint::{self, BadCheckpoint, Checkpoint};
 use crate::heads::{Head, HeadMap, HeadProof};
@@ -45,6 +47,9 @@ pub enum CannotProve {
     /// Which touches have a class cannot be proved while they are sealed.
     #[error("a bundle that is sealed to a recipient cannot be asked for by class")]
     SealedByClass,
+    /// There is nothing to open in a bundle that is not sealed.
+    #[error("only a bundle that is sealed to a recipient has touches to open")]
+    NotSealed,
 }
 
 /// How a bundle is to be written.
@@ -170,11 +175,7 @@ impl Builder {
         let (lower, upper) = (lower.map(&mut heads_at).transpose()?, heads_at(upper)?);
 
         let mut runs = Vec::new();
-        let chains: Vec<Chain> = match &self.question.integrations {
-            Some(ids) => ids.iter().map(|id| Chain::Integration(*id)).collect(),
-            None => upper_map.chains().filter(|chain| **chain != Chain::System).copied().collect(),
-        };
-        for chain in chains {
+        for chain in self.chains(&upper_map) {
             let mut shown = self.runs.remove(&chain).unwrap_or_default();
             shown.truncate(lengths.get(&chain).copied().unwrap_or(0));
             let before = lower_map.as_ref().map(|map| map.prove(&chain));
@@ -208,6 +209,35 @@ impl Builder {
             seal,
         };
         Ok(bundle.encode())
+    }
+
+    /// Opens one touch of the sealed bundle that [`Builder::finish`] would make; `None` if nothing stands there.
+    ///
+    /// # Errors
+    /// As [`Builder::finish`]; [`CannotProve::NotSealed`].
+    pub fn open(mut self, position: Position) -> Result<Option<Opening>, CannotProve> {
+        let recipient = self.form.recipient.take().ok_or(CannotProve::NotSealed)?;
+        let upper_map = self.upper.take().ok_or(CannotProve::NotYet)?.map()?;
+        let run = usize::try_from(position.run).ok();
+        let chain = run.and_then(|run| self.chains(&upper_map).get(run).copied());
+        let Some(shown) = chain.and_then(|chain| self.runs.remove(&chain)) else { return Ok(None) };
+        let is_it = |shown: &&Shown| {
+            Header::decode(&shown.entry).is_ok_and(|header| header.sequence == position.sequence)
+        };
+        let Some(Facts::Whole { touches, .. }) =
+            shown.iter().find(is_it).and_then(|s| s.facts.as_ref())
+        else {
+            return Ok(None);
+        };
+        Opening::of(touches, position, &recipient).map_err(|source| at(0, source))
+    }
+
+    /// The chains that have runs, in order.
+    fn chains(&self, upper: &HeadMap) -> Vec<Chain> {
+        match &self.question.integrations {
+            Some(ids) => ids.iter().map(|id| Chain::Integration(*id)).collect(),
+            None => upper.chains().filter(|chain| **chain != Chain::System).copied().collect(),
+        }
     }
 
     /// Takes a heads record as a bound of the window if it is a better one than the last.

@@ -239,8 +239,8 @@ fn openings() -> Vec<Case> {
         Step::Draft(Draft::Access(access(1, &[touch(1, &[0]), touch(2, &[1])]))),
     )]);
     let bundle = sealed(&log, &window(0, 2)).unwrap();
-    let position = sealed::Position { run: 0, sequence: 0, touch: 1 };
-    let opening = Opening::of(&log.records[0], position, &recipient()).unwrap().unwrap();
+    let position = Position { run: 0, sequence: 0, touch: 1 };
+    let opening = Opening::of(&log.records[0].touches, position, &recipient()).unwrap().unwrap();
     let told: [Lie<Opening>; 6] = [
         ("honest", |_| {}),
         ("salt", |o| o.salt[0] ^= 1),

@@ -8,7 +8,7 @@ use crate::domain::{self, HmacKey};
 use crate::record::body::Body;
 use crate::record::header::{read_classes, write_classes};
 use crate::record::wire::{Malformed, Reader, Write as _};
-use crate::record::{Header, StoredRecord, touches};
+use crate::record::{Header, touches};
 use model::{ClassSet, Digest, Pseudonym, Touch};
 use std::collections::BTreeMap;
 
@@ -155,16 +155,16 @@ pub struct OpenedTouch {
 }
 
 impl Opening {
-    /// Opens touch `position.touch` of the record that stands there; `None` if the record has no such touch.
+    /// Opens touch `position.touch` of the record that stands there and has these `touches`; `None` if it has no such touch.
     ///
     /// # Errors
     /// [`Malformed`] if the record's touches are not of the format.
-    pub fn of(
-        record: &StoredRecord,
+    pub(crate) fn of(
+        touches: &[u8],
         position: Position,
         recipient: &Recipient,
     ) -> Result<Option<Self>, Malformed> {
-        let (salt, touches) = touches::decode(&record.touches)?;
+        let (salt, touches) = touches::decode(touches)?;
         let index = u32::try_from(position.touch).ok();
         let touch = usize::try_from(position.touch).ok().and_then(|at| touches.get(at));
         Ok(index.zip(touch).map(|(index, touch)| Self {

@@ -17,6 +17,7 @@ use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
 use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use storage::clock;
@@ -171,6 +172,9 @@ pub(crate) enum Operators {
         /// Seal it to somebody: subjects are named by tokens of theirs, touches can be opened one by one
         #[arg(long, conflicts_with = "class")]
         recipient: Option<String>,
+        /// Write what opens one touch of the sealed bundle: run, sequence number and place, as the bundle has them
+        #[arg(long, requires = "recipient", num_args = 3, value_names = ["RUN", "SEQUENCE", "TOUCH"])]
+        open: Option<Vec<u64>>,
         /// A checkpoint of this log that an auditor cosigned, to prove it under
         #[arg(long)]
         checkpoint: Option<PathBuf>,
@@ -379,16 +383,23 @@ impl Operators {
                 };
             }
             Self::Exposure(exposure) => return exposure.run().await,
-            Self::Evidence { session, question, scope, recipient, checkpoint, output } => {
+            Self::Evidence { session, question, scope, recipient, open, checkpoint, output } => {
                 let mut asked =
                     scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
-                if let (Some(name), Some(members)) = (recipient, asked.as_object_mut()) {
-                    members.insert("recipient".to_owned(), name.into());
-                }
-                if let (Some(file), Some(members)) = (checkpoint, asked.as_object_mut()) {
-                    let note = std::fs::read_to_string(&file)
-                        .with_context(|| format!("cannot read `{}`", file.display()))?;
-                    members.insert("checkpoint".to_owned(), note.into());
+                let checkpoint = checkpoint.map(|file| {
+                    std::fs::read_to_string(&file)
+                        .with_context(|| format!("cannot read `{}`", file.display()))
+                });
+                let more = [
+                    ("recipient", recipient.map(Value::from)),
+                    ("open", open.map(Value::from)),
+                    ("checkpoint", checkpoint.transpose()?.map(Value::from)),
+                ];
+                if let Some(members) = asked.as_object_mut() {
+                    members.extend(
+                        more.into_iter()
+                            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+                    );
                 }
                 let (keys, config) = (session.keys()?, Config::read(&session.config)?);
                 let keys: Vec<_> = keys.iter().collect();

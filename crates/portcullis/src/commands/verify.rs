@@ -4,9 +4,11 @@ use super::print::line as print;
 use crate::verify;
 use anyhow::{Context, Result};
 use clap::Args;
+use ledger::bundle::{Position, Seal};
 use ledger::cosign::CosignerKey;
 use ledger::note::VerifyingKey;
-use serde_json::json;
+use model::ClassNumber;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -19,6 +21,9 @@ pub(crate) struct Verify {
     /// An auditor's public key, of type 04: name+id+base64, or a file that holds it. Whose cosignature is taken for a replay
     #[arg(long)]
     auditor: Vec<String>,
+    /// What opens one touch of a sealed bundle
+    #[arg(long, conflicts_with = "full")]
+    opening: Option<PathBuf>,
     /// Replay the whole log: every entry on exactly one chain, every sum right
     #[arg(long)]
     full: bool,
@@ -45,7 +50,13 @@ impl Verify {
         }
         let auditors: Vec<CosignerKey> =
             self.auditor.iter().map(|key| read_auditor(key)).collect::<Result<_>>()?;
-        let verified = verify::evidence(&self.path, &keys, &auditors)?;
+        let (verified, opened) = match &self.opening {
+            None => (verify::evidence(&self.path, &keys, &auditors)?, None),
+            Some(opening) => {
+                let (verified, opened) = verify::opening(&self.path, opening, &keys, &auditors)?;
+                (verified, Some(opened))
+            }
+        };
         let level = verified.level.as_str();
         let question = &verified.question;
         let integrations = question
@@ -62,7 +73,9 @@ impl Verify {
                 "level": level,
                 "vendor": verified.vendor.map(|vendor| vendor.to_string()),
                 "recipient": seal.map(|seal| &seal.recipient),
-                "touches": seal.map(ledger::bundle::Seal::touches),
+                "touches": seal.map(Seal::touches),
+                "tokens": seal.map(tokens),
+                "opened": opened.map(|opened| json!({ "token": hex(&opened.token.0), "classes": opened.classes.iter().map(ClassNumber::index).collect::<Vec<_>>() })),
                 "tree_size": verified.tree.size,
                 "as_of": verified.as_of.to_string(),
                 "question": { "integrations": integrations, "from": question.from.to_string(), "to": question.to.to_string() },
@@ -96,8 +109,28 @@ impl Verify {
         print(&format!(
             "sealed to {}: that the touches are of {subjects} subjects, the operator says",
             seal.recipient
-        ))
+        ))?;
+        match opened {
+            None => Ok(()),
+            Some(opened) => print(&format!(
+                "opened: a touch of subject {}, classes {:?} by number",
+                hex(&opened.token.0),
+                opened.classes
+            )),
+        }
     }
+}
+
+/// Where each subject's touches stand: run, sequence number, place in the record.
+fn tokens(seal: &Seal) -> Value {
+    let positions = |all: &Vec<Position>| -> Vec<[u64; 3]> {
+        all.iter().map(|at| [at.run, at.sequence, at.touch]).collect()
+    };
+    seal.tokens.iter().map(|(token, all)| (hex(&token.0), json!(positions(all)))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An auditor's key as typed, or from a file.

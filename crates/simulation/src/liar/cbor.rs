@@ -49,9 +49,9 @@ impl Value {
             3 => Self::Text(String::from_utf8(bytes()?).ok()?),
             4 => Self::Array((0..count).map(|_| Self::take(rest)).collect::<Option<_>>()?),
             5 => {
-                let mut pair = || match Self::take(rest)? {
-                    Self::Uint(key) => Some((key, Self::take(rest)?)),
-                    _ => None,
+                let mut pair = || {
+                    let Self::Uint(key) = Self::take(rest)? else { return None };
+                    Some((key, Self::take(rest)?))
                 };
                 Self::Map((0..count).map(|_| pair()).collect::<Option<_>>()?)
             }
@@ -114,8 +114,9 @@ impl Value {
 
 fn head(out: &mut Vec<u8>, major: u8, value: u64) {
     let bytes = value.to_be_bytes();
+    let [.., last] = bytes;
     let (short, width) = match value {
-        0..=23 => (bytes[7], 0),
+        0..=23 => (last, 0),
         24..=0xff => (24, 1),
         0x100..=0xffff => (25, 2),
         0x1_0000..=0xffff_ffff => (26, 4),

@@ -4,7 +4,7 @@ use crate::embedded::publisher::TILES_DIR;
 use crate::embedded::states::Start;
 use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::view::LogView;
-use ledger::bundle::{Builder, CannotProve, Form, Question};
+use ledger::bundle::{Builder, CannotProve, Form, Opening, Position, Question};
 use ledger::note::VerifyingKey;
 use ledger::tile::{BadTile, TileReader};
 use thiserror::Error;
@@ -36,16 +36,61 @@ pub fn build(
     note: &str,
     keys: &[VerifyingKey],
 ) -> Result<Vec<u8>, NoBundle> {
-    let start = view.before(question.from).map_err(NoBundle::Log)?;
-    match build_from(view, &start, question, form, note, keys) {
-        // Either the stored state or the log is damaged. Without states to begin at, it is the log.
+    near(view, question, |start| build_from(view, start, question, form, note, keys))
+}
+
+/// One touch of the sealed bundle that [`build`] makes, opened; `None` if nothing stands there.
+///
+/// # Errors
+/// [`NoBundle`]
+pub fn open(
+    view: &LogView,
+    question: &Question,
+    form: &Form,
+    note: &str,
+    keys: &[VerifyingKey],
+    position: Position,
+) -> Result<Option<Opening>, NoBundle> {
+    near(view, question, |start| {
+        let builder = read(view, start, question, form, note, keys)?;
+        builder.open(position).map_err(NoBundle::CannotProve)
+    })
+}
+
+/// Does something from a place near the window on.
+fn near<T>(
+    view: &LogView,
+    question: &Question,
+    what: impl Fn(&Start) -> Result<T, NoBundle>,
+) -> Result<T, NoBundle> {
+    match what(&view.before(question.from).map_err(NoBundle::Log)?) {
+        // Either the stored state or the log is damaged. With states made from the records, it is the log.
         Err(NoBundle::CannotProve(CannotProve::Corrupt(_))) => {
             view.forget_states();
-            let start = view.before(question.from).map_err(NoBundle::Log)?;
-            build_from(view, &start, question, form, note, keys)
+            what(&view.before(question.from).map_err(NoBundle::Log)?)
         }
-        built => built,
+        done => done,
     }
+}
+
+fn read(
+    view: &LogView,
+    start: &Start,
+    question: &Question,
+    form: &Form,
+    note: &str,
+    keys: &[VerifyingKey],
+) -> Result<Builder, NoBundle> {
+    let (question, form) = (question.clone(), form.clone());
+    let mut builder = Builder::new(question, form, note, keys, start.state.clone())
+        .map_err(NoBundle::CannotProve)?;
+    for record in view.records_after(start) {
+        let (_, record) = record.map_err(NoBundle::Log)?;
+        if !builder.push(&record).map_err(NoBundle::CannotProve)? {
+            break;
+        }
+    }
+    Ok(builder)
 }
 
 fn build_from(
@@ -56,15 +101,7 @@ fn build_from(
     note: &str,
     keys: &[VerifyingKey],
 ) -> Result<Vec<u8>, NoBundle> {
-    let (question, form) = (question.clone(), form.clone());
-    let mut builder = Builder::new(question, form, note, keys, start.state.clone())
-        .map_err(NoBundle::CannotProve)?;
-    for record in view.records_after(start) {
-        let (_, record) = record.map_err(NoBundle::Log)?;
-        if !builder.push(&record).map_err(NoBundle::CannotProve)? {
-            break;
-        }
-    }
+    let builder = read(view, start, question, form, note, keys)?;
     let fetch = |path: &str| view.disk().read(&format!("{TILES_DIR}/{path}")).ok();
     let mut tiles = TileReader::open(builder.checkpoint().tree, fetch).map_err(NoBundle::Tiles)?;
     let mut bad = None;

@@ -1,7 +1,7 @@
 //! A sealed bundle proves records and numbers of touches, names nobody, and opens touch by touch.
 
 use super::*;
-use crate::bundle::build::{CannotProve, Form};
+use crate::bundle::build::{Builder, CannotProve, Form};
 use crate::bundle::tests::{build_from, questions, window};
 use crate::bundle::{BadEvidence, Question, verify, verify_opening};
 use crate::record::Draft;
@@ -63,7 +63,8 @@ fn any_touch_can_be_opened_and_no_other_word_about_it_holds() {
     for (token, position) in seal.tokens.iter().flat_map(|(t, all)| all.iter().map(move |p| (t, p)))
     {
         let record = &log.records[usize::try_from(position.sequence).unwrap()];
-        let opening = Opening::of(record, *position, &recipient()).unwrap().unwrap();
+        let opening = Opening::of(&record.touches, *position, &recipient()).unwrap().unwrap();
+        assert_eq!(open(&log, *position), Ok(Some(opening.clone())));
         let shown = |opening: &Opening| {
             verify_opening(&bytes, &opening.to_bytes(), &keys(), &[]).map(|(_, opened)| opened)
         };
@@ -81,6 +82,23 @@ fn any_touch_can_be_opened_and_no_other_word_about_it_holds() {
             wrong(&mut opening);
             assert_eq!(shown(&opening), Err(BadEvidence::NotOpened));
         }
+    }
+}
+
+/// What the builder of the sealed bundle opens.
+fn open(log: &sample::Log, position: Position) -> Result<Option<Opening>, CannotProve> {
+    let form = Form { recipient: Some(recipient()), ..Form::default() };
+    let mut builder = Builder::new(window(0, 4), form, &log.note, &keys(), State::begin())?;
+    for record in &log.records {
+        builder.push(record)?;
+    }
+    builder.open(position)
+}
+
+#[test]
+fn nothing_is_opened_where_nothing_stands() {
+    for (run, sequence, touch) in [(1, 0, 0), (0, 3, 0), (0, 0, 2), (u64::MAX, 0, 0)] {
+        assert_eq!(open(&log(), Position { run, sequence, touch }), Ok(None));
     }
 }
 
