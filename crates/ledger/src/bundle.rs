@@ -5,6 +5,7 @@
 //! It proves completeness against what the node wrote, not against a node that lied as it wrote: see its level.
 
 pub mod build;
+mod count;
 pub mod sealed;
 pub mod verify;
 mod wire;

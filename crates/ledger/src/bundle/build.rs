@@ -4,8 +4,9 @@
 //! It begins at a stored [`State`] before the window, which it believes only as far as the next heads record confirms it, and has the
 //! proofs that the bounds are in the log from whoever reads the log's tiles.
 
+use super::count::count;
 use super::sealed::Position;
-use super::verify::{BadEvidence, count};
+use super::verify::BadEvidence;
 use super::{
     Bundle, Facts, HeadsAt, Level, Opening, Question, Recipient, Run, Seal, Shown,
     TAKEN_BACK_WITHIN,

@@ -1,6 +1,6 @@
 //! The reference of [`super::build`], for tests: takes every record of the log from the first, keeps every leaf, believes nothing.
 
-use super::verify::count;
+use super::count::count;
 use super::{Bundle, CannotProve, Facts, HeadsAt, Level, Question, Run, Shown, TAKEN_BACK_WITHIN};
 use crate::checkpoint::{self, Checkpoint};
 use crate::heads::{HeadMap, HeadProof};

@@ -2,7 +2,7 @@
 //!
 //! `docs/evidence-format.md` says what such a bundle proves and what it asserts. Start reading at [`Seal`].
 
-use super::verify::Counted;
+use super::count::Counted;
 use super::{Answer, Bundle, Facts, Run, Shown};
 use crate::domain::{self, HmacKey};
 use crate::record::body::Body;
