@@ -302,6 +302,7 @@ fn every_honest_kind_holds_and_most_lies_do_not() {
 #[test]
 fn the_verifier_that_was_written_from_the_page_agrees() {
     if std::env::var_os("PORTCULLIS_FOREIGN_TESTS").is_none_or(|asked| asked != "1") {
+        eprintln!("left out without PORTCULLIS_FOREIGN_TESTS=1: the verifier in Python");
         return;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
