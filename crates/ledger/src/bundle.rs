@@ -25,7 +25,7 @@ use crate::heads::{HeadProof, Place};
 use crate::record::{Chain, Kind};
 use ipnet::IpNet;
 use model::{ClassSet, ClientIp, Digest, IntegrationId, Micros, Pseudonym, UnixMicros, VendorId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A not-released record counts only within this time of the record it takes back.
 pub const TAKEN_BACK_WITHIN: Micros = Micros::from_secs(60);
@@ -50,8 +50,8 @@ pub struct Question {
 pub struct Answer {
     /// How many records, those without subjects included.
     pub records: u64,
-    /// The subjects, as the log names them.
-    pub subjects: BTreeMap<Pseudonym, Seen>,
+    /// The subjects, as the log names them, ascending, each once.
+    pub subjects: Vec<(Pseudonym, Seen)>,
 }
 
 /// What of one subject was recorded.

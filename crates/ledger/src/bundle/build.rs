@@ -196,6 +196,7 @@ impl Builder {
                 (answer, Some(seal))
             }
         };
+        drop(counted);
         let (level, vendor) = (form.level, form.vendor);
         let bundle = Bundle {
             level,

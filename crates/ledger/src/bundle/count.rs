@@ -203,7 +203,8 @@ impl Counted {
             }
             same
         });
-        Answer { records: self.records().count() as u64, subjects: touched.into_iter().collect() }
+        touched.shrink_to_fit();
+        Answer { records: self.records().count() as u64, subjects: touched }
     }
 }
 

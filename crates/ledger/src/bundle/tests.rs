@@ -319,7 +319,7 @@ fn a_record_that_may_count_must_be_shown() {
 #[test]
 fn an_answer_that_the_records_do_not_yield_is_named() {
     let mut bundle = honest();
-    let seen = bundle.answer.subjects.values_mut().next().unwrap();
+    let (_, seen) = bundle.answer.subjects.first_mut().unwrap();
     seen.count += 1;
     assert_eq!(check(&bundle), Err(BadEvidence::OtherAnswer));
 }
@@ -427,6 +427,7 @@ fn sequence_of(shown: &Shown) -> u64 {
 fn naive(log: &sample::Log, question: &Question) -> Answer {
     let records: Vec<_> = log.records.iter().map(|stored| stored.decode().unwrap()).collect();
     let mut answer = Answer::default();
+    let mut subjects = std::collections::BTreeMap::new();
     for record in &records {
         let crate::record::Body::Access(body) = &record.body else { continue };
         let taken_back = records.iter().any(|other| {
@@ -454,7 +455,7 @@ fn naive(log: &sample::Log, question: &Question) -> Answer {
         }
         answer.records += 1;
         for (pseudonym, classes) in kept {
-            let seen = answer.subjects.entry(pseudonym).or_insert(Seen {
+            let seen = subjects.entry(pseudonym).or_insert(Seen {
                 classes,
                 first: time,
                 last: time,
@@ -465,6 +466,7 @@ fn naive(log: &sample::Log, question: &Question) -> Answer {
             seen.count += 1;
         }
     }
+    answer.subjects = subjects.into_iter().collect();
     answer
 }
 

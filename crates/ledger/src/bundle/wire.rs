@@ -417,7 +417,7 @@ fn read_answer(reader: &mut Reader<'_>) -> Result<(Answer, Option<Tokens>), Malf
     if !in_order {
         return Err(Malformed::Unexpected("subjects in order"));
     }
-    let answer = Answer { records, subjects: subjects.into_iter().collect() };
+    let answer = Answer { records, subjects };
     Ok((answer, (!tokens.is_empty()).then(|| tokens.into_iter().collect())))
 }
 
