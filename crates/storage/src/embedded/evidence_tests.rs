@@ -69,22 +69,38 @@ fn read(n: u64) -> Draft {
     })
 }
 
-/// A log of ten segments; nothing happens from its second 100 to 200, heads included.
+/// A log of ten segments, opened anew in the middle; nothing happens from its second 100 to 200, heads included.
 fn written() -> Written {
     let directory = tempfile::tempdir().unwrap();
     let disk: Arc<dyn KeepSynced> = Arc::new(LocalDisk::new(directory.path()).unwrap());
-    let key = SigningKey::new("test/node/1", &[3; 32]).unwrap();
-    let keys = vec![key.verifying_key().unwrap()];
-    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
-    let opening = Opening { sizes: SIZES, ..Opening::standard(key, vault) };
     let clocks = Seconds::default();
-    let parts = open_parts(&disk, Box::new(clocks.clone()), opening).unwrap();
+    let (first, view) = write_some(&disk, &clocks, 0..RECORDS / 2);
+    drop(view);
+    let (second, view) = write_some(&disk, &clocks, RECORDS / 2..RECORDS);
+    assert_ne!(first, second);
+    assert!(view.end().segment >= 8, "too few segments: {:?}", view.end());
+    Written { directory, disk, view, note: second, keys: vec![key().verifying_key().unwrap()] }
+}
+
+fn key() -> SigningKey {
+    SigningKey::new("test/node/1", &[3; 32]).unwrap()
+}
+
+/// Opens the log, appends, and drops it as a crash does. Returns the last checkpoint.
+fn write_some(
+    disk: &Arc<dyn KeepSynced>,
+    clocks: &Seconds,
+    records: std::ops::Range<u64>,
+) -> (String, LogView) {
+    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
+    let opening = Opening { sizes: SIZES, ..Opening::standard(key(), vault) };
+    let parts = open_parts(disk, Box::new(clocks.clone()), opening).unwrap();
     let Parts { mut log, mut publisher, .. } = parts;
     let mut note = String::new();
-    for n in 0..RECORDS {
+    for n in records {
         clocks.0.fetch_add(if n == 100 { 100 } else { 1 }, Ordering::Relaxed);
         if let Some(number) = log.wants_segment() {
-            log.stock(prepare_segment(&*disk, SIZES, number).unwrap());
+            log.stock(prepare_segment(&**disk, SIZES, number).unwrap());
         }
         log.begin().unwrap();
         log.acknowledge_clock();
@@ -95,9 +111,7 @@ fn written() -> Written {
             note = publisher.publish(&tree).unwrap();
         }
     }
-    let view = log.view().clone();
-    assert!(view.end().segment >= 8, "too few segments: {:?}", view.end());
-    Written { directory, disk, view, note, keys }
+    (note, log.view().clone())
 }
 
 fn log() -> &'static Written {
