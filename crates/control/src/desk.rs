@@ -73,6 +73,15 @@ pub struct Parts {
     pub publish: Publish,
 }
 
+/// What a command is answered with.
+#[derive(Debug)]
+pub enum Answer {
+    /// An object.
+    Json(Value),
+    /// An evidence bundle.
+    Bundle(Vec<u8>),
+}
+
 /// Why a command was not, or not wholly, carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
@@ -137,7 +146,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`NotDone`] says how far it got.
-    pub async fn carry_out(&self, command: &SignedCommand) -> Result<Value, NotDone> {
+    pub async fn carry_out(&self, command: &SignedCommand) -> Result<Answer, NotDone> {
         let _turn = self.turn.lock().await;
         let head = self.keeper.switch().posture().head();
         let roster = self.registry.snapshot().await?.operators;
@@ -157,21 +166,24 @@ impl Desk {
             let recorded = self.recorder.append(draft).await;
             published?;
             recorded?;
-            return answer;
+            return answer.map(Answer::Json);
         }
         self.recorder.append(draft).await?;
         if let Command::IncidentOpen { .. } | Command::IncidentStep { .. } = authorised.command() {
-            return self.step_of_case(&authorised, command, &head).await;
+            return self.step_of_case(&authorised, command, &head).await.map(Answer::Json);
         }
         let checked = self.check(authorised.command(), command).await?;
         let beside = checked.as_ref().map_or(Beside::Nothing, Beside::Checked);
         let now = clock::unix_now();
         let applied = self.registry.apply_with(command, beside, &head, now).await?;
+        if let Command::Evidence { scope } = authorised.command() {
+            return self.evidence(scope).await.map(Answer::Bundle);
+        }
         let answer = self.effect(&applied, command).await?;
         if authorised.command().effect() == Effect::Widens {
             self.republish().await?;
         }
-        Ok(answer)
+        Ok(Answer::Json(answer))
     }
 
     /// Takes over a cut that the sever path has already made: the life cycle follows, and the roster forgets nothing.
@@ -307,17 +319,6 @@ impl Desk {
             }
             // The copy is made beside the node; that it is made is on record by now.
             Command::SubjectExport { .. } => Ok(done(applied)),
-            Command::Evidence { scope } => {
-                let (archive, snapshot) =
-                    (Arc::clone(&self.archive), self.registry.snapshot().await?);
-                let mut asked = Asked::read(scope, &snapshot)?;
-                if let Some(name) = asked.scope.take() {
-                    asked = archive.question_of(&name, &snapshot)?;
-                }
-                questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
-                let note = self.recorder.checkpoint();
-                blocking(move || archive.evidence(&asked, note.as_deref())).await
-            }
             Command::EvidenceAdd { integration, .. } => {
                 let row = self.registry.vetting(*integration).await?;
                 let report = row.map(|row| serde_json::from_str(&row.report));
@@ -347,8 +348,23 @@ impl Desk {
             | Command::OperatorAdd { .. }
             | Command::Freeze { .. }
             | Command::Unfreeze {}
-            | Command::HoneyPlant { .. } => Ok(done(applied)),
+            | Command::HoneyPlant { .. }
+            | Command::Evidence { .. } => Ok(done(applied)),
         }
+    }
+
+    /// The file that proves an exposure. A while of reading: other commands wait, requests do not.
+    async fn evidence(&self, question: &str) -> Result<Vec<u8>, NotDone> {
+        let (archive, snapshot) = (Arc::clone(&self.archive), self.registry.snapshot().await?);
+        let mut asked = Asked::read(question, &snapshot)?;
+        if let Some(name) = asked.scope.take() {
+            let form = std::mem::take(&mut asked.form);
+            asked = archive.question_of(&name, &snapshot)?;
+            asked.form = form;
+        }
+        questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
+        let note = self.recorder.checkpoint();
+        blocking(move || archive.evidence(&asked, note.as_deref())).await
     }
 
     /// A link that logs its signer in to the console, once, within a minute.
@@ -432,9 +448,10 @@ fn done(applied: &Applied) -> Value {
     json!({ "action": applied.authorised.command().action(), "revision": applied.revision })
 }
 
-async fn blocking<F>(answer: F) -> Result<Value, NotDone>
+async fn blocking<T, F>(answer: F) -> Result<T, NotDone>
 where
-    F: FnOnce() -> Result<Value, CannotAnswer> + Send + 'static,
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, CannotAnswer> + Send + 'static,
 {
     let answered = tokio::task::spawn_blocking(answer).await;
     Ok(answered.unwrap_or(Err(CannotAnswer::Stopped))?)

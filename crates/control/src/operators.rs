@@ -1,7 +1,7 @@
 //! The operators' listener: `POST /v1/commands` with a signed command, and what anybody on the machine may see.
 
 use crate::cases::Office;
-use crate::desk::{Desk, NotDone};
+use crate::desk::{Answer, Desk, NotDone};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
@@ -97,7 +97,10 @@ async fn command(State(operators): State<Arc<Operators>>, body: Body) -> Respons
     // A task of its own: a client that goes away must not leave a command half carried out.
     let desk = Arc::clone(&operators.desk);
     match tokio::spawn(async move { desk.carry_out(&command).await }).await {
-        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Ok(Answer::Json(answer))) => Json(answer).into_response(),
+        Ok(Ok(Answer::Bundle(bytes))) => {
+            ([("content-type", "application/octet-stream")], bytes).into_response()
+        }
         Ok(Err(not_done)) => problem(status(&not_done), &with_causes(&not_done)),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the command was broken off"),
     }

@@ -3,21 +3,23 @@
 use crate::answers::Wanted;
 use exposure::index::Counted;
 use exposure::{Exposure, Question};
-use ledger::bundle;
+use ledger::bundle::{self, CannotProve, Level, Position, Recipient};
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
 use model::{
     ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
+    VendorId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
 use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
@@ -36,6 +38,8 @@ pub struct Archive {
     pub scopes: PathBuf,
     /// The directory of addresses, which says who lives where.
     pub addresses: PathBuf,
+    /// Where the keys of those are kept to whom bundles are sealed.
+    pub recipients: PathBuf,
 }
 
 /// Why a question has no answer.
@@ -95,6 +99,9 @@ struct Written {
     #[serde(default)]
     answer: Wanted,
     difference: Option<(String, String)>,
+    recipient: Option<String>,
+    checkpoint: Option<String>,
+    open: Option<[u64; 3]>,
 }
 
 /// A question that can be asked of the log.
@@ -111,6 +118,21 @@ pub struct Asked {
     pub(crate) difference: Option<(String, String)>,
     /// The scope it names: where an exposure is to be frozen, or what evidence is to be about.
     pub scope: Option<String>,
+    /// How evidence of it is to be written.
+    pub form: Form,
+}
+
+/// How evidence is to be written.
+#[derive(Debug, Default)]
+pub struct Form {
+    /// The vendor whose integrations were asked for.
+    vendor: Option<VendorId>,
+    /// For whom the touches are to be sealed.
+    recipient: Option<String>,
+    /// The touch of the sealed bundle that is to be opened, instead of the bundle.
+    open: Option<Position>,
+    /// The checkpoint to prove it under, cosigned by an auditor; the last one published if there is none.
+    checkpoint: Option<String>,
 }
 
 impl Asked {
@@ -126,14 +148,20 @@ impl Asked {
             CannotAnswer::Question(format!("{what} `{name}` is not registered"))
         };
         let mut integrations: Option<BTreeSet<IntegrationId>> = None;
+        let mut form = Form {
+            vendor: None,
+            recipient: written.recipient.clone(),
+            checkpoint: written.checkpoint.clone(),
+            open: written.open.map(|[run, sequence, touch]| Position { run, sequence, touch }),
+        };
         if let Some(name) = &written.integration {
             let id = Named::<IntegrationId>::parse(name).and_then(|named| named.resolve(directory));
             integrations = Some(BTreeSet::from([id.ok_or_else(|| unknown("integration", name))?]));
         }
         if let Some(name) = &written.vendor {
-            let id =
-                Named::<model::VendorId>::parse(name).and_then(|named| named.resolve(directory));
+            let id = Named::<VendorId>::parse(name).and_then(|named| named.resolve(directory));
             let id = id.ok_or_else(|| unknown("vendor", name))?;
+            form.vendor = Some(id);
             let theirs = directory
                 .integrations
                 .values()
@@ -176,6 +204,7 @@ impl Asked {
             retention: BTreeMap::new(),
             difference: written.difference,
             scope: written.scope,
+            form,
         })
     }
 }
@@ -186,6 +215,10 @@ impl Archive {
     /// # Errors
     /// [`CannotAnswer`].
     pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+        if asked.form.recipient.is_some() || asked.form.checkpoint.is_some() {
+            let wrong = "an exposure has no recipient and no checkpoint; evidence has";
+            return Err(CannotAnswer::Question(wrong.into()));
+        }
         let question = self.named(asked);
         let exposure = self.who(asked)?;
         let scope = asked
@@ -224,7 +257,6 @@ impl Archive {
         };
         let text = |pointer: &str| frozen.pointer(pointer).and_then(Value::as_str);
         let question = json!({
-            "integration": one("integrations")?,
             "credential": one("credentials")?,
             "grant": one("grants")?,
             "operation": one("operations")?,
@@ -233,6 +265,9 @@ impl Archive {
             "to": text("/window/to"),
         });
         let mut asked = Asked::read(&question.to_string(), snapshot)?;
+        let integrations = frozen.pointer("/question/integrations").and_then(Value::as_array);
+        asked.question.integrations =
+            integrations.map(|ids| ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect());
         let classes = frozen.pointer("/question/classes").and_then(Value::as_array);
         asked.question.classes = classes.map(|names| {
             let numbers = names
@@ -243,11 +278,11 @@ impl Archive {
         Ok(asked)
     }
 
-    /// The evidence bundle for a question, base64 in JSON, and what it says.
+    /// The evidence bundle for a question, or the touch of it that is to be opened. `note`: the last checkpoint.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub fn evidence(&self, asked: &Asked, note: Option<&str>) -> Result<Value, CannotAnswer> {
+    pub fn evidence(&self, asked: &Asked, note: Option<&str>) -> Result<Vec<u8>, CannotAnswer> {
         let not_provable = || {
             CannotAnswer::NoProof("evidence covers integrations, classes, networks and a window; ask without the other filters".into())
         };
@@ -256,18 +291,56 @@ impl Archive {
             .provable()
             .filter(|_| asked.subject.is_none())
             .ok_or_else(not_provable)?;
-        let note = note.ok_or_else(|| {
+        let cosigned = asked.form.checkpoint.as_deref();
+        let note = cosigned.or(note).ok_or_else(|| {
             CannotAnswer::NoProof("there is no checkpoint yet; ask again in a second".into())
         })?;
-        let no_proof = |error: bundle::CannotProve| CannotAnswer::NoProof(error.to_string());
-        let mut builder = bundle::Builder::new(question, note, &self.keys).map_err(no_proof)?;
-        for record in self.view.records_from(0) {
-            let (_, stored) = record.map_err(|error| CannotAnswer::Log(error.to_string()))?;
-            builder.push(&stored).map_err(no_proof)?;
+        let level = match cosigned {
+            Some(_) => Level::AuditorCosigned,
+            None => Level::OperatorAsserted,
+        };
+        let recipient = asked.form.recipient.as_deref();
+        let recipient = recipient.map(|name| self.recipient(name)).transpose()?;
+        let form = bundle::Form { vendor: asked.form.vendor, recipient, level };
+        let failed = |error| match error {
+            NoBundle::CannotProve(CannotProve::Corrupt(_)) | NoBundle::Log(_) => {
+                CannotAnswer::Log(with_source(&error))
+            }
+            NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
+                CannotAnswer::NoProof(with_source(&error))
+            }
+        };
+        let (view, keys) = (&self.view, &self.keys);
+        let Some(position) = asked.form.open else {
+            return evidence::build(view, &question, &form, note, keys).map_err(failed);
+        };
+        let opening =
+            evidence::open(view, &question, &form, note, keys, position).map_err(failed)?;
+        let nothing = || CannotAnswer::Question("no touch stands there".into());
+        Ok(opening.ok_or_else(nothing)?.to_bytes())
+    }
+
+    /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.
+    fn recipient(&self, name: &str) -> Result<Recipient, CannotAnswer> {
+        let name = check_name(name)?.to_owned();
+        let failed =
+            |error: std::io::Error| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.recipients).map_err(failed)?;
+        let path = self.recipients.join(format!("{name}.key"));
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let key = bytes.try_into().map_err(|_| failed(ErrorKind::InvalidData.into()))?;
+                return Ok(Recipient { name, key });
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
         }
-        let bytes = builder.finish().map_err(no_proof)?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(json!({ "schema": "portcullis.evidence/1", "bundle": hex }))
+        let key = storage::clock::random();
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        // A key that is lost would give its recipient other tokens the next time.
+        file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(Recipient { name, key })
     }
 
     /// The bytes of a frozen scope.
@@ -396,6 +469,11 @@ impl Archive {
         folder.map_err(failed)?;
         Ok(scope)
     }
+}
+
+fn with_source(error: &NoBundle) -> String {
+    let source = std::error::Error::source(error).and_then(std::error::Error::source);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn check_name(name: &str) -> Result<&str, CannotAnswer> {

@@ -5,21 +5,27 @@
 //! It proves completeness against what the node wrote, not against a node that lied as it wrote: see its level.
 
 pub mod build;
+mod count;
+pub mod sealed;
 pub mod verify;
 mod wire;
 
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
+pub(crate) mod naive;
+#[cfg(test)]
 mod tests;
 
-pub use build::{Builder, CannotProve};
-pub use verify::{BadEvidence, Verified, verify};
+pub use build::{Builder, CannotProve, Form};
+pub use sealed::{OpenedTouch, Opening, Position, Recipient, Seal};
+pub use verify::{BadEvidence, Verified, verify, verify_opening};
 
 use crate::heads::{HeadProof, Place};
-use crate::record::body::AccessBody;
-use crate::record::{Chain, Header, Kind};
+use crate::record::{Chain, Kind};
 use ipnet::IpNet;
-use model::{ClassSet, ClientIp, Digest, IntegrationId, Micros, Pseudonym, Touch, UnixMicros};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{ClassSet, ClientIp, Digest, IntegrationId, Micros, Pseudonym, UnixMicros, VendorId};
+use std::collections::BTreeSet;
 
 /// A not-released record counts only within this time of the record it takes back.
 pub const TAKEN_BACK_WITHIN: Micros = Micros::from_secs(60);
@@ -44,8 +50,8 @@ pub struct Question {
 pub struct Answer {
     /// How many records, those without subjects included.
     pub records: u64,
-    /// The subjects, as the log names them.
-    pub subjects: BTreeMap<Pseudonym, Seen>,
+    /// The subjects, as the log names them, ascending, each once.
+    pub subjects: Vec<(Pseudonym, Seen)>,
 }
 
 /// What of one subject was recorded.
@@ -84,65 +90,30 @@ impl Question {
     }
 }
 
-/// Counts records one after another, chain by chain.
-#[derive(Debug)]
-pub(crate) struct Tally<'a> {
-    question: &'a Question,
-    released: BTreeMap<Digest, (Chain, UnixMicros, Vec<Touch>)>,
+/// What a bundle proves about the node that wrote the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing was hidden or changed since it was written, if the heads records speak true.
+    #[default]
+    OperatorAsserted,
+    /// An auditor who replayed the whole log says that they do.
+    AuditorCosigned,
 }
 
-impl<'a> Tally<'a> {
-    pub(crate) fn new(question: &'a Question) -> Self {
-        Self { question, released: BTreeMap::new() }
-    }
-
-    /// An access record of which [`Question::may_count`] holds.
-    pub(crate) fn access(
-        &mut self,
-        leaf: Digest,
-        header: &Header,
-        body: &AccessBody,
-        touches: Vec<Touch>,
-    ) {
-        if self.question.has_network(body.network) {
-            self.released.insert(leaf, (header.chain, header.time, touches));
+impl Level {
+    /// As a bundle has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OperatorAsserted => "operator-asserted",
+            Self::AuditorCosigned => "auditor-cosigned",
         }
-    }
-
-    /// A not-released record, after the record it takes back.
-    pub(crate) fn not_released(&mut self, leaf: &Digest, header: &Header) {
-        let taken_back = self.released.get(leaf).is_some_and(|(chain, time, _)| {
-            *chain == header.chain && header.time.since(*time) <= TAKEN_BACK_WITHIN
-        });
-        if taken_back {
-            self.released.remove(leaf);
-        }
-    }
-
-    pub(crate) fn answer(self) -> Answer {
-        let mut answer = Answer { records: self.released.len() as u64, ..Answer::default() };
-        for (_, time, touches) in self.released.into_values() {
-            for touch in touches {
-                let filter = self.question.classes;
-                let classes = filter.map_or(touch.classes, |f| f.intersection(&touch.classes));
-                if filter.is_some() && classes.is_empty() {
-                    continue;
-                }
-                let new = Seen { classes, first: time, last: time, count: 0 };
-                let seen = answer.subjects.entry(touch.pseudonym).or_insert(new);
-                seen.classes = seen.classes.union(&classes);
-                seen.first = seen.first.min(time);
-                seen.last = seen.last.max(time);
-                seen.count += 1;
-            }
-        }
-        answer
     }
 }
 
 /// A bundle, read but not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bundle {
+    pub(crate) level: Level,
     pub(crate) checkpoint: String,
     pub(crate) question: Question,
     pub(crate) lower: Option<HeadsAt>,
@@ -150,6 +121,8 @@ pub(crate) struct Bundle {
     pub(crate) system: Option<Place>,
     pub(crate) runs: Vec<Run>,
     pub(crate) answer: Answer,
+    pub(crate) vendor: Option<VendorId>,
+    pub(crate) seal: Option<Seal>,
 }
 
 /// A heads record and its proof.
@@ -182,4 +155,5 @@ pub(crate) struct Shown {
 pub(crate) enum Facts {
     Network(ClientIp, [u8; 16]),
     Whole { body: Vec<u8>, touches: Vec<u8> },
+    Sealed { body: Vec<u8>, leaves: Vec<Digest> },
 }

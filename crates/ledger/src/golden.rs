@@ -4,14 +4,18 @@
 //! `UPDATE_GOLDEN=1 cargo test -p ledger golden` writes them, which is right only while no log of this version exists.
 #![expect(clippy::disallowed_methods, reason = "reads and, if asked to, writes fixtures")]
 
-use crate::bundle::{Builder, Question, verify};
+use crate::bundle::{Builder, Form, Question, Recipient, naive, verify};
 use crate::checkpoint;
 use crate::full::verify_full;
+use crate::merkle::Tree;
 use crate::receipt::{self, Batch, Receipt};
-use crate::record::{Draft, NodeEvent, StoredRecord};
+use crate::record::{Draft, Header, NodeEvent, StoredRecord};
 use crate::sample::{self, Log, START, Step, access, integration, keys, network, touch};
 use crate::sequencer::Sequencer;
-use model::{AccessRecord, ClientIp, OperatorId, Outcome, Refusal, RequestId, UnixMicros};
+use crate::state::State;
+use model::{
+    AccessRecord, ClientIp, OperatorId, Outcome, Refusal, RequestId, UnixMicros, VendorId,
+};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -126,14 +130,42 @@ fn golden_records_are_read_as_ever() {
 #[test]
 fn golden_evidence_is_written_and_verified_as_ever() {
     let log = log();
-    let mut builder = Builder::new(question(), &log.note, &keys()).unwrap();
+    let mut builder = naive::Builder::new(question(), &log.note, &keys()).unwrap();
     for record in &log.records {
         builder.push(record).unwrap();
     }
     check("evidence.cbor", &builder.finish().unwrap());
-    let verified = verify(include_bytes!("../testdata/v1/evidence.cbor"), &keys()).unwrap();
+    let verified = verify(include_bytes!("../testdata/v1/evidence.cbor"), &keys(), &[]).unwrap();
     // Of two releases in the window the second was taken back.
     assert_eq!(verified.answer.records, 1);
+}
+
+#[test]
+fn golden_evidence_of_format_2_is_written_and_verified_as_ever() {
+    let log = log();
+    let recipient = Some(Recipient { name: "regulator".into(), key: [42; 32] });
+    let vendor = Some(VendorId::from_bytes([9; 16]));
+    let form = Form { vendor, recipient, ..Form::default() };
+    let tree = Tree::new(log.records.iter().map(StoredRecord::leaf_hash).collect());
+    let mut builder = Builder::new(question(), form, &log.note, &keys(), State::begin()).unwrap();
+    for record in &log.records {
+        builder.push(record).unwrap();
+    }
+    check("evidence-2.cbor", &builder.finish(|index| tree.inclusion(index)).unwrap());
+    let golden = include_bytes!("../testdata/v1/evidence-2.cbor");
+    let verified = verify(golden, &keys(), &[]).unwrap();
+    assert_eq!(verified.vendor, vendor);
+    assert_eq!((verified.answer.records, verified.seal.unwrap().touches()), (1, 1));
+}
+
+#[test]
+fn golden_state_is_written_and_read_as_ever() {
+    let mut state = State::begin();
+    for record in &log().records {
+        state.take_in(&Header::decode(&record.entry).unwrap(), record.leaf_hash());
+    }
+    check("state.cbor", &state.to_bytes());
+    assert_eq!(State::from_bytes(include_bytes!("../testdata/v1/state.cbor")), Some(state));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The record: who was read, by whom, when, as a log that nobody can change or shorten unseen.
 //!
 //! Pure: it is handed time and salts, and gives back bytes; `storage` writes them. It does not decide what is recorded,
-//! and it does not know who a pseudonym stands for. `docs/record-format.md` is the format. Start reading at [`record`],
+//! and it does not know who a pseudonym stands for. `docs/evidence-format.md` and `docs/record-format.md` are the format. Start reading at [`record`],
 //! then [`sequencer`].
 
 mod domain;
@@ -19,6 +19,7 @@ pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod sequencer;
+pub mod state;
 pub mod tile;
 
 #[cfg(test)]
@@ -33,3 +34,4 @@ pub use receipt::{Batch, Receipt};
 pub use record::touches::root as touches_root;
 pub use record::{Draft, NodeEvent, Record, StoredRecord};
 pub use sequencer::{Corrupt, Sequenced, Sequencer, TreeHead};
+pub use state::State;

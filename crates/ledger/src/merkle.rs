@@ -2,7 +2,7 @@
 //!
 //! Proofs are checked for exact length. Nothing here knows what a leaf is made of.
 
-use crate::domain;
+use crate::domain::{self, Message};
 use model::Digest;
 use thiserror::Error;
 
@@ -45,11 +45,10 @@ pub fn leaf_hash(leaf: &[u8]) -> Digest {
 
 /// Hash of a node above two others.
 pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
-    let mut message = [0; 65];
-    for (to, from) in message.iter_mut().zip([NODE_PREFIX].iter().chain(left).chain(right)) {
-        *to = *from;
-    }
-    domain::sha256(&message)
+    let mut message = Message::<65>::new();
+    let fits = message.put(&[NODE_PREFIX]) && message.put(left) && message.put(right);
+    debug_assert!(fits, "a byte and two hashes");
+    message.sha256()
 }
 
 /// The right edge of a growing tree: one hash per perfect subtree of its size, largest first.
@@ -66,6 +65,16 @@ impl Frontier {
     /// How many leaves the tree has.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The hashes of the perfect subtrees, largest first.
+    pub(crate) fn hashes(&self) -> &[Digest] {
+        &self.hashes
+    }
+
+    /// `None` if a tree of this size has another number of perfect subtrees.
+    pub(crate) fn from_parts(size: u64, hashes: Vec<Digest>) -> Option<Self> {
+        (hashes.len() as u64 == u64::from(size.count_ones())).then_some(Self { size, hashes })
     }
 
     /// Adds one leaf by its hash.

@@ -1,6 +1,6 @@
 //! Records: what the rest of the program asks to have recorded, and the three byte strings a record is kept as.
 //!
-//! `docs/record-format.md` is the format; [`header`], [`body`] and [`touches`] write and read it and hold nothing else.
+//! `docs/evidence-format.md` and `docs/record-format.md` are the format; [`header`], [`body`] and [`touches`] write and read it and hold nothing else.
 //! Start reading at [`Draft`].
 
 pub mod body;

@@ -5,12 +5,12 @@
 //! [`Sequencer::heads`].
 
 use crate::domain;
-use crate::heads::{Head, HeadMap};
-use crate::merkle::{self, Frontier};
+use crate::heads::HeadMap;
+use crate::merkle;
 use crate::prepared::Prepared;
 use crate::record::{Body, Chain, Draft, Header, Malformed, StoredRecord, body, touches};
+use crate::state::State;
 use model::{Digest, RequestId, UnixMicros};
-use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Size and root of a log.
@@ -121,9 +121,7 @@ pub enum Corrupt {
 #[derive(Clone, Debug)]
 pub struct Sequencer {
     origin: String,
-    frontier: Frontier,
-    chains: BTreeMap<Chain, Head>,
-    time: UnixMicros,
+    state: State,
     // Holds the leaf prefix and the entry side by side, so that they are hashed in one run.
     scratch: Vec<u8>,
 }
@@ -131,13 +129,17 @@ pub struct Sequencer {
 impl Sequencer {
     /// An empty log. `origin`: its name on checkpoints, `<deployment>/<node>/<generation>`.
     pub fn begin(origin: &str) -> Self {
-        Self {
-            origin: origin.to_owned(),
-            frontier: Frontier::default(),
-            chains: BTreeMap::new(),
-            time: UnixMicros(0),
-            scratch: Vec::with_capacity(1024),
-        }
+        Self::resume(origin, State::begin())
+    }
+
+    /// A log that goes on from `state`, which is believed: only a heads record shows whether it was right.
+    pub fn resume(origin: &str, state: State) -> Self {
+        Self { origin: origin.to_owned(), state, scratch: Vec::with_capacity(1024) }
+    }
+
+    /// Where the log stands.
+    pub const fn state(&self) -> &State {
+        &self.state
     }
 
     /// The log's name on checkpoints.
@@ -147,22 +149,22 @@ impl Sequencer {
 
     /// Size and root of everything sequenced so far.
     pub fn tree(&self) -> TreeHead {
-        TreeHead { size: self.frontier.size(), root: self.frontier.root() }
+        TreeHead { size: self.size(), root: self.state.frontier.root() }
     }
 
     /// How many records were sequenced so far: the next one's index.
     pub const fn size(&self) -> u64 {
-        self.frontier.size()
+        self.state.size()
     }
 
     /// Time of the last record.
     pub const fn time(&self) -> UnixMicros {
-        self.time
+        self.state.time
     }
 
     /// The heads of all chains, as the next heads record will have them.
     pub fn head_map(&self) -> HeadMap {
-        HeadMap::new(&self.chains)
+        self.state.head_map()
     }
 
     /// Gives `draft` its place: [`Prepared::new`] and [`Sequencer::place`] in one.
@@ -185,8 +187,8 @@ impl Sequencer {
         let Prepared { kind, chain, classes, network, request, salt, .. } = prepared;
         let Prepared { body, body_hash, touches, touches_root, .. } = prepared;
         let (sequence, previous) =
-            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
-        let time = self.time.max(now);
+            self.state.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
+        let time = self.time().max(now);
         let header =
             Header { kind, chain, sequence, previous, time, classes, network, body: body_hash };
         self.scratch.clear();
@@ -196,7 +198,7 @@ impl Sequencer {
         let entry = self.scratch.get(1..).unwrap_or_default().to_vec();
 
         let index = self.size();
-        self.take_in(chain, leaf_hash, time);
+        self.state.take_in(&header, leaf_hash);
         let stored = StoredRecord { entry, body, touches };
         Sequenced { index, time, request, salt, leaf_hash, touches_root, stored }
     }
@@ -209,8 +211,8 @@ impl Sequencer {
         let index = self.size();
         let malformed = |source| Corrupt::Malformed { index, source };
         let changed = |part| Corrupt::Changed { index, part };
-        let header = self.follows(&stored.entry)?;
-        let opened = open(&header, stored).map_err(|bad| match bad {
+        let header = self.state.follows(&stored.entry)?;
+        let opened = open(&header, &stored.body, &stored.touches).map_err(|bad| match bad {
             NotThisRecord::Malformed(source) => malformed(source),
             NotThisRecord::Changed(part) => changed(part),
         })?;
@@ -222,7 +224,7 @@ impl Sequencer {
                 return Err(Corrupt::HeadsRoot { index });
             }
         }
-        self.take_in(header.chain, stored.leaf_hash(), header.time);
+        self.state.take_in(&header, stored.leaf_hash());
         Ok(())
     }
 
@@ -232,40 +234,9 @@ impl Sequencer {
     /// # Errors
     /// [`Corrupt`]; the sequencer is then as it was before.
     pub fn replay_entry(&mut self, entry: &[u8]) -> Result<Header, Corrupt> {
-        let header = self.follows(entry)?;
-        self.take_in(header.chain, merkle::leaf_hash(entry), header.time);
+        let header = self.state.follows(entry)?;
+        self.state.take_in(&header, merkle::leaf_hash(entry));
         Ok(header)
-    }
-
-    /// Whether the entry is the next one of its chain and of the log.
-    fn follows(&self, entry: &[u8]) -> Result<Header, Corrupt> {
-        let index = self.size();
-        let header =
-            Header::decode(entry).map_err(|source| Corrupt::Malformed { index, source })?;
-        let chain = header.chain;
-        let (wanted, previous) =
-            self.chains.get(&chain).map_or((0, [0; 32]), |head| (head.count, head.leaf));
-        if header.sequence < wanted {
-            return Err(Corrupt::Repeated { index, chain, sequence: header.sequence });
-        }
-        if header.sequence > wanted {
-            return Err(Corrupt::Skipped { index, chain, wanted });
-        }
-        if header.previous != previous {
-            return Err(Corrupt::Unlinked { index, chain });
-        }
-        if header.time < self.time {
-            return Err(Corrupt::TimeBack { index });
-        }
-        Ok(header)
-    }
-
-    fn take_in(&mut self, chain: Chain, leaf: Digest, time: UnixMicros) {
-        let head = self.chains.entry(chain).or_insert(Head { count: 0, leaf });
-        head.count += 1;
-        head.leaf = leaf;
-        self.frontier.push(leaf);
-        self.time = time;
     }
 }
 
@@ -282,16 +253,37 @@ pub(crate) struct Opened {
 }
 
 /// Checks body and touches against what the header commits to.
-pub(crate) fn open(header: &Header, stored: &StoredRecord) -> Result<Opened, NotThisRecord> {
+pub(crate) fn open(header: &Header, body: &[u8], touches: &[u8]) -> Result<Opened, NotThisRecord> {
     let changed = |part| Err(NotThisRecord::Changed(part));
-    if body::hash(&stored.body) != header.body {
+    let Facts { body, root, count } = open_body(header, body)?;
+    let (salt, touches) = touches::decode(touches).map_err(NotThisRecord::Malformed)?;
+    if touches.len() as u64 != count || touches::root(&touches, &salt) != root {
+        return changed("touches");
+    }
+    let classes = touches.iter().fold(model::ClassSet::EMPTY, |all, t| all.union(&t.classes));
+    if classes != header.classes {
+        return changed("class mask");
+    }
+    Ok(Opened { body, touches })
+}
+
+/// A body that is proved to be a header's, and what it says of its touches.
+pub(crate) struct Facts {
+    pub(crate) body: Body,
+    pub(crate) root: Digest,
+    pub(crate) count: u64,
+}
+
+/// Checks a body against what the header commits to.
+pub(crate) fn open_body(header: &Header, body: &[u8]) -> Result<Facts, NotThisRecord> {
+    let changed = |part| Err(NotThisRecord::Changed(part));
+    if body::hash(body) != header.body {
         return changed("body");
     }
-    let body = Body::decode(&stored.body).map_err(NotThisRecord::Malformed)?;
+    let body = Body::decode(body).map_err(NotThisRecord::Malformed)?;
     if body.kind() != header.kind {
         return changed("kind");
     }
-    let (salt, touches) = touches::decode(&stored.touches).map_err(NotThisRecord::Malformed)?;
     let (root, count, network) = match &body {
         Body::Access(body) => (
             body.touches_root,
@@ -311,12 +303,5 @@ pub(crate) fn open(header: &Header, stored: &StoredRecord) -> Result<Opened, Not
     if network != header.network {
         return changed("network");
     }
-    if touches.len() as u64 != count || touches::root(&touches, &salt) != root {
-        return changed("touches");
-    }
-    let classes = touches.iter().fold(model::ClassSet::EMPTY, |all, t| all.union(&t.classes));
-    if classes != header.classes {
-        return changed("class mask");
-    }
-    Ok(Opened { body, touches })
+    Ok(Facts { body, root, count })
 }

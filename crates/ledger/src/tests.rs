@@ -303,7 +303,7 @@ proptest! {
         let _ = Header::decode(&bytes);
         let _ = Body::decode(&bytes);
         let _ = crate::record::touches::decode(&bytes);
-        let _ = crate::bundle::verify(&bytes, &keys());
+        let _ = crate::bundle::verify(&bytes, &keys(), &[]);
         let _ = crate::note::open(&text, &keys());
         let _ = checkpoint::open(&text, &keys());
         let _ = crate::receipt::verify(&text, &keys());

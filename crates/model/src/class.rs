@@ -105,11 +105,22 @@ impl ClassSet {
 
     /// The bitmap as bytes, class 0 in the lowest bit of the first byte, without trailing zero bytes.
     pub fn to_bytes(self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
-        while bytes.last() == Some(&0) {
-            bytes.pop();
+        let (bytes, width) = self.to_padded();
+        bytes.get(..width).unwrap_or(&bytes).to_vec()
+    }
+
+    /// As [`ClassSet::to_bytes`] without an allocation: the bytes, of which so many count.
+    pub fn to_padded(self) -> ([u8; 32], usize) {
+        let mut bytes = [0; 32];
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *to = word.to_le_bytes();
         }
-        bytes
+        let words = self.0.iter().rposition(|&word| word != 0);
+        let width = words.map_or(0, |at| {
+            let unused = self.0.get(at).map_or(0, |word| word.leading_zeros() as usize / 8);
+            (at + 1) * 8 - unused
+        });
+        (bytes, width)
     }
 
     /// Reads what [`ClassSet::to_bytes`] wrote; `None` if it is longer than 32 bytes or ends in a zero byte.
@@ -117,13 +128,11 @@ impl ClassSet {
         if bytes.len() > 32 || bytes.last() == Some(&0) {
             return None;
         }
+        let mut padded = [0; 32];
+        padded.get_mut(..bytes.len())?.copy_from_slice(bytes);
         let mut set = Self::EMPTY;
-        for (word, chunk) in set.0.iter_mut().zip(bytes.chunks(8)) {
-            let mut padded = [0; 8];
-            for (to, from) in padded.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            *word = u64::from_le_bytes(padded);
+        for (word, chunk) in set.0.iter_mut().zip(padded.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*chunk);
         }
         Some(set)
     }

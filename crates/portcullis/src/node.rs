@@ -200,6 +200,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
         addresses: people::path(data),
+        recipients: data.join("keys/recipients"),
     };
     let archive = Arc::new(archive);
     let (stop, stopped) = watch::channel(false);

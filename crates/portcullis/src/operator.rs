@@ -4,21 +4,27 @@ use crate::keys;
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Micros, Operator, OperatorId};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 use storage::clock;
 use storage::registry::{Command, Payload, SignedCommand};
 use tokio::net::TcpStream;
 
 /// How long a signed command may be carried out.
 const LIFE: Micros = Micros::from_secs(600);
+
+/// A file that takes no longer to come is fetched without a word.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// An operator's key, and who it belongs to.
 pub(crate) struct OperatorKey {
@@ -113,6 +119,64 @@ pub(crate) async fn send(
     send_with(control, command, None, keys).await
 }
 
+/// Sends a command whose answer is a file, and writes that to `file`, whole or not at all. Shows on a terminal how far it is if it
+/// takes a while.
+///
+/// # Errors
+/// As for [`send`]; or that the file cannot be written.
+pub(crate) async fn fetch(
+    control: SocketAddr,
+    command: Command,
+    keys: &[&OperatorKey],
+    file: &Path,
+) -> Result<()> {
+    let body = sign(command, head(control).await?, keys)?.to_json_with_attachment()?;
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {bytes}/{total_bytes}")?);
+    let show = || bar.set_draw_target(ProgressDrawTarget::stderr());
+    let patience = tokio::time::sleep(SILENT);
+    tokio::pin!(patience);
+    bar.set_message("the node reads its log");
+    let mut asking = std::pin::pin!(request(control, Method::POST, "/v1/commands", body));
+    let response = tokio::select! {
+        response = &mut asking => response,
+        () = &mut patience => {
+            show();
+            bar.enable_steady_tick(Duration::from_millis(200));
+            asking.await
+        }
+    }?;
+    if response.status() != StatusCode::OK {
+        let (_, answer) = read(response).await?;
+        bail!("refused: {}", detail(&answer));
+    }
+    bar.set_message("received");
+    let length = response.body().size_hint().exact();
+    bar.set_length(length.unwrap_or(0));
+    let cannot = || format!("cannot write `{}`", file.display());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut part =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(cannot)?;
+    let mut body = response.into_body();
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame.context("the answer broke off")?.into_data() else { continue };
+        if patience.is_elapsed() {
+            show();
+        }
+        received += bytes.len() as u64;
+        bar.set_position(received);
+        part.write_all(&bytes).with_context(cannot)?;
+    }
+    if length.is_some_and(|length| length != received) {
+        bail!("the answer broke off");
+    }
+    part.as_file().sync_all().with_context(cannot)?;
+    part.persist(file).with_context(cannot)?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
 /// As [`send`], with what the command names by its hash.
 ///
 /// # Errors
@@ -128,8 +192,7 @@ pub(crate) async fn send_with(
     let body = command.to_json_with_attachment()?;
     let (status, answer) = call(control, Method::POST, "/v1/commands", body).await?;
     if status != 200 {
-        let detail = answer.pointer("/detail").and_then(Value::as_str).unwrap_or("no reason given");
-        bail!("refused: {detail}");
+        bail!("refused: {}", detail(&answer));
     }
     Ok(answer)
 }
@@ -189,12 +252,25 @@ async fn head(control: SocketAddr) -> Result<model::Digest> {
     bytes.and_then(|bytes| bytes.try_into().ok()).context("the node shows no posture head")
 }
 
+fn detail(answer: &Value) -> &str {
+    answer.pointer("/detail").and_then(Value::as_str).unwrap_or("no reason given")
+}
+
 async fn call(
     control: SocketAddr,
     method: Method,
     path: &str,
     body: Vec<u8>,
 ) -> Result<(u16, Value)> {
+    read(request(control, method, path, body).await?).await
+}
+
+async fn request(
+    control: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Response<Incoming>> {
     let stream = TcpStream::connect(control)
         .await
         .with_context(|| format!("no node listens on {control}: is `portcullis serve` running?"))?;
@@ -206,7 +282,10 @@ async fn call(
         .uri(path)
         .header("host", control.to_string())
         .body(Full::new(Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
+    Ok(sender.send_request(request).await?)
+}
+
+async fn read(response: Response<Incoming>) -> Result<(u16, Value)> {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await?.to_bytes();
     let answer = serde_json::from_slice(&body)

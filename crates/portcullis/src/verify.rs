@@ -3,7 +3,7 @@
 use anyhow::{Context, Error, Result, bail};
 use control::fetch::Site;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ledger::bundle::{self, Verified};
+use ledger::bundle::{self, OpenedTouch, Verified};
 use ledger::checkpoint::{self, Checkpoint};
 use ledger::cosign::{self, Cosignature, CosignerKey};
 use ledger::full::{Audited, verify_full};
@@ -179,10 +179,30 @@ pub(crate) fn is_address(place: &str) -> bool {
 /// Checks an evidence bundle.
 ///
 /// # Errors
-/// What the bundle fails to prove, or that it cannot be read.
-pub(crate) fn evidence(file: &Path, keys: &[VerifyingKey]) -> Result<Verified> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    Ok(bundle::verify(&bytes, keys)?)
+/// What the bundle fails to prove, or that a file cannot be read.
+pub(crate) fn evidence(
+    file: &Path,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<Verified> {
+    Ok(bundle::verify(&read(file)?, keys, auditors)?)
+}
+
+/// Checks a sealed bundle and an opening of one of its touches.
+///
+/// # Errors
+/// What either fails to prove, or that a file cannot be read.
+pub(crate) fn opening(
+    file: &Path,
+    opening: &Path,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<(Verified, OpenedTouch)> {
+    Ok(bundle::verify_opening(&read(file)?, &read(opening)?, keys, auditors)?)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))
 }
 
 /// Replays the whole log of a data directory: [`replay`] up to the checkpoint that stands there.

@@ -5,5 +5,6 @@
 
 pub mod clocks;
 pub mod dice;
+pub mod liar;
 pub mod power_cuts;
 pub mod torn_disk;

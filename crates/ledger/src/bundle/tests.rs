@@ -2,17 +2,19 @@
 
 use super::*;
 use crate::checkpoint;
+use crate::cosign::{self, Cosigner, CosignerKey};
 use crate::heads::Head;
 use crate::note::{BadNote, SigningKey};
-use crate::record::Draft;
+use crate::record::{Draft, Header, StoredRecord};
 use crate::sample::{self, START, Step, access, integration, key, keys, log, touch};
 use crate::sequencer::Sequencer;
+use crate::state::State;
 use model::{AccessRecord, Outcome};
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000;
 
-fn window(from_secs: u64, to_secs: u64) -> Question {
+pub(crate) fn window(from_secs: u64, to_secs: u64) -> Question {
     let at = |secs| UnixMicros(START.0 + secs * SECOND);
     Question {
         integrations: Some([integration(1)].into()),
@@ -24,7 +26,7 @@ fn window(from_secs: u64, to_secs: u64) -> Question {
 }
 
 /// Accesses by integrations 1 and 2 in turn at seconds 1, 2, 3..., but for heads records at seconds 5, 10, 15...
-fn sample_log() -> sample::Log {
+pub(crate) fn sample_log() -> sample::Log {
     let steps: Vec<_> = (1..24_u8)
         .map(|n| {
             let step = if n % 5 == 0 {
@@ -38,12 +40,41 @@ fn sample_log() -> sample::Log {
     log(&steps)
 }
 
-fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
-    let mut builder = Builder::new(question.clone(), &log.note, &keys())?;
+pub(crate) fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
+    let built = build_from(log, question, Form::default(), State::begin());
+    let mut naive = naive::Builder::new(question.clone(), &log.note, &keys())?;
     for record in &log.records {
-        builder.push(record)?;
+        naive.push(record)?;
     }
-    builder.finish()
+    assert_eq!(built, naive.finish(), "not what the reference makes");
+    built
+}
+
+/// What is built from a state, its records and the tree.
+pub(crate) fn build_from(
+    log: &sample::Log,
+    question: &Question,
+    form: Form,
+    state: State,
+) -> Result<Vec<u8>, CannotProve> {
+    let leaves = log.records.iter().map(StoredRecord::leaf_hash).collect();
+    let tree = crate::merkle::Tree::new(leaves);
+    let first = usize::try_from(state.size()).unwrap();
+    let mut builder = Builder::new(question.clone(), form, &log.note, &keys(), state)?;
+    for record in &log.records[first..] {
+        if !builder.push(record)? {
+            break;
+        }
+    }
+    builder.finish(|index| tree.inclusion(index))
+}
+
+fn state_before(log: &sample::Log, index: usize) -> State {
+    let mut state = State::begin();
+    for record in &log.records[..index] {
+        state.take_in(&Header::decode(&record.entry).unwrap(), record.leaf_hash());
+    }
+    state
 }
 
 fn honest() -> Bundle {
@@ -51,7 +82,7 @@ fn honest() -> Bundle {
 }
 
 fn check(bundle: &Bundle) -> Result<Verified, BadEvidence> {
-    verify(&bundle.encode(), &keys())
+    verify(&bundle.encode(), &keys(), &[])
 }
 
 const CHAIN: Chain = Chain::Integration(IntegrationId::from_bytes([1; 16]));
@@ -211,6 +242,9 @@ fn a_record_left_off_its_chain_is_named() {
     };
     let bundle = Bundle {
         checkpoint: checkpoint::sign(&head, &key()),
+        level: Level::OperatorAsserted,
+        vendor: None,
+        seal: None,
         question: window(0, 5),
         lower: None,
         upper,
@@ -245,7 +279,7 @@ fn an_integration_without_a_chain_is_zero_accesses() {
         let question =
             Question { integrations: Some([integration(absent)].into()), ..window(7, 18) };
         let bytes = build(&sample_log(), &question).unwrap();
-        assert_eq!(verify(&bytes, &keys()).unwrap().answer, Answer::default());
+        assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer, Answer::default());
         // Claiming so of a chain that exists fails: its neighbours are not side by side.
         let mut lie = Bundle::decode(&bytes).unwrap();
         lie.question.integrations = Some([integration(1)].into());
@@ -285,7 +319,7 @@ fn a_record_that_may_count_must_be_shown() {
 #[test]
 fn an_answer_that_the_records_do_not_yield_is_named() {
     let mut bundle = honest();
-    let seen = bundle.answer.subjects.values_mut().next().unwrap();
+    let (_, seen) = bundle.answer.subjects.first_mut().unwrap();
     seen.count += 1;
     assert_eq!(check(&bundle), Err(BadEvidence::OtherAnswer));
 }
@@ -313,8 +347,76 @@ fn what_was_not_released_is_taken_back_within_a_minute() {
     for (after, records) in [(SECOND, 0), (60 * SECOND, 0), (60 * SECOND + 1, 1)] {
         let log = log(&[(SECOND, read()), (after, Step::TakeBack(integration(1)))]);
         let bytes = build(&log, &window(0, 2)).unwrap();
-        assert_eq!(verify(&bytes, &keys()).unwrap().answer.records, records, "{after}");
+        assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer.records, records, "{after}");
     }
+}
+
+fn of_vendor(vendor: u8) -> Form {
+    Form { vendor: Some(VendorId::from_bytes([vendor; 16])), ..Form::default() }
+}
+
+#[test]
+fn a_vendor_is_named_and_each_of_its_integrations_shown() {
+    let question = Question {
+        integrations: Some([integration(1), integration(2), integration(3)].into()),
+        ..window(7, 18)
+    };
+    let log = sample_log();
+    let bytes = build_from(&log, &question, of_vendor(9), State::begin()).unwrap();
+    let verified = verify(&bytes, &keys(), &[]).unwrap();
+    assert_eq!(verified.vendor, Some(VendorId::from_bytes([9; 16])));
+    assert_eq!(verified.answer, naive(&log, &question));
+    let mut bundle = Bundle::decode(&bytes).unwrap();
+    assert_eq!(bundle.runs.len(), 3, "the one that never read is shown absent");
+    // Said of another vendor, or one integration fewer.
+    bundle.vendor = Some(VendorId::from_bytes([8; 16]));
+    assert!(matches!(check(&bundle), Err(BadEvidence::OtherVendor { .. })));
+    let mut bundle = Bundle::decode(&bytes).unwrap();
+    bundle.runs.remove(1);
+    assert_eq!(check(&bundle), Err(BadEvidence::IntegrationLeftOut));
+    let other = build_from(&log, &question, of_vendor(8), State::begin());
+    assert!(matches!(other, Err(CannotProve::OtherVendor { .. })));
+}
+
+/// An auditor, as far as a bundle knows one.
+pub(crate) fn auditor() -> Cosigner {
+    Cosigner::new("auditor.example", &[33; 32]).unwrap()
+}
+
+pub(crate) fn cosigned(note: &str) -> String {
+    let line = auditor().cosign(note, 1_790_000_100).unwrap();
+    cosign::add(note, &line, &[auditor().key().unwrap()]).unwrap()
+}
+
+#[test]
+fn a_level_is_what_the_cosignature_proves() {
+    let log = sample_log();
+    let auditors = [auditor().key().unwrap()];
+    let plain = honest().encode();
+    let claims =
+        |claimed, note: String| Bundle { level: claimed, checkpoint: note, ..honest() }.encode();
+    let level = |bytes: &[u8], auditors: &[CosignerKey]| {
+        verify(bytes, &keys(), auditors).map(|verified| verified.level)
+    };
+    let claimed = claims(Level::AuditorCosigned, cosigned(&log.note));
+    assert_eq!(level(&claimed, &auditors), Ok(Level::AuditorCosigned));
+    assert_eq!(level(&plain, &auditors), Ok(Level::OperatorAsserted));
+    // Proved though not claimed.
+    let modest = claims(Level::OperatorAsserted, cosigned(&log.note));
+    assert_eq!(level(&modest, &auditors), Ok(Level::AuditorCosigned));
+    assert_eq!(level(&modest, &[]), Ok(Level::OperatorAsserted));
+    // Claimed without an auditor whom the verifier knows, or without any.
+    assert_eq!(level(&claimed, &[]), Err(BadEvidence::NotCosigned));
+    let other = [Cosigner::new("auditor.example", &[34; 32]).unwrap().key().unwrap()];
+    assert_eq!(level(&claimed, &other), Err(BadEvidence::NotCosigned));
+    let bare = claims(Level::AuditorCosigned, log.note.clone());
+    assert_eq!(level(&bare, &auditors), Err(BadEvidence::NotCosigned));
+    // Of another checkpoint.
+    let older = self::log(&[]).note;
+    let line = auditor().cosign(&older, 1).unwrap();
+    let transplanted = claims(Level::AuditorCosigned, format!("{}{line}", log.note));
+    let forged = BadEvidence::Checkpoint(checkpoint::BadCheckpoint::Note(BadNote::Forged));
+    assert_eq!(level(&transplanted, &auditors), Err(forged));
 }
 
 fn sequence_of(shown: &Shown) -> u64 {
@@ -325,6 +427,7 @@ fn sequence_of(shown: &Shown) -> u64 {
 fn naive(log: &sample::Log, question: &Question) -> Answer {
     let records: Vec<_> = log.records.iter().map(|stored| stored.decode().unwrap()).collect();
     let mut answer = Answer::default();
+    let mut subjects = std::collections::BTreeMap::new();
     for record in &records {
         let crate::record::Body::Access(body) = &record.body else { continue };
         let taken_back = records.iter().any(|other| {
@@ -352,7 +455,7 @@ fn naive(log: &sample::Log, question: &Question) -> Answer {
         }
         answer.records += 1;
         for (pseudonym, classes) in kept {
-            let seen = answer.subjects.entry(pseudonym).or_insert(Seen {
+            let seen = subjects.entry(pseudonym).or_insert(Seen {
                 classes,
                 first: time,
                 last: time,
@@ -363,6 +466,7 @@ fn naive(log: &sample::Log, question: &Question) -> Answer {
             seen.count += 1;
         }
     }
+    answer.subjects = subjects.into_iter().collect();
     answer
 }
 
@@ -381,7 +485,7 @@ fn lies() -> impl Strategy<Value = Lie> {
     proptest::sample::select(vec![Drop, Truncate, Repeat, Swap, Change, OtherLog])
 }
 
-fn questions() -> impl Strategy<Value = Question> {
+pub(crate) fn questions() -> impl Strategy<Value = Question> {
     let who = proptest::option::of(proptest::collection::btree_set(0_u8..5, 0..3));
     let classes = proptest::option::of(proptest::collection::vec(0_u8..4, 0..3));
     let networks = proptest::option::of(proptest::collection::btree_set(1_u8..4, 0..3));
@@ -404,8 +508,33 @@ proptest! {
     fn every_question_is_answered_exactly_and_proved(steps in sample::steps(), question in questions()) {
         let log = log(&steps);
         match build(&log, &question) {
-            Ok(bytes) => prop_assert_eq!(verify(&bytes, &keys()).unwrap().answer, naive(&log, &question)),
+            Ok(bytes) => prop_assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer, naive(&log, &question)),
             Err(cannot) => prop_assert_eq!(cannot, CannotProve::NotYet),
+        }
+    }
+
+    #[test]
+    fn from_any_state_before_the_window_the_same_bytes_are_built(
+        steps in sample::steps(), question in questions(), at: prop::sample::Index,
+    ) {
+        let log = log(&steps);
+        let Ok(bytes) = build(&log, &question) else { return Ok(()) };
+        let lower = Bundle::decode(&bytes).unwrap().lower;
+        let latest = usize::try_from(lower.map_or(0, |lower| lower.index)).unwrap();
+        let state = state_before(&log, at.index(latest + 1));
+        prop_assert_eq!(build_from(&log, &question, Form::default(), state), Ok(bytes));
+    }
+
+    #[test]
+    fn a_state_that_is_not_the_log_s_builds_nothing(steps in sample::steps(), question in questions(), at: prop::sample::Index, chain in 0_u8..4) {
+        let log = log(&steps);
+        let mut state = state_before(&log, at.index(log.records.len()));
+        let chain = if chain == 0 { Chain::System } else { Chain::Integration(integration(chain)) };
+        let Some(head) = state.chains.get_mut(&chain) else { return Ok(()) };
+        head.leaf[7] ^= 1;
+        if let Ok(bytes) = build_from(&log, &question, Form::default(), state) {
+            // Only where no bound lies behind the state: the whole window is before it.
+            prop_assert!(false, "{:?}", verify(&bytes, &keys(), &[]));
         }
     }
 
@@ -455,7 +584,7 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= 1_u8 << bit;
         // A window moved by a microsecond is a question of its own, and its answer is as true.
-        if let Ok(verified) = verify(&bytes, &keys()) {
+        if let Ok(verified) = verify(&bytes, &keys(), &[]) {
             prop_assert_ne!(&verified.question, &honest().question, "byte {}", at);
             prop_assert_eq!(verified.answer, naive(&sample_log(), &verified.question));
         }
@@ -465,8 +594,8 @@ proptest! {
     fn any_cut_bundle_is_found(at: usize, tail: u8) {
         let mut bytes = honest().encode();
         bytes.push(tail);
-        prop_assert!(verify(&bytes, &keys()).is_err());
+        prop_assert!(verify(&bytes, &keys(), &[]).is_err());
         bytes.truncate(at % (bytes.len() - 1));
-        prop_assert!(verify(&bytes, &keys()).is_err());
+        prop_assert!(verify(&bytes, &keys(), &[]).is_err());
     }
 }

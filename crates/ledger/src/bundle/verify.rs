@@ -2,15 +2,17 @@
 //!
 //! Start reading at [`verify`]: it is the argument why the answer is complete, in the order it is made.
 
-use super::{Answer, Bundle, Facts, HeadsAt, Question, Run, Shown, Tally};
+use super::count::count;
+use super::{Answer, Bundle, HeadsAt, Level, OpenedTouch, Opening, Question, Run, Seal};
 use crate::checkpoint::{self, BadCheckpoint};
+use crate::cosign::{self, CosignerKey};
 use crate::heads::{Head, HeadProof};
 use crate::merkle;
 use crate::note::VerifyingKey;
 use crate::record::body::{self, HeadsBody};
-use crate::record::{Body, Chain, Header, Kind, Malformed, StoredRecord};
-use crate::sequencer::{self, NotThisRecord, TreeHead};
-use model::{Digest, UnixMicros};
+use crate::record::{Body, Chain, Header, Kind, Malformed};
+use crate::sequencer::TreeHead;
+use model::{Digest, UnixMicros, VendorId};
 use std::collections::BTreeSet;
 use thiserror::Error;
 
@@ -27,6 +29,12 @@ pub struct Verified {
     pub answer: Answer,
     /// Time of the later heads record: what was recorded after it is not in the answer.
     pub as_of: UnixMicros,
+    /// What it proves about the node.
+    pub level: Level,
+    /// Whose integrations they are said to be; every record that counts says so too.
+    pub vendor: Option<VendorId>,
+    /// For whom the touches are sealed. The answer then names no subject.
+    pub seal: Option<Seal>,
 }
 
 /// A bundle that does not prove what it claims. Whoever made it is at fault; each variant names the lie.
@@ -127,20 +135,98 @@ pub enum BadEvidence {
         /// Where.
         sequence: u64,
     },
+    /// The bundle claims to be cosigned by an auditor, and its checkpoint is not, by none of those whose keys are given.
+    #[error("the checkpoint is not cosigned by a known auditor")]
+    NotCosigned,
+    /// A record of another vendor than the one the bundle names.
+    #[error("record `{sequence}` of chain `{chain}` is of another vendor")]
+    OtherVendor {
+        /// The chain.
+        chain: Chain,
+        /// Where.
+        sequence: u64,
+    },
     /// The answer is not what the records yield.
     #[error("the claimed answer is not what the records say")]
     OtherAnswer,
+    /// An opening that does not show what stands at its place in a sealed bundle.
+    #[error("the opening does not fit the bundle")]
+    NotOpened,
 }
 
-/// Checks a bundle against the public keys of the logs one trusts.
+impl BadEvidence {
+    /// The lie's name, as `docs/evidence-format.md` has it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::NotInLog { .. } => "not-in-log",
+            Self::OffChain { .. } => "off-chain",
+            Self::WindowNotEnclosed => "window-not-enclosed",
+            Self::IntegrationLeftOut => "integration-left-out",
+            Self::HeadNotProved(_) => "head-not-proved",
+            Self::Dropped { .. } => "dropped",
+            Self::Truncated { .. } => "truncated",
+            Self::Repeated { .. } => "repeated",
+            Self::Swapped { .. } => "swapped",
+            Self::Changed { .. } => "changed",
+            Self::OtherLog { .. } => "other-log",
+            Self::TimeBack { .. } => "time-back",
+            Self::NotShown { .. } => "not-shown",
+            Self::NotCosigned => "not-cosigned",
+            Self::OtherVendor { .. } => "other-vendor",
+            Self::OtherAnswer => "other-answer",
+            Self::NotOpened => "not-opened",
+        }
+    }
+}
+
+/// Checks a bundle against the public keys of the logs one trusts, and of the auditors whose word one takes for a replay.
 ///
 /// # Errors
 /// [`BadEvidence`]: whoever made the bundle is at fault.
 ///
-/// Source: `docs/record-format.md` section 9.
-pub fn verify(bundle: &[u8], keys: &[VerifyingKey]) -> Result<Verified, BadEvidence> {
+/// Source: `docs/evidence-format.md`.
+pub fn verify(
+    bundle: &[u8],
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<Verified, BadEvidence> {
+    check(Bundle::decode(bundle).map_err(BadEvidence::Malformed)?, keys, auditors)
+}
+
+/// Checks a sealed bundle, and that `opening` shows what stands at its place there.
+///
+/// # Errors
+/// As [`verify`]; [`BadEvidence::NotOpened`], which is the fault of whoever made the opening.
+///
+/// Source: `docs/evidence-format.md` section 10.
+pub fn verify_opening(
+    bundle: &[u8],
+    opening: &[u8],
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<(Verified, OpenedTouch), BadEvidence> {
     let bundle = Bundle::decode(bundle).map_err(BadEvidence::Malformed)?;
+    let verified = check(bundle.clone(), keys, auditors)?;
+    let opening = Opening::from_bytes(opening).map_err(BadEvidence::Malformed)?;
+    let opened = opening.in_bundle(&bundle).ok_or(BadEvidence::NotOpened)?;
+    Ok((verified, opened))
+}
+
+fn check(
+    bundle: Bundle,
+    keys: &[VerifyingKey],
+    auditors: &[CosignerKey],
+) -> Result<Verified, BadEvidence> {
     let checkpoint = checkpoint::open(&bundle.checkpoint, keys).map_err(BadEvidence::Checkpoint)?;
+    let cosignatures = cosign::verify(&bundle.checkpoint, auditors)
+        .map_err(|bad| BadEvidence::Checkpoint(BadCheckpoint::Note(bad)))?;
+    let level = match (bundle.level, cosignatures.is_empty()) {
+        (_, false) => Level::AuditorCosigned,
+        (Level::OperatorAsserted, true) => Level::OperatorAsserted,
+        (Level::AuditorCosigned, true) => return Err(BadEvidence::NotCosigned),
+    };
 
     // Both heads records are in the log, and each counts every record before it.
     let lower = bundle.lower.as_ref().map(|at| heads(at, &checkpoint.tree)).transpose()?;
@@ -163,7 +249,13 @@ pub fn verify(bundle: &[u8], keys: &[VerifyingKey]) -> Result<Verified, BadEvide
     }
 
     // What is shown of the runs yields the answer.
-    let answer = count(question, &bundle.runs)?;
+    let counted = count(question, bundle.vendor, &bundle.runs)?;
+    counted.sealed_as(bundle.seal.is_some())?;
+    let answer = match &bundle.seal {
+        None => counted.answer(question),
+        Some(seal) if seal.covers(&counted) => Answer::of_sealed(&counted),
+        Some(_) => return Err(BadEvidence::OtherAnswer),
+    };
     if answer != bundle.answer {
         return Err(BadEvidence::OtherAnswer);
     }
@@ -173,6 +265,9 @@ pub fn verify(bundle: &[u8], keys: &[VerifyingKey]) -> Result<Verified, BadEvide
         question: bundle.question,
         answer,
         as_of: upper.time,
+        level,
+        vendor: bundle.vendor,
+        seal: bundle.seal,
     })
 }
 
@@ -331,66 +426,4 @@ fn in_sequence(
     }
     let moved = (from..).zip(numbers()).find(|(place, number)| place != number);
     Err(BadEvidence::Swapped { chain, sequence: moved.map_or(from, |(place, _)| place) })
-}
-
-/// The answer that runs yield; checks everything that is shown against its entry.
-pub(crate) fn count(question: &Question, runs: &[Run]) -> Result<Answer, BadEvidence> {
-    let mut tally = Tally::new(question);
-    for run in runs {
-        for shown in &run.shown {
-            count_one(question, run.chain, shown, &mut tally)?;
-        }
-    }
-    Ok(tally.answer())
-}
-
-fn count_one(
-    question: &Question,
-    chain: Chain,
-    shown: &Shown,
-    tally: &mut Tally<'_>,
-) -> Result<(), BadEvidence> {
-    let header = Header::decode(&shown.entry).map_err(BadEvidence::Malformed)?;
-    let sequence = header.sequence;
-    let needed = header.kind == Kind::NotReleased
-        || question.may_count(header.kind, header.time, &header.classes);
-    let changed = |part| BadEvidence::Changed { chain, sequence, part };
-    match &shown.facts {
-        None if needed => Err(BadEvidence::NotShown { chain, sequence }),
-        None => Ok(()),
-        Some(Facts::Network(network, opening)) => {
-            if header.network != Some(body::network_commitment(*network, opening)) {
-                return Err(changed("network"));
-            }
-            if needed && (header.kind != Kind::Access || question.has_network(*network)) {
-                return Err(BadEvidence::NotShown { chain, sequence });
-            }
-            Ok(())
-        }
-        Some(Facts::Whole { body, touches }) => {
-            let stored = StoredRecord {
-                entry: shown.entry.clone(),
-                body: body.clone(),
-                touches: touches.clone(),
-            };
-            let opened = sequencer::open(&header, &stored).map_err(|bad| match bad {
-                NotThisRecord::Malformed(_) => changed("touches"),
-                NotThisRecord::Changed(part) => changed(part),
-            })?;
-            match opened.body {
-                Body::Access(body) if needed => {
-                    tally.access(stored.leaf_hash(), &header, &body, opened.touches);
-                }
-                Body::NotReleased { leaf, .. } => tally.not_released(&leaf, &header),
-                Body::Access(_)
-                | Body::UnauthenticatedRefusals { .. }
-                | Body::Posture { .. }
-                | Body::OperatorAction { .. }
-                | Body::Vetting { .. }
-                | Body::Node(_)
-                | Body::Heads(_) => {}
-            }
-            Ok(())
-        }
-    }
 }

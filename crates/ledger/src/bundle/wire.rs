@@ -1,26 +1,29 @@
-//! The bytes of a bundle, as `docs/record-format.md` section 9 has them.
+//! The bytes of a bundle, as `docs/evidence-format.md` has them.
 
-use super::{Answer, Bundle, Facts, HeadsAt, Question, Run, Seen, Shown};
+use super::sealed::{Position, Token, Tokens};
+use super::{Answer, Bundle, Facts, HeadsAt, Level, Question, Run, Seal, Seen, Shown};
 use crate::heads::{Head, HeadProof, Node, Place};
 use crate::record::Chain;
 use crate::record::body::{read_network, write_network};
 use crate::record::header::{read_classes, write_classes};
 use crate::record::wire::{Malformed, Reader, Write as _};
 use ipnet::IpNet;
-use model::{ClientIp, Digest, IntegrationId, Pseudonym, UnixMicros};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{ClientIp, Digest, IntegrationId, Pseudonym, UnixMicros, VendorId};
+use std::collections::BTreeSet;
 
-const SCHEMA: &str = "portcullis.evidence/1";
-const LEVEL: &str = "operator-asserted";
+/// What a bundle that names neither vendor nor recipient is written as.
+const SCHEMA_1: &str = "portcullis.evidence/1";
+const SCHEMA_2: &str = "portcullis.evidence/2";
 
 impl Bundle {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.map(9);
+        let first = self.vendor.is_none() && self.seal.is_none();
+        out.map(if first { 9 } else { 11 });
         out.uint(0);
-        out.text(SCHEMA);
+        out.text(if first { SCHEMA_1 } else { SCHEMA_2 });
         out.uint(1);
-        out.text(LEVEL);
+        out.text(self.level.as_str());
         out.uint(2);
         out.text(&self.checkpoint);
         out.uint(3);
@@ -37,21 +40,37 @@ impl Bundle {
             write_run(&mut out, run);
         }
         out.uint(8);
-        write_answer(&mut out, &self.answer);
+        match &self.seal {
+            None => write_answer(&mut out, &self.answer),
+            Some(seal) => write_sealed_answer(&mut out, &self.answer, seal),
+        }
+        if !first {
+            out.uint(9);
+            write_optional(&mut out, self.vendor.as_ref(), |out, id| out.bytes(id.as_bytes()));
+            out.uint(10);
+            write_optional(&mut out, self.seal.as_ref(), |out, seal| {
+                out.array(2);
+                out.text(&seal.recipient);
+                out.bytes(&seal.key);
+            });
+        }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        reader.map(9)?;
+        let (pairs, schema) = if reader.is_map(9) { (9, SCHEMA_1) } else { (11, SCHEMA_2) };
+        reader.map(pairs)?;
         reader.key(0)?;
-        if reader.text()? != SCHEMA {
-            return Err(Malformed::Unexpected(SCHEMA));
+        if reader.text()? != schema {
+            return Err(Malformed::Unexpected(schema));
         }
         reader.key(1)?;
-        if reader.text()? != LEVEL {
-            return Err(Malformed::Unexpected(LEVEL));
-        }
+        let level = reader.text()?;
+        let level = [Level::OperatorAsserted, Level::AuditorCosigned]
+            .into_iter()
+            .find(|known| known.as_str() == level)
+            .ok_or(Malformed::Unexpected("level"))?;
         reader.key(2)?;
         let checkpoint = reader.text()?.to_owned();
         reader.key(3)?;
@@ -65,9 +84,35 @@ impl Bundle {
         reader.key(7)?;
         let runs = read_list(&mut reader, read_run)?;
         reader.key(8)?;
-        let answer = read_answer(&mut reader)?;
+        let (answer, mut tokens) = read_answer(&mut reader)?;
+        let (mut vendor, mut seal) = (None, None);
+        if pairs == 11 {
+            reader.key(9)?;
+            vendor = reader.optional(|reader| Ok(VendorId::from_bytes(reader.fixed()?)))?;
+            reader.key(10)?;
+            seal = reader.optional(|reader| {
+                if reader.array()? != 2 {
+                    return Err(Malformed::Unexpected("recipient"));
+                }
+                let recipient = reader.text()?.to_owned();
+                let tokens = tokens.take().unwrap_or_default();
+                Ok(Seal { recipient, key: reader.fixed()?, tokens })
+            })?;
+        }
         reader.end()?;
-        Ok(Self { checkpoint, question, lower, upper, system, runs, answer })
+        if tokens.is_some() {
+            return Err(Malformed::Unexpected("answer that is not sealed"));
+        }
+        if seal.is_some() && !answer.subjects.is_empty() {
+            return Err(Malformed::Unexpected("answer that is sealed"));
+        }
+        if seal.is_some() && question.classes.is_some() {
+            return Err(Malformed::Unexpected("sealed bundle without a class filter"));
+        }
+        if pairs == 11 && vendor.is_none() && seal.is_none() {
+            return Err(Malformed::Unexpected(SCHEMA_1));
+        }
+        Ok(Self { level, checkpoint, question, lower, upper, system, runs, answer, vendor, seal })
     }
 }
 
@@ -209,6 +254,11 @@ fn read_run(reader: &mut Reader<'_>) -> Result<Run, Malformed> {
 fn write_facts(out: &mut Vec<u8>, facts: &Facts) {
     out.array(3);
     match facts {
+        Facts::Sealed { body, leaves } => {
+            out.uint(2);
+            out.bytes(body);
+            out.bytes(leaves.as_flattened());
+        }
         Facts::Network(network, opening) => {
             out.uint(0);
             write_network(out, *network);
@@ -235,6 +285,11 @@ fn read_facts(reader: &mut Reader<'_>) -> Result<Facts, Malformed> {
         1 => {
             let body = reader.bytes()?.to_vec();
             Ok(Facts::Whole { body, touches: reader.bytes()?.to_vec() })
+        }
+        2 => {
+            let body = reader.bytes()?.to_vec();
+            let (leaves, []) = reader.bytes()?.as_chunks::<32>() else { return Err(wrong) };
+            Ok(Facts::Sealed { body, leaves: leaves.to_vec() })
         }
         _ => Err(wrong),
     }
@@ -323,26 +378,70 @@ fn write_answer(out: &mut Vec<u8>, answer: &Answer) {
     }
 }
 
-fn read_answer(reader: &mut Reader<'_>) -> Result<Answer, Malformed> {
+fn write_sealed_answer(out: &mut Vec<u8>, answer: &Answer, seal: &Seal) {
+    out.map(2);
+    out.uint(0);
+    out.uint(answer.records);
+    out.uint(1);
+    out.array(seal.tokens.len());
+    for (token, positions) in &seal.tokens {
+        out.array(2);
+        out.bytes(&token.0);
+        out.array(positions.len() * 3);
+        for Position { run, sequence, touch } in positions {
+            out.uint(*run);
+            out.uint(*sequence);
+            out.uint(*touch);
+        }
+    }
+}
+
+/// The answer, and the tokens if it is sealed: an item then has two parts, not five. One without items is either.
+fn read_answer(reader: &mut Reader<'_>) -> Result<(Answer, Option<Tokens>), Malformed> {
     reader.map(2)?;
     reader.key(0)?;
     let records = reader.uint()?;
     reader.key(1)?;
-    let listed = read_list(reader, |reader| {
-        if reader.array()? != 5 {
-            return Err(Malformed::Unexpected("subject"));
+    let mut subjects = Vec::new();
+    let mut tokens = Vec::new();
+    for _ in 0..reader.array()? {
+        match reader.array()? {
+            5 => subjects.push(read_subject(reader)?),
+            2 => tokens.push(read_token(reader)?),
+            _ => return Err(Malformed::Unexpected("subject")),
         }
-        let pseudonym = Pseudonym(reader.fixed()?);
-        let classes = read_classes(reader)?;
-        let first = UnixMicros(reader.uint()?);
-        let last = UnixMicros(reader.uint()?);
-        let count = reader.uint()?;
-        Ok((pseudonym, Seen { classes, first, last, count }))
-    })?;
-    if !listed.is_sorted_by(|(a, _), (b, _)| a < b) {
+    }
+    let in_order = subjects.is_sorted_by(|(a, _), (b, _)| a < b)
+        && tokens.is_sorted_by(|(a, _), (b, _)| a < b)
+        && (subjects.is_empty() || tokens.is_empty());
+    if !in_order {
         return Err(Malformed::Unexpected("subjects in order"));
     }
-    Ok(Answer { records, subjects: listed.into_iter().collect::<BTreeMap<_, _>>() })
+    let answer = Answer { records, subjects };
+    Ok((answer, (!tokens.is_empty()).then(|| tokens.into_iter().collect())))
+}
+
+fn read_subject(reader: &mut Reader<'_>) -> Result<(Pseudonym, Seen), Malformed> {
+    let pseudonym = Pseudonym(reader.fixed()?);
+    let classes = read_classes(reader)?;
+    let first = UnixMicros(reader.uint()?);
+    let last = UnixMicros(reader.uint()?);
+    let count = reader.uint()?;
+    Ok((pseudonym, Seen { classes, first, last, count }))
+}
+
+fn read_token(reader: &mut Reader<'_>) -> Result<(Token, Vec<Position>), Malformed> {
+    let token = Token(reader.fixed()?);
+    let numbers = reader.array()?;
+    if !numbers.is_multiple_of(3) {
+        return Err(Malformed::Unexpected("positions"));
+    }
+    let mut positions = Vec::new();
+    for _ in 0..numbers / 3 {
+        let (run, sequence, touch) = (reader.uint()?, reader.uint()?, reader.uint()?);
+        positions.push(Position { run, sequence, touch });
+    }
+    Ok((token, positions))
 }
 
 fn write_optional<T>(out: &mut Vec<u8>, value: Option<&T>, write: impl FnOnce(&mut Vec<u8>, &T)) {

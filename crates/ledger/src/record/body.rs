@@ -114,21 +114,10 @@ pub fn hash(body: &[u8]) -> Digest {
 
 /// Salted commitment to a network, as the header holds it.
 pub fn network_commitment(network: ClientIp, opening: &[u8; 16]) -> Digest {
-    let mut message = [0; domain::NETWORK.len() + 16 + 16];
-    let mut len = 0;
-    let mut put = |bytes: &[u8]| {
-        for (to, from) in message.iter_mut().skip(len).zip(bytes) {
-            *to = *from;
-        }
-        len += bytes.len();
-    };
-    put(domain::NETWORK);
-    put(opening);
     match network.addr() {
-        std::net::IpAddr::V4(v4) => put(&v4.octets()),
-        std::net::IpAddr::V6(v6) => put(&v6.octets()),
+        std::net::IpAddr::V4(v4) => domain::sha256_of(&[domain::NETWORK, opening, &v4.octets()]),
+        std::net::IpAddr::V6(v6) => domain::sha256_of(&[domain::NETWORK, opening, &v6.octets()]),
     }
-    domain::sha256(message.get(..len).unwrap_or(&message))
 }
 
 /// Kind and chain of a draft.

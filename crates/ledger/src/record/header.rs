@@ -198,9 +198,9 @@ impl Header {
     }
 }
 
-/// Writes a bitmap without the allocation of [`ClassSet::to_bytes`] where it is a few bytes long.
 pub(crate) fn write_classes(out: &mut Vec<u8>, classes: &ClassSet) {
-    out.bytes(&classes.to_bytes());
+    let (bytes, width) = classes.to_padded();
+    out.bytes(bytes.get(..width).unwrap_or(&bytes));
 }
 
 pub(crate) fn read_classes(reader: &mut Reader<'_>) -> Result<ClassSet, Malformed> {

@@ -3,7 +3,7 @@
 use super::VERSION;
 use super::header::{read_classes, write_classes};
 use super::wire::{Malformed, Reader, Write as _};
-use crate::domain::{self, SaltKey};
+use crate::domain::{self, Message, SaltKey};
 use crate::merkle;
 use model::{Digest, Pseudonym, Touch};
 
@@ -25,25 +25,31 @@ pub(crate) fn root_with(touches: &[Touch], key: &SaltKey) -> Digest {
     frontier.root()
 }
 
+/// The leaf hashes of the tree over `touches`.
+pub(crate) fn leaves(touches: &[Touch], salt: &[u8; 16]) -> Vec<Digest> {
+    let key = SaltKey::new(salt);
+    touches.iter().zip(0_u32..).map(|(t, at)| leaf_hash(t, &key.touch(at))).collect()
+}
+
+/// The salt of touch `index` under a record's salt: what opens that touch and no other.
+pub fn salt_of(salt: &[u8; 16], index: u32) -> [u8; 16] {
+    SaltKey::new(salt).touch(index)
+}
+
 /// Hash of one touch: what a subject's own proof starts from.
 ///
 /// `salt`: the touch's own, derived from the record's; it says nothing of the other touches'.
 pub fn leaf_hash(touch: &Touch, salt: &[u8; 16]) -> Digest {
     // One run on the stack: with up to 32 classes it is a single block of SHA-256.
-    let mut message = [0; 1 + domain::TOUCH.len() + 16 + 16 + 32];
-    let classes = touch.classes.to_bytes();
-    let parts = [merkle::LEAF_PREFIX]
-        .into_iter()
-        .chain(domain::TOUCH.iter().copied())
-        .chain(*salt)
-        .chain(touch.pseudonym.0)
-        .chain(classes);
-    let mut len = 0;
-    for (to, from) in message.iter_mut().zip(parts) {
-        *to = from;
-        len += 1;
-    }
-    domain::sha256(message.get(..len).unwrap_or(&message))
+    let mut message = Message::<{ 1 + domain::TOUCH.len() + 16 + 16 + 32 }>::new();
+    let (classes, width) = touch.classes.to_padded();
+    let fits = message.put(&[merkle::LEAF_PREFIX])
+        && message.put(domain::TOUCH)
+        && message.put(salt)
+        && message.put(&touch.pseudonym.0)
+        && message.put(classes.get(..width).unwrap_or(&classes));
+    debug_assert!(fits, "a bitmap has at most 32 bytes");
+    message.sha256()
 }
 
 pub(crate) fn encode(touches: &[Touch], salt: &[u8; 16], out: &mut Vec<u8>) {

@@ -131,6 +131,11 @@ impl<'a> Reader<'a> {
         if self.head(MAP, "map")? == len { Ok(()) } else { Err(Malformed::Keys) }
     }
 
+    /// Whether a map of exactly `len` pairs comes.
+    pub(crate) fn is_map(&self, len: u64) -> bool {
+        Self { rest: self.rest }.map(len).is_ok()
+    }
+
     //= RFC 8949 section 4.2.1: keys are sorted; every map of the format has all its keys, so each is known in advance
     pub(crate) fn key(&mut self, key: u64) -> Result<(), Malformed> {
         if self.head(UINT, "integer key")? == key { Ok(()) } else { Err(Malformed::Keys) }

@@ -22,6 +22,7 @@ use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
 use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use storage::clock;
@@ -173,6 +174,15 @@ pub(crate) enum Operators {
         /// About a scope that `exposure --scope` froze, instead of the filters
         #[arg(long, conflicts_with_all = ["integration", "vendor", "from", "to", "class", "ip"])]
         scope: Option<String>,
+        /// Seal it to somebody: subjects are named by tokens of theirs, touches can be opened one by one
+        #[arg(long, conflicts_with = "class")]
+        recipient: Option<String>,
+        /// Write what opens one touch of the sealed bundle: run, sequence number and place, as the bundle has them
+        #[arg(long, requires = "recipient", num_args = 3, value_names = ["RUN", "SEQUENCE", "TOUCH"])]
+        open: Option<Vec<u64>>,
+        /// A checkpoint of this log that an auditor cosigned, to prove it under
+        #[arg(long)]
+        checkpoint: Option<PathBuf>,
         /// The file to write
         #[arg(short, long)]
         output: PathBuf,
@@ -307,11 +317,27 @@ impl Operators {
                 };
             }
             Self::Exposure(exposure) => return exposure.run().await,
-            Self::Evidence { session, question, scope, output } => {
-                let asked =
+            Self::Evidence { session, question, scope, recipient, open, checkpoint, output } => {
+                let mut asked =
                     scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
-                let answer = session.send(Command::Evidence { scope: asked.to_string() }).await?;
-                return write_bundle(&answer, &output);
+                let checkpoint = checkpoint.map(|file| {
+                    std::fs::read_to_string(&file)
+                        .with_context(|| format!("cannot read `{}`", file.display()))
+                });
+                let more = [
+                    ("recipient", recipient.map(Value::from)),
+                    ("open", open.map(Value::from)),
+                    ("checkpoint", checkpoint.transpose()?.map(Value::from)),
+                ];
+                if let Some(members) = asked.as_object_mut() {
+                    members.extend(
+                        more.into_iter()
+                            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+                    );
+                }
+                let (keys, config) = (session.keys()?, Config::read(&session.config)?);
+                let keys: Vec<_> = keys.iter().collect();
+                return write_bundle(config.control, &asked, &keys, &output).await;
             }
             Self::Console { session } => {
                 let answer = session.send(Command::ConsoleOpen {}).await?;
@@ -376,15 +402,16 @@ fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
     }
 }
 
-/// Writes the bundle of an answer to `evidence`.
+/// Has the node write the evidence for a question, and keeps it in a file.
 ///
 /// # Errors
-/// If the answer holds none, or the file cannot be written.
-pub(crate) fn write_bundle(answer: &Value, file: &Path) -> Result<()> {
-    let hex = answer.get("bundle").and_then(Value::as_str).context("the node sent no bundle")?;
-    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
-        .collect();
-    std::fs::write(file, bytes.context("the bundle is not hex")?)
-        .with_context(|| format!("cannot write `{}`", file.display()))
+/// The node's refusal, or that the file cannot be written.
+pub(crate) async fn write_bundle(
+    control: SocketAddr,
+    asked: &Value,
+    keys: &[&OperatorKey],
+    file: &Path,
+) -> Result<()> {
+    let command = Command::Evidence { scope: asked.to_string() };
+    operator::fetch(control, command, keys, file).await
 }

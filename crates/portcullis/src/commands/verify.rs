@@ -5,12 +5,13 @@ use crate::keys;
 use crate::verify::{self, Keys, Log, Progress, Signed, is_address};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ledger::cosign;
+use ledger::bundle::{Position, Seal};
+use ledger::cosign::{self, CosignerKey};
 use ledger::growth;
 use ledger::proof::{self, Proved};
 use ledger::receipt::{self, Standing};
 use ledger::record::Kind;
-use model::UnixMicros;
+use model::{ClassNumber, UnixMicros};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use storage::clock;
@@ -23,6 +24,12 @@ pub(crate) struct Verify {
     /// The log's public key, name+id+base64, or a file of it; keys of witnesses and auditors too
     #[arg(long, required = true)]
     key: Vec<String>,
+    /// An auditor's public key, of type 04: name+id+base64, or a file that holds it. Whose cosignature is taken for a replay
+    #[arg(long)]
+    auditor: Vec<String>,
+    /// What opens one touch of a sealed bundle
+    #[arg(long, conflicts_with = "full")]
+    opening: Option<PathBuf>,
     /// A checkpoint of the log that was kept: prove that nothing before it was changed or removed
     #[arg(long, conflicts_with = "receipt")]
     since: Option<PathBuf>,
@@ -182,18 +189,34 @@ impl Verify {
     }
 
     fn evidence(&self, file: &Path, keys: &Keys) -> Result<()> {
-        let verified = verify::evidence(file, &keys.logs)?;
+        let auditors: Vec<CosignerKey> =
+            self.auditor.iter().map(|key| read_auditor(key)).collect::<Result<_>>()?;
+        let (verified, opened) = match &self.opening {
+            None => (verify::evidence(file, &keys.logs, &auditors)?, None),
+            Some(opening) => {
+                let (verified, opened) = verify::opening(file, opening, &keys.logs, &auditors)?;
+                (verified, Some(opened))
+            }
+        };
+        let level = verified.level.as_str();
         let question = &verified.question;
         let integrations = question
             .integrations
             .as_ref()
             .map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let (records, subjects) = (verified.answer.records, verified.answer.subjects.len());
+        let records = verified.answer.records;
+        let seal = verified.seal.as_ref();
+        let subjects = seal.map_or(verified.answer.subjects.len(), |seal| seal.tokens.len());
         if self.json {
             return print(&json!({
                 "schema": "portcullis.verified/1",
                 "log": verified.origin,
-                "level": "operator-asserted",
+                "level": level,
+                "vendor": verified.vendor.map(|vendor| vendor.to_string()),
+                "recipient": seal.map(|seal| &seal.recipient),
+                "touches": seal.map(Seal::touches),
+                "tokens": seal.map(tokens),
+                "opened": opened.map(|opened| json!({ "token": hex(&opened.token.0), "classes": opened.classes.iter().map(ClassNumber::index).collect::<Vec<_>>() })),
                 "tree_size": verified.tree.size,
                 "as_of": verified.as_of.to_string(),
                 "question": { "integrations": integrations, "from": question.from.to_string(), "to": question.to.to_string() },
@@ -210,9 +233,32 @@ impl Verify {
         if question.classes.is_some() || question.networks.is_some() {
             print("asked with a filter by class or network; --json has no less")?;
         }
+        if let Some(vendor) = verified.vendor {
+            print(&format!(
+                "each record says that they are vendor {vendor}'s; that they are all of its integrations, the operator says"
+            ))?;
+        }
+        let Some(seal) = seal else {
+            return print(&format!(
+                "proved, {level}: {records} records, {subjects} subjects, and none missing"
+            ));
+        };
         print(&format!(
-            "proved, operator-asserted: {records} records, {subjects} subjects, and none missing"
-        ))
+            "proved, {level}: {records} records, {} touches, and none missing",
+            seal.touches()
+        ))?;
+        print(&format!(
+            "sealed to {}: that the touches are of {subjects} subjects, the operator says",
+            seal.recipient
+        ))?;
+        match opened {
+            None => Ok(()),
+            Some(opened) => print(&format!(
+                "opened: a touch of subject {}, classes {:?} by number",
+                hex(&opened.token.0),
+                opened.classes
+            )),
+        }
     }
 
     /// Prints who signed a checkpoint, what else was proved, and the checkpoint itself, which is what to keep.
@@ -266,4 +312,22 @@ fn word(kind: Kind) -> &'static str {
         Kind::Node => "node",
         Kind::Heads => "heads",
     }
+}
+
+/// Where each subject's touches stand: run, sequence number, place in the record.
+fn tokens(seal: &Seal) -> Value {
+    let positions = |all: &Vec<Position>| -> Vec<[u64; 3]> {
+        all.iter().map(|at| [at.run, at.sequence, at.touch]).collect()
+    };
+    seal.tokens.iter().map(|(token, all)| (hex(&token.0), json!(positions(all)))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An auditor's key as typed, or from a file.
+fn read_auditor(text: &str) -> Result<CosignerKey> {
+    let text = std::fs::read_to_string(text).unwrap_or_else(|_| text.to_owned());
+    CosignerKey::parse(text.trim()).with_context(|| format!("`{}`", text.trim()))
 }

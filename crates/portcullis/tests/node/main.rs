@@ -5,6 +5,7 @@
 
 mod crash;
 mod disk_full;
+mod evidence;
 mod export;
 mod letters;
 mod origin;

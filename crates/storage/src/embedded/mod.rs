@@ -6,6 +6,7 @@
 mod batch;
 pub mod clocks;
 pub mod disk;
+pub mod evidence;
 pub mod index;
 pub mod journal;
 pub mod keeper;
@@ -17,6 +18,7 @@ pub mod recorder;
 mod scan;
 pub mod segments;
 pub mod speed;
+pub mod states;
 mod stored;
 pub mod unavailable;
 pub mod vault;

@@ -4,12 +4,14 @@
 //! the next start writes again. A checkpoint is synced before anyone sees it, and only ever covers durable records.
 
 use crate::embedded::disk::KeepSynced;
+use crate::embedded::journal;
+use crate::embedded::states::Follow;
 use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::view::LogView;
 use ledger::checkpoint::{self, Checkpoint};
 use ledger::note::SigningKey;
 use ledger::tile::{TileFile, TileWriter};
-use ledger::{Sequencer, StoredRecord, TreeHead};
+use ledger::{Sequencer, State, StoredRecord, TreeHead};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub struct Publisher {
     next_key: Option<SigningKey>,
     view: LogView,
     tiles: TileWriter,
+    /// Stands where `tiles` stands.
+    states: Follow,
     /// Tiles of the records below this are durable.
     durable: u64,
 }
@@ -41,6 +45,7 @@ pub(crate) struct Published {
     checkpoint: Option<Checkpoint>,
     root_differs: bool,
     tiles: TileWriter,
+    state: State,
     durable: u64,
     failed: Option<io::Error>,
 }
@@ -64,6 +69,7 @@ impl Published {
             checkpoint,
             root_differs: false,
             tiles: TileWriter::default(),
+            state: State::begin(),
             durable,
             failed: None,
         })
@@ -75,6 +81,9 @@ impl Published {
             && checkpoint.tree.size == log.size()
         {
             self.root_differs = checkpoint.tree.root != log.tree().root;
+        }
+        if next.is_none() {
+            self.state = log.state().clone();
         }
         if let Some(record) = next {
             self.tiles.push(&record.entry, record.leaf_hash());
@@ -106,8 +115,9 @@ impl Published {
         if let Some(source) = self.failed {
             return Err(OpenFailed::Disk { path: format!("{TILES_DIR}/tile"), source });
         }
-        let Self { disk, key, next_key, tiles, durable, checkpoint, .. } = self;
-        Ok((Publisher { disk, key, next_key, view, tiles, durable }, checkpoint))
+        let Self { disk, key, next_key, tiles, state, durable, checkpoint, .. } = self;
+        let states = Follow { segment: view.end().segment, state };
+        Ok((Publisher { disk, key, next_key, view, tiles, states, durable }, checkpoint))
     }
 }
 
@@ -121,13 +131,20 @@ impl Publisher {
     /// If `tree` is not durable, or smaller than one before.
     pub fn publish(&mut self, tree: &TreeHead) -> Result<String, OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: format!("{TILES_DIR}/tile"), source };
-        let records = self.view.records_from(self.tiles.size());
+        let mut records = self.view.records_from(self.tiles.size());
         assert!(tree.size <= records.end().records, "a checkpoint of records that are not durable");
         assert!(tree.size >= self.tiles.size(), "checkpoints go forward");
         let missing = usize::try_from(tree.size - self.tiles.size()).unwrap_or(usize::MAX);
-        for record in records.take(missing) {
+        for _ in 0..missing {
+            let Some(record) = records.next() else { break };
             let (index, record) = record?;
             assert_eq!(index, self.tiles.size(), "the tiles skip a record");
+            let followed = self.states.push(&*self.disk, records.segment(), &record);
+            followed.map_err(|what| OpenFailed::Corrupt {
+                path: journal::path(records.segment()),
+                offset: 0,
+                what: format!("record {index}: {what}"),
+            })?;
             self.tiles.push(&record.entry, record.leaf_hash());
             if self.tiles.size().is_multiple_of(WRITE_EVERY) {
                 write(&*self.disk, self.tiles.take(), self.durable).map_err(failed)?;

@@ -82,6 +82,16 @@ impl LogView {
         self.records(mark.map_or(0, |mark| mark.index), mark, state.end)
     }
 
+    /// The records from `index` on, which is the first of `segment` or behind it.
+    pub(crate) fn records_in(&self, segment: u64, index: u64) -> Records {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Records { segment, ..self.records(index, None, state.end) }
+    }
+
+    pub(crate) fn disk(&self) -> &dyn KeepSynced {
+        &*self.disk
+    }
+
     fn records(&self, index: u64, mark: Option<&Mark>, end: DurableEnd) -> Records {
         Records {
             disk: Arc::clone(&self.disk),
@@ -128,6 +138,11 @@ impl Records {
     /// Up to where it reads.
     pub fn end(&self) -> DurableEnd {
         self.end
+    }
+
+    /// The segment of the record that was given last.
+    pub(crate) fn segment(&self) -> u64 {
+        self.segment
     }
 
     fn fill(&mut self) -> Result<(), OpenFailed> {
