@@ -113,7 +113,7 @@ impl Numbered {
         number
     }
 
-    fn union(&mut self, a: u32, b: u32) -> u32 {
+    pub(super) fn union(&mut self, a: u32, b: u32) -> u32 {
         if a == b || b == 0 {
             return a;
         }

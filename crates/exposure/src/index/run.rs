@@ -1,7 +1,7 @@
 //! A run: subjects in order of ordinal, each once, with the union of the classes that were read of them.
 //!
 //! ```text
-//! run   = codes u32 | (set u32 | subjects u32)*codes | block*            integers little-endian
+//! run   = sets | (set | subjects)*sets | block*                          numbers as LEB128
 //! block = first ordinal u32 | width u8 | packed gaps | packed codes      up to 128 subjects
 //! ```
 //!
@@ -72,7 +72,7 @@ pub(super) fn settle_many(pairs: &mut Vec<u64>, masks: &mut Masks) {
         }
     }
     pairs.clear();
-    let mut span = vec![0_u32; SPAN];
+    let mut span = Span::new(SPAN);
     let mut start = 0;
     for (end, upper) in ends.iter().zip(0_u32..) {
         let these = sorted.get(start..*end).unwrap_or(&[]);
@@ -81,12 +81,8 @@ pub(super) fn settle_many(pairs: &mut Vec<u64>, masks: &mut Masks) {
             continue;
         }
         let base = upper << 16;
-        for pair in these {
-            if let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize) {
-                *place = masks.union(*place, value_of(*pair));
-            }
-        }
-        collect(&mut span, base, pairs);
+        span.unite_pairs(base, these, masks);
+        span.collect(base, pairs);
     }
 }
 
@@ -99,29 +95,37 @@ pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
     counts.finish()
 }
 
-/// Counts values, of which there are few different ones.
-#[derive(Default)]
+/// Counts values, of which there are few different ones: most are found at their own place of a small table.
 struct Counts {
-    last: (u32, u32),
-    counts: HashMap<u32, u32>,
+    near: [(u32, u32); 64],
+    far: HashMap<u32, u32>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { near: [(0, 0); 64], far: HashMap::new() }
+    }
 }
 
 impl Counts {
     #[inline(always)]
     fn add(&mut self, value: u32) {
-        if self.last.0 == value {
-            self.last.1 += 1;
-        } else {
-            let count = self.counts.entry(value).or_default();
-            // The count of a value that is not the last one lies in the map.
-            let before = std::mem::replace(&mut self.last, (value, *count + 1));
-            self.counts.insert(before.0, before.1);
+        let place = value.wrapping_mul(0x9e37_79b1) >> 26;
+        let Some(slot) = self.near.get_mut(place as usize) else { return };
+        if slot.0 != value {
+            let before = std::mem::replace(slot, (value, 0));
+            if before.1 > 0 {
+                *self.far.entry(before.0).or_default() += before.1;
+            }
         }
+        slot.1 += 1;
     }
 
     fn finish(mut self) -> Vec<(u32, u32)> {
-        self.counts.insert(self.last.0, self.last.1);
-        let mut counts: Vec<_> = self.counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        for (value, count) in self.near.into_iter().filter(|(_, count)| *count > 0) {
+            *self.far.entry(value).or_default() += count;
+        }
+        let mut counts: Vec<_> = self.far.into_iter().collect();
         counts.sort_unstable();
         counts
     }
@@ -163,11 +167,36 @@ pub(super) fn write_head(
     histogram: &[(u32, u32)],
     set_number: &mut impl FnMut(u32) -> u32,
 ) {
-    out.extend_from_slice(&u32::try_from(histogram.len()).unwrap_or(u32::MAX).to_le_bytes());
+    write_number(out, u32::try_from(histogram.len()).unwrap_or(u32::MAX));
     for (value, subjects) in histogram {
-        out.extend_from_slice(&set_number(*value).to_le_bytes());
-        out.extend_from_slice(&subjects.to_le_bytes());
+        write_number(out, set_number(*value));
+        write_number(out, *subjects);
     }
+}
+
+/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+fn write_number(out: &mut Vec<u8>, number: u32) {
+    let mut rest = number;
+    while rest >= 0x80 {
+        let [low, ..] = rest.to_le_bytes();
+        out.push(low | 0x80);
+        rest >>= 7;
+    }
+    let [low, ..] = rest.to_le_bytes();
+    out.push(low);
+}
+
+fn read_number(bytes: &mut &[u8]) -> Option<u32> {
+    let mut number = 0_u32;
+    for shift in (0..32).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u32::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 fn code_width(codes: usize) -> u8 {
@@ -185,14 +214,14 @@ pub(super) struct Head {
 
 /// Reads a run's head.
 pub(super) fn head(run: &[u8]) -> Result<Head, Damaged> {
-    let (count, rest) = run.split_first_chunk().ok_or(Damaged("a run's head"))?;
-    let count = usize::try_from(u32::from_le_bytes(*count)).unwrap_or(usize::MAX);
-    let sets = rest.get(..count.saturating_mul(8)).ok_or(Damaged("a run's head"))?;
-    let (sets, _) = sets.as_chunks::<8>();
-    let sets = sets.iter().map(|&[a, b, c, d, e, f, g, h]| {
-        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
-    });
-    Ok(Head { sets: sets.collect(), blocks: 4 + count * 8 })
+    const BROKEN: Damaged = Damaged("a run's head");
+    let mut rest = run;
+    let mut sets = Vec::new();
+    for _ in 0..read_number(&mut rest).ok_or(BROKEN)? {
+        let set = read_number(&mut rest).ok_or(BROKEN)?;
+        sets.push((set, read_number(&mut rest).ok_or(BROKEN)?));
+    }
+    Ok(Head { sets, blocks: run.len() - rest.len() })
 }
 
 /// Reads one run from the front.
@@ -274,16 +303,22 @@ impl Cursor {
         Ok(())
     }
 
-    /// Unites everything below `base + span.len()` into `span`, whose places are ordinals from `base` on.
-    #[inline]
-    fn unite_into(
+    /// Unites everything that is of a span into it; the span's first ordinal is `base`.
+    fn unite_into(&mut self, base: u32, span: &mut Span, masks: &mut Masks) -> Result<(), Damaged> {
+        match masks {
+            Masks::Plain(_) => self.pour(base, span, |a, b| a | b),
+            Masks::Numbered(sets) => self.pour(base, span, |a, b| sets.union(a, b)),
+        }
+    }
+
+    fn pour(
         &mut self,
         base: u32,
-        span: &mut [u32],
-        masks: &mut Masks,
+        span: &mut Span,
+        mut union: impl FnMut(u32, u32) -> u32,
     ) -> Result<(), Damaged> {
-        // The last ordinal of the span; a span reaches at most to the end of the ordinals.
-        let last = base.saturating_add(u32::try_from(span.len()).unwrap_or(u32::MAX) - 1);
+        // A span reaches at most to the end of the ordinals.
+        let last = base.saturating_add(span.length() - 1);
         while let Some(next) = self.next_ordinal()
             && next <= last
         {
@@ -298,9 +333,7 @@ impl Cursor {
             for (ordinal, code) in ordinals.iter().zip(codes).take(here) {
                 let value = self.values.get(*code as usize).copied().unwrap_or(0);
                 // Below `base` only if the run is damaged; then the place does not exist.
-                if let Some(place) = span.get_mut(ordinal.wrapping_sub(base) as usize) {
-                    *place = masks.union(*place, value);
-                }
+                span.unite(ordinal.wrapping_sub(base) as usize, value, &mut union);
             }
             self.taken += here;
             if self.taken == self.held {
@@ -340,8 +373,8 @@ pub(super) fn unite(
         return Ok(out);
     }
     // A span that fits the second-level cache; with many short runs a longer one, so that they are looked at less often.
-    let mut span = vec![0_u32; if cursors.len() > 512 { 1 << 20 } else { 1 << 16 }];
-    let length = u32::try_from(span.len()).unwrap_or(u32::MAX);
+    let mut span = Span::new(if cursors.len() > 512 { 1 << 20 } else { 1 << 16 });
+    let length = span.length();
     let mut loose = loose;
     loop {
         let first_loose = loose.first().map(|pair| ordinal_of(*pair));
@@ -354,12 +387,8 @@ pub(super) fn unite(
         let here = loose.partition_point(|pair| ordinal_of(*pair) - base < length);
         let (these, rest) = loose.split_at(here);
         loose = rest;
-        for pair in these {
-            if let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize) {
-                *place = masks.union(*place, value_of(*pair));
-            }
-        }
-        collect(&mut span, base, &mut out);
+        span.unite_pairs(base, these, masks);
+        span.collect(base, &mut out);
     }
     Ok(out)
 }
@@ -367,36 +396,83 @@ pub(super) fn unite(
 /// Unites lists that are each in order of ordinal.
 pub(super) fn unite_lists(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
     let mut out = Vec::new();
-    let mut span = vec![0_u32; 1 << 16];
-    let length = u32::try_from(span.len()).unwrap_or(u32::MAX);
+    let mut span = Span::new(1 << 16);
+    let length = span.length();
     let mut rests: Vec<&[u64]> = lists.iter().map(Vec::as_slice).collect();
     while let Some(next) =
         rests.iter().filter_map(|rest| rest.first()).map(|pair| ordinal_of(*pair)).min()
     {
         let base = next - next % length;
         for rest in &mut rests {
-            while let Some((pair, later)) = rest.split_first()
-                && let Some(place) = span.get_mut((ordinal_of(*pair) - base) as usize)
-            {
-                *place = masks.union(*place, value_of(*pair));
-                *rest = later;
-            }
+            let here = rest.partition_point(|pair| ordinal_of(*pair) - base < length);
+            let (these, later) = rest.split_at(here);
+            span.unite_pairs(base, these, masks);
+            *rest = later;
         }
-        collect(&mut span, base, &mut out);
+        span.collect(base, &mut out);
     }
     out
 }
 
-/// Appends what is in a span, and empties it.
-fn collect(span: &mut [u32], base: u32, out: &mut Vec<u64>) {
-    for (eight, at) in span.chunks_mut(8).zip((base..=u32::MAX).step_by(8)) {
-        if eight.iter().fold(0, |any, value| any | value) == 0 {
-            continue;
+/// Values of consecutive ordinals that are being united. Remembers where it was written to, so that emptying it costs what is in it.
+struct Span {
+    values: Vec<u32>,
+    /// One for each group of values.
+    touched: Vec<u8>,
+}
+
+/// Values in a group: 256 bytes.
+const GROUP: usize = 64;
+
+impl Span {
+    fn new(length: usize) -> Self {
+        Self { values: vec![0; length], touched: vec![0; length / GROUP] }
+    }
+
+    fn length(&self) -> u32 {
+        u32::try_from(self.values.len()).unwrap_or(u32::MAX)
+    }
+
+    #[inline(always)]
+    fn unite(&mut self, at: usize, value: u32, mut union: impl FnMut(u32, u32) -> u32) {
+        if let (Some(place), Some(touched)) =
+            (self.values.get_mut(at), self.touched.get_mut(at / GROUP))
+        {
+            *place = union(*place, value);
+            *touched = 1;
         }
-        for (value, ordinal) in eight.iter_mut().zip(at..=u32::MAX) {
-            if *value != 0 {
-                out.push(pair(ordinal, *value));
-                *value = 0;
+    }
+
+    /// Unites pairs, which are of this span if their ordinals are from `base` on.
+    fn unite_pairs(&mut self, base: u32, pairs: &[u64], masks: &mut Masks) {
+        match masks {
+            Masks::Plain(_) => {
+                for pair in pairs {
+                    let at = ordinal_of(*pair).wrapping_sub(base) as usize;
+                    self.unite(at, value_of(*pair), |a, b| a | b);
+                }
+            }
+            Masks::Numbered(sets) => {
+                for pair in pairs {
+                    let at = ordinal_of(*pair).wrapping_sub(base) as usize;
+                    self.unite(at, value_of(*pair), |a, b| sets.union(a, b));
+                }
+            }
+        }
+    }
+
+    /// Appends what is in it, and empties it.
+    fn collect(&mut self, base: u32, out: &mut Vec<u64>) {
+        let groups = self.values.chunks_mut(GROUP).zip(&mut self.touched);
+        for ((group, touched), first) in groups.zip((base..=u32::MAX).step_by(GROUP)) {
+            if std::mem::take(touched) == 0 {
+                continue;
+            }
+            for (value, ordinal) in group.iter_mut().zip(first..=u32::MAX) {
+                if *value != 0 {
+                    out.push(pair(ordinal, *value));
+                    *value = 0;
+                }
             }
         }
     }

@@ -141,7 +141,9 @@ impl Traffic {
         let number = self.dice.roll();
         let integration = self.shares.partition_point(|share| *share < number);
         let integration = u16::try_from(integration).unwrap_or(0).min(INTEGRATIONS - 1);
-        let operation = u16::try_from(self.dice.below(8)).unwrap_or(0);
+        // An integration calls three of the eight operations.
+        let nth = u16::try_from(self.dice.below(3)).unwrap_or(0);
+        let operation = (integration + nth * 3) % 8;
         let all = classes_of(operation);
         for _ in 0..length {
             let number = self.dice.roll();
