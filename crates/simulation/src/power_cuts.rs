@@ -1,7 +1,9 @@
-//! Lives of one node on a disk that loses all it may: records are appended, the power goes or the process dies, the node starts again.
+//! Lives of one node on a disk that loses all it may: records are appended, posture is changed, the power goes, the process dies or the disk
+//! fills up, the node starts again.
 //!
 //! Whatever happened, after each start: every acknowledged record is in the log at its index, every subject it names is in the vault,
-//! every published checkpoint is one of this log, and every record replays. That the log opens at all is part of it: a crash is not corruption.
+//! every published checkpoint is one of this log, every acknowledged cut is in the posture register, and every record replays. That log and
+//! register open at all is part of it: a crash is not corruption. And on a full disk a change of posture is recorded.
 
 use crate::clocks::ToldClocks;
 use crate::dice::Dice;
@@ -13,17 +15,25 @@ use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, Digest, IntegrationId, Micros,
     Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
 };
+use sever::{Authority, Change, Target};
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::AddAssign;
 use std::sync::Arc;
+use storage::embedded::PostureRegister;
+use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::KeepSynced;
 use storage::embedded::journal::JournalSizes;
 use storage::embedded::log::{NotAdded, prepare_segment};
+use storage::embedded::posture::RegisterError;
 use storage::embedded::recorder::{Opening, Parts, open_parts};
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
 use storage::embedded::vault::VaultKeys;
 
 /// Small, so that a run crosses several segments.
-const SIZES: JournalSizes = JournalSizes { segment_bytes: 16 << 10, reserve_bytes: 2 << 10 };
+const SIZES: JournalSizes = JournalSizes { segment_bytes: 8 << 10, reserve_bytes: 3 << 10 };
+/// How far the posture file is filled ahead: a dozen entries.
+const POSTURE_AHEAD: u64 = 2 << 10;
 const BEGAN: UnixMicros = UnixMicros(1_790_000_000_000_000);
 const SUBJECTS: u64 = 40;
 
@@ -42,6 +52,12 @@ pub enum Broken {
     /// A published checkpoint is of another history.
     #[error("the published checkpoint of `{0}` records is not one of this log")]
     CheckpointLost(u64),
+    /// An acknowledged cut is not in the register.
+    #[error("acknowledged posture entry `{0}` is not in the register")]
+    CutLost(usize),
+    /// The reserve did not hold what it is for.
+    #[error("a change of posture was not recorded on a full disk: {0:?}")]
+    NoReserve(NotAdded),
 }
 
 /// What a run did, to show that it did something.
@@ -55,6 +71,21 @@ pub struct Done {
     pub kills: u64,
     /// Starts that found a torn tail.
     pub torn: u64,
+    /// Cuts acknowledged.
+    pub cuts: u64,
+    /// Lives that ended on a full disk.
+    pub full: u64,
+}
+
+impl AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.power_cuts += other.power_cuts;
+        self.kills += other.kills;
+        self.torn += other.torn;
+        self.cuts += other.cuts;
+        self.full += other.full;
+    }
 }
 
 /// One run of a few lives. `faults`: what is wrong with the disk besides crashes.
@@ -62,20 +93,37 @@ pub struct Done {
 /// # Errors
 /// The first [`Broken`] promise.
 pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
+    run_meddled(seed, faults, &|_| {})
+}
+
+/// As [`run`]; `meddle` changes what each crash left on the disk, before the next start.
+///
+/// # Errors
+/// The first [`Broken`] promise.
+pub fn run_meddled(
+    seed: u64,
+    faults: Faults,
+    meddle: &dyn Fn(&TornDisk),
+) -> Result<Done, Broken> {
     let mut node = Node {
         dice: Dice::new(seed),
         disk: TornDisk::new(seed ^ 0x5eed),
         clocks: ToldClocks::at(BEGAN),
         acknowledged: BTreeMap::new(),
         checkpoints: Vec::new(),
+        cuts: Vec::new(),
         done: Done::default(),
     };
-    for _ in 0..2 + node.dice.below(4) {
-        let at = Some(1 + node.dice.below(80));
+    for _ in 0..2 + node.dice.below(3) {
+        let at = Some(1 + node.dice.below(60));
         let loses_all_unsynced = faults.loses_all_unsynced || node.dice.one_in(3);
         let faults = Faults { loses_all_unsynced, ..faults };
-        let crash = match node.dice.below(3) {
-            0 => Faults { error_at: at, ..faults },
+        let crash = match node.dice.below(6) {
+            0 | 1 => Faults { error_at: at, ..faults },
+            2 => {
+                let capacity = Some(node.disk.used() + node.dice.below(SIZES.segment_bytes * 2));
+                Faults { capacity, ..faults }
+            }
             _ => Faults { power_cut_at: at, ..faults },
         };
         node.disk.set_faults(crash);
@@ -87,6 +135,7 @@ pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
             node.disk.power_cycle();
             node.done.power_cuts += 1;
         }
+        meddle(&node.disk);
         node.check()?;
     }
     Ok(node.done)
@@ -98,7 +147,15 @@ struct Node {
     clocks: ToldClocks,
     acknowledged: BTreeMap<u64, Acknowledged>,
     checkpoints: Vec<TreeHead>,
+    /// Acknowledged entries of posture, in order.
+    cuts: Vec<Vec<u8>>,
     done: Done,
+}
+
+/// A node that is open.
+struct Live {
+    parts: Parts,
+    register: PostureRegister,
 }
 
 struct Acknowledged {
@@ -110,42 +167,99 @@ struct Acknowledged {
 impl Node {
     /// Opens the log and appends until something fails or the dice say that the process is killed.
     fn live(&mut self) -> Result<(), Broken> {
-        let Some(mut parts) = self.open()? else { return Ok(()) };
-        for _ in 0..self.dice.below(60) {
-            if self.step(&mut parts).is_err() {
-                return Ok(()); // the process would end here, and the next start find out
+        let Some(mut live) = self.open()? else { return Ok(()) };
+        for _ in 0..self.dice.below(30) {
+            match self.step(&mut live) {
+                Ok(()) => {}
+                Err(Unavailable::DiskFull) => {
+                    self.done.full += 1;
+                    return self.change_on_a_full_disk(&mut live);
+                }
+                Err(_) => return Ok(()), // the process would end here, and the next start find out
             }
         }
         Ok(())
     }
 
     /// `None` if the disk failed meanwhile.
-    fn open(&mut self) -> Result<Option<Parts>, Broken> {
+    fn open(&mut self) -> Result<Option<Live>, Broken> {
         let disk: Arc<dyn KeepSynced> = Arc::new(self.disk.clone());
-        match open_parts(&disk, Box::new(self.clocks.clone()), opening()) {
-            Ok(parts) => {
-                self.done.torn += u64::from(parts.recovered.torn);
-                Ok(Some(parts))
+        let mut parts = match open_parts(&disk, Box::new(self.clocks.clone()), opening()) {
+            Ok(parts) => parts,
+            Err(OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_)) => return Ok(None),
+            Err(failed) => return Err(Broken::DoesNotOpen(failed.to_string())),
+        };
+        self.done.torn += u64::from(parts.recovered.torn);
+        let opened = PostureRegister::open_on(disk, "posture", POSTURE_AHEAD);
+        let followed = opened.and_then(|mut register| {
+            let followed = register.follow(&parts.posture)?;
+            Ok((register, followed))
+        });
+        let (register, followed) = match followed {
+            Ok(followed) => followed,
+            Err(RegisterError::Io { .. }) => return Ok(None),
+            Err(failed) => return Err(Broken::DoesNotOpen(failed.to_string())),
+        };
+        let record = || {
+            parts.log.begin().ok()?;
+            for entry in followed.to_record {
+                parts.log.add(&Draft::Posture { entry }).ok()?;
             }
-            Err(OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_)) => Ok(None),
-            Err(failed) => Err(Broken::DoesNotOpen(failed.to_string())),
-        }
+            parts.log.commit().ok()
+        };
+        let recorded = record();
+        Ok(recorded.is_some().then_some(Live { parts, register }))
     }
 
-    /// One group commit, and now and then a checkpoint.
-    fn step(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+    /// Data was refused for want of space. What narrows is decided, stored and recorded all the same.
+    fn change_on_a_full_disk(&mut self, live: &mut Live) -> Result<(), Broken> {
+        let Ok(entry) = self.cut(&mut live.register) else { return Ok(()) };
+        if live.parts.log.begin().is_err() {
+            return Ok(());
+        }
+        live.parts.log.add(&Draft::Posture { entry }).map_err(Broken::NoReserve)?;
+        let _next_start_finds_out = live.parts.log.commit();
+        Ok(())
+    }
+
+    /// Severs, and returns the entry once it is durable.
+    fn cut(&mut self, register: &mut PostureRegister) -> io::Result<Vec<u8>> {
+        let mut reason = "polls accounts ".repeat(self.dice.length(12));
+        reason.push('.');
+        let vendor = [u8::try_from(self.dice.below(256)).unwrap_or(0); 16];
+        let change = Change::Sever(Target::Vendor(VendorId::from_bytes(vendor)));
+        let entry = register
+            .next(change, &reason, Authority::Rule("test".to_owned()), self.clocks.wall())
+            .map_err(io::Error::other)?;
+        register.store()?;
+        self.cuts.push(entry.to_bytes());
+        self.done.cuts += 1;
+        Ok(entry.to_bytes())
+    }
+
+    /// One group commit, and now and then a change of posture or a checkpoint.
+    fn step(&mut self, live: &mut Live) -> Result<(), Unavailable> {
         self.clocks.go_on(Micros::from_millis(1 + self.dice.below(400)));
+        let Live { parts, register } = live;
         let stopped = |what: &str| Unavailable::Stopped(what.to_owned());
         if let Some(number) = parts.log.wants_segment() {
-            let made = prepare_segment(&self.disk, SIZES, number);
-            parts.log.stock(made.map_err(|e| stopped(&e.to_string()))?);
+            match prepare_segment(&self.disk, SIZES, number) {
+                Ok(made) => parts.log.stock(made),
+                Err(full) if full.kind() == io::ErrorKind::StorageFull => {}
+                Err(failed) => return Err(stopped(&failed.to_string())),
+            }
         }
+        let entry = if self.dice.one_in(4) {
+            Some(self.cut(register).map_err(|e| stopped(&e.to_string()))?)
+        } else {
+            None
+        };
 
         let mut drafts = Vec::new();
-        for _ in 0..1 + self.dice.below(6) {
+        for _ in 0..1 + self.dice.below(3) {
             let now = BEGAN + Micros::from_secs(self.dice.below(100) * 86_400);
             let mut subjects = Vec::new();
-            for _ in 0..self.dice.below(12) {
+            for _ in 0..self.dice.below(4) {
                 let name = format!("account-{}", self.dice.below(SUBJECTS));
                 let Some(subject) = SubjectId::new(&name) else { continue };
                 let (_, pseudonym) = parts.vault.row(&subject, now)?;
@@ -157,6 +271,9 @@ impl Node {
         }
 
         parts.log.begin()?;
+        if let Some(entry) = entry {
+            parts.log.add(&Draft::Posture { entry }).map_err(|_| stopped("no reserve"))?;
+        }
         let mut added = BTreeMap::new();
         for (draft, subjects, quarter) in drafts {
             match parts.log.add(&draft) {
@@ -188,9 +305,16 @@ impl Node {
 
     /// Opens the log on a disk without faults and holds it against what was acknowledged and published.
     fn check(&mut self) -> Result<(), Broken> {
-        let Some(parts) = self.open()? else {
+        let Some(Live { parts, register }) = self.open()? else {
             return Err(Broken::DoesNotOpen("the disk failed without a fault".into()));
         };
+        for (nth, cut) in self.cuts.iter().enumerate() {
+            if register.entries().get(nth) != Some(cut) {
+                return Err(Broken::CutLost(nth + 1));
+            }
+        }
+        // What was durable and not acknowledged is the register's all the same, and the next entry follows it.
+        self.cuts = register.entries().to_vec();
         let mut leaves = Vec::new();
         for record in parts.log.view().records_from(0) {
             let (_, record) = record.map_err(|e| Broken::DoesNotOpen(e.to_string()))?;

@@ -27,7 +27,7 @@ use model::{
 use policy::Policies;
 use simulation::dice::Dice;
 use simulation::power_cuts::opening;
-use simulation::torn_disk::{Faults, TornDisk};
+use simulation::torn_disk::{Faults, Lie, TornDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -90,7 +90,7 @@ fn what_a_client_received_survives_the_loss_of_every_write_not_yet_synced() -> R
 #[test]
 fn without_the_sync_the_same_lives_lose_what_clients_received() -> Result<()> {
     for seed in 0..SEEDS {
-        let faults = Faults { syncs_do_nothing: true, ..Faults::default() };
+        let faults = Faults { lie: Some(Lie::NoSync), ..Faults::default() };
         // Where the log does not even open afterwards nothing can be counted; there are other seeds.
         if life(seed, faults).is_ok_and(|(_, lost)| !lost.is_empty()) {
             return Ok(());

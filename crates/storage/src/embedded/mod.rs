@@ -8,6 +8,7 @@ pub mod clocks;
 pub mod disk;
 pub mod journal;
 pub mod keeper;
+mod kept;
 pub mod lock;
 pub mod log;
 pub mod posture;

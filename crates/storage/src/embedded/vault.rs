@@ -13,7 +13,7 @@
 
 pub(crate) mod row;
 
-use crate::embedded::disk::{KeepSynced, SyncedFile};
+use crate::embedded::disk::{FileIdentity, KeepSynced, SyncedFile};
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -109,6 +109,8 @@ impl Vault {
             }
             Err(source) => return Err(failed(source)),
         };
+        // Its name may be one that a process gave it and died.
+        disk.sync_dir("vault").map_err(failed)?;
         let vault = Self {
             index_key,
             wrapping_key,
@@ -238,6 +240,14 @@ impl Vault {
     /// How many ordinals were given: all are below this.
     pub fn ordinals(&self) -> u32 {
         self.pending().next_ordinal
+    }
+
+    /// Which file the rows are in.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
+        self.file.identity()
     }
 
     /// Makes durable every row queued so far. Called by the recorder's thread only.
