@@ -15,6 +15,7 @@ mod node;
 mod onboarding;
 mod operator;
 mod people;
+mod restored;
 mod verify;
 
 use anyhow::Result;

@@ -5,6 +5,7 @@ use crate::console::Shown;
 use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
+use crate::restored::Expected;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -24,6 +25,7 @@ use gateway::node::{Node, Parts, View};
 use gateway::origin::{Origin, OriginConfig};
 use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
+use ledger::Draft;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use model::{Outcome, UnixMicros};
@@ -107,7 +109,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let opened = open_record(config)?;
     let registry =
         Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
-    let keeper = open_posture(&data.join("posture"), opened.recorder.clone())?;
+    let keeper = open_posture(&data.join("posture"), &opened).await?;
     let (contract, snapshot) = compile_contract(config, &registry).await?;
     let contract = Arc::new(ArcSwap::new(contract));
 
@@ -128,7 +130,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     .context("the authority's address cannot be an issuer")?;
 
     let watch = Watch::new(Arc::clone(&keeper));
-    replay(&watch, &opened.view, &opened.vault)?;
+    replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
         max_body: BODY_MAX,
@@ -389,8 +391,20 @@ fn open_record(config: &Config) -> Result<Opened> {
     Ok(opened)
 }
 
-fn open_posture(directory: &Path, recorder: Recorder) -> Result<Arc<Keeper>> {
-    Ok(Keeper::start(PostureRegister::open(directory)?, recorder)?)
+/// Opens the register and makes it and the posture records of the log say the same.
+async fn open_posture(directory: &Path, opened: &Opened) -> Result<Arc<Keeper>> {
+    let mut register = PostureRegister::open(directory)?;
+    let followed = register.follow(&opened.posture)?;
+    if followed.taken_over > 0 {
+        warn!(
+            entries = followed.taken_over,
+            "the posture file lacked entries that the log has, and has them again: an older copy, or a write that failed"
+        );
+    }
+    for entry in followed.to_record {
+        opened.recorder.append(Draft::Posture { entry }).await?;
+    }
+    Ok(Keeper::start(register, opened.recorder.clone())?)
 }
 
 /// Compiles the contract; classes it names for the first time get their numbers for good.
@@ -436,11 +450,15 @@ fn roster(snapshot: &Snapshot) -> Roster {
 
 /// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,
 /// whatever happened to the process.
-fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
+///
+/// Returns what these records say must be in vault and registry.
+fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
+    let mut expected = Expected::since(since);
     for record in view.records_since(since) {
         let record = record?.1.decode()?;
         let at = record.header.time;
+        expected.take(&record);
         let Body::Access(access) = &record.body else { continue };
         let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
         let ordinals: Vec<_> = record
@@ -449,13 +467,18 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
             .filter_map(|touch| {
                 // What was disclosed just before a quarter turned may be recorded just after it.
                 let in_quarter = |quarter| vault.ordinal_of(&touch.pseudonym, quarter);
-                in_quarter(at.quarter()).or_else(|| in_quarter(at.quarter().saturating_sub(1)))
+                let known = in_quarter(at.quarter());
+                let known = known.or_else(|| in_quarter(at.quarter().saturating_sub(1)));
+                if known.is_none() {
+                    expected.unknown(touch.pseudonym, at.quarter());
+                }
+                known
             })
             .collect();
         let seen = Use { credential: access.credential, grant, network: access.network, at };
         watch.replay(&seen, &ordinals);
     }
-    Ok(())
+    Ok(expected)
 }
 
 fn read_lists(paths: &[PathBuf]) -> Result<ListedNetworks> {

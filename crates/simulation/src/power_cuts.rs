@@ -2,7 +2,8 @@
 //! fills up, the node starts again.
 //!
 //! Whatever happened, after each start: every acknowledged record is in the log at its index, every subject it names is in the vault,
-//! every published checkpoint is one of this log, every acknowledged cut is in the posture register, and every record replays. That log and
+//! every published checkpoint is one of this log, every acknowledged cut is in the posture register, whoever was erased is known to nobody,
+//! and every record replays. That log and
 //! register open at all is part of it: a crash is not corruption. And on a full disk a change of posture is recorded.
 
 use crate::clocks::ToldClocks;
@@ -13,10 +14,10 @@ use ledger::note::SigningKey;
 use ledger::{Draft, TreeHead};
 use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, Digest, IntegrationId, Micros,
-    Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
+    OperatorId, Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
 };
 use sever::{Authority, Change, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -28,14 +29,16 @@ use storage::embedded::log::{NotAdded, prepare_segment};
 use storage::embedded::posture::RegisterError;
 use storage::embedded::recorder::{Opening, Parts, open_parts};
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
-use storage::embedded::vault::VaultKeys;
+use storage::embedded::vault::{ERASED_ACTION, VaultKeys, keys};
 
 /// Small, so that a run crosses several segments.
 const SIZES: JournalSizes = JournalSizes { segment_bytes: 8 << 10, reserve_bytes: 3 << 10 };
 /// How far the posture file is filled ahead: a dozen entries.
 const POSTURE_AHEAD: u64 = 2 << 10;
 const BEGAN: UnixMicros = UnixMicros(1_790_000_000_000_000);
-const SUBJECTS: u64 = 40;
+const SUBJECTS: u64 = 12;
+const FIRST_KEY: &str = "keys/vault-wrapping.key";
+const FIRST_WRAPPING: [u8; 32] = [2; 32];
 
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,9 @@ pub enum Broken {
     /// A published checkpoint is of another history.
     #[error("the published checkpoint of `{0}` records is not one of this log")]
     CheckpointLost(u64),
+    /// A subject who was erased is in the vault.
+    #[error("a subject of record `{0}`, erased since, is still in the vault")]
+    StillThere(u64),
     /// An acknowledged cut is not in the register.
     #[error("acknowledged posture entry `{0}` is not in the register")]
     CutLost(usize),
@@ -75,6 +81,8 @@ pub struct Done {
     pub cuts: u64,
     /// Lives that ended on a full disk.
     pub full: u64,
+    /// Subjects erased.
+    pub erased: u64,
 }
 
 impl AddAssign for Done {
@@ -85,6 +93,7 @@ impl AddAssign for Done {
         self.torn += other.torn;
         self.cuts += other.cuts;
         self.full += other.full;
+        self.erased += other.erased;
     }
 }
 
@@ -100,11 +109,7 @@ pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
 ///
 /// # Errors
 /// The first [`Broken`] promise.
-pub fn run_meddled(
-    seed: u64,
-    faults: Faults,
-    meddle: &dyn Fn(&TornDisk),
-) -> Result<Done, Broken> {
+pub fn run_meddled(seed: u64, faults: Faults, meddle: &dyn Fn(&TornDisk)) -> Result<Done, Broken> {
     let mut node = Node {
         dice: Dice::new(seed),
         disk: TornDisk::new(seed ^ 0x5eed),
@@ -112,8 +117,14 @@ pub fn run_meddled(
         acknowledged: BTreeMap::new(),
         checkpoints: Vec::new(),
         cuts: Vec::new(),
+        erasing: BTreeSet::new(),
+        erased: BTreeSet::new(),
         done: Done::default(),
     };
+    node.disk
+        .create_dir("keys")
+        .and_then(|()| node.disk.replace(FIRST_KEY, &FIRST_WRAPPING))
+        .map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
     for _ in 0..2 + node.dice.below(3) {
         let at = Some(1 + node.dice.below(60));
         let loses_all_unsynced = faults.loses_all_unsynced || node.dice.one_in(3);
@@ -149,6 +160,9 @@ struct Node {
     checkpoints: Vec<TreeHead>,
     /// Acknowledged entries of posture, in order.
     cuts: Vec<Vec<u8>>,
+    /// Pseudonyms of subjects whom somebody began to erase, and of those for whom that came to its end.
+    erasing: BTreeSet<Pseudonym>,
+    erased: BTreeSet<Pseudonym>,
     done: Done,
 }
 
@@ -184,9 +198,13 @@ impl Node {
     /// `None` if the disk failed meanwhile.
     fn open(&mut self) -> Result<Option<Live>, Broken> {
         let disk: Arc<dyn KeepSynced> = Arc::new(self.disk.clone());
-        let mut parts = match open_parts(&disk, Box::new(self.clocks.clone()), opening()) {
+        let opened = opening_on(&*disk)
+            .and_then(|opening| open_parts(&disk, Box::new(self.clocks.clone()), opening));
+        let mut parts = match opened {
             Ok(parts) => parts,
-            Err(OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_)) => return Ok(None),
+            Err(
+                OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_) | OpenFailed::NotErased(_),
+            ) => return Ok(None),
             Err(failed) => return Err(Broken::DoesNotOpen(failed.to_string())),
         };
         self.done.torn += u64::from(parts.recovered.torn);
@@ -237,6 +255,35 @@ impl Node {
         Ok(entry.to_bytes())
     }
 
+    /// Records that somebody is erased, and erases them.
+    fn erase(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+        let Some(subject) = SubjectId::new(&format!("account-{}", self.dice.below(SUBJECTS)))
+        else {
+            return Ok(());
+        };
+        let Some(row) = parts.vault.erased_row(&subject) else { return Ok(()) };
+        parts.log.begin()?;
+        let draft = Draft::OperatorAction {
+            operator: OperatorId::from_bytes([7; 16]),
+            action: ERASED_ACTION.to_owned(),
+            detail: row.to_detail("test"),
+        };
+        match parts.log.add(&draft) {
+            Ok(_) => {}
+            Err(NotAdded::BatchFull) => return Ok(()),
+            Err(NotAdded::Refused(why)) => return Err(why),
+        }
+        let theirs = self.acknowledged.values().flat_map(|acknowledged| &acknowledged.subjects);
+        let theirs: BTreeSet<_> =
+            theirs.filter(|(id, _)| *id == subject).map(|(_, pseudonym)| *pseudonym).collect();
+        self.erasing.extend(&theirs);
+        parts.log.commit()?;
+        parts.eraser.erase(&BTreeSet::from([row.ordinal]))?;
+        self.erased.extend(theirs);
+        self.done.erased += 1;
+        Ok(())
+    }
+
     /// One group commit, and now and then a change of posture or a checkpoint.
     fn step(&mut self, live: &mut Live) -> Result<(), Unavailable> {
         self.clocks.go_on(Micros::from_millis(1 + self.dice.below(400)));
@@ -255,6 +302,9 @@ impl Node {
             None
         };
 
+        if self.dice.one_in(6) {
+            self.erase(parts)?;
+        }
         let mut drafts = Vec::new();
         for _ in 0..1 + self.dice.below(3) {
             let now = BEGAN + Micros::from_secs(self.dice.below(100) * 86_400);
@@ -327,7 +377,11 @@ impl Node {
             }
             for (subject, pseudonym) in &acknowledged.subjects {
                 let known = parts.vault.subject_of(pseudonym, acknowledged.quarter);
-                if known != Ok(Some(subject.clone())) {
+                if self.erased.contains(pseudonym) {
+                    if known != Ok(None) {
+                        return Err(Broken::StillThere(index));
+                    }
+                } else if known != Ok(Some(subject.clone())) && !self.erasing.contains(pseudonym) {
                     return Err(Broken::SubjectLost(index));
                 }
             }
@@ -350,11 +404,20 @@ impl Node {
 /// If the key's fixed name or seed were refused.
 pub fn opening() -> Opening {
     let key = SigningKey::new("simulation/node/1", &[3; 32]);
-    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
+    let vault = VaultKeys { index: [1; 32], wrapping: FIRST_WRAPPING, wrapping_id: 1 };
     match key {
         Ok(key) => Opening { sizes: SIZES, ..Opening::standard(key, vault) },
         Err(refused) => unreachable!("{refused}"),
     }
+}
+
+/// As [`opening`], with the wrapping key that the last erasure left.
+fn opening_on(disk: &dyn KeepSynced) -> Result<Opening, OpenFailed> {
+    let (wrapping_id, path) = keys::in_use(disk)?;
+    let key = disk.read(&path).map_err(|source| OpenFailed::Disk { path, source })?;
+    let wrapping = key.try_into().unwrap_or_default();
+    let opening = opening();
+    Ok(Opening { vault: VaultKeys { wrapping_id, wrapping, ..opening.vault.clone() }, ..opening })
 }
 
 fn access(subjects: &[(SubjectId, Pseudonym)]) -> Draft {

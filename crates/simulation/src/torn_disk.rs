@@ -175,9 +175,8 @@ impl TornDisk {
     /// # Panics
     /// If there is no such byte.
     pub fn rot(&self, path: &str, offset: usize) {
-        let changed = self.edit(path, |content| {
-            content.get_mut(offset).map(|byte| *byte ^= 0x10).is_some()
-        });
+        let changed =
+            self.edit(path, |content| content.get_mut(offset).map(|byte| *byte ^= 0x10).is_some());
         assert!(changed, "no such byte");
     }
 
@@ -444,8 +443,7 @@ impl KeepSynced for TornDisk {
         state.change(|state| {
             // Allocated space is the file's, and as durable as its name.
             let content = vec![0; length];
-            let inode =
-                Inode { seen: content.clone(), durable: content, unsynced: Vec::new() };
+            let inode = Inode { seen: content.clone(), durable: content, unsynced: Vec::new() };
             let inode = state.add(inode);
             state.names.insert(path.to_owned(), inode);
             state.unsynced.push(Change::Link(path.to_owned(), inode));

@@ -43,6 +43,7 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
     assert!(all.kills > SEEDS / 10, "hardly any process was killed: {all:?}");
     assert!(all.full > SEEDS / 10, "hardly any disk was full: {all:?}");
     assert!(all.acknowledged > SEEDS * 5, "hardly any record was acknowledged: {all:?}");
+    assert!(all.erased > SEEDS / 20, "hardly anybody was erased: {all:?}");
     assert!(all.cuts > SEEDS, "hardly any cut was acknowledged: {all:?}");
 }
 
@@ -65,6 +66,8 @@ fn without_any_one_of_its_syncs_the_same_runs_fail() {
         Lie::NoDirSync("vault"),
         Lie::NoDirSync("posture"),
         Lie::NoDirSync(""),
+        Lie::NoFileSync("keys/"),
+        Lie::NoDirSync("keys"),
     ] {
         let faults = Faults { lie: Some(lie), ..Faults::default() };
         let broken = broken(150, faults, &|_| {});

@@ -204,4 +204,3 @@ fn a_segment_that_was_replaced_is_noticed_whether_it_is_in_use_or_not() {
         fs::rename(away, name).unwrap();
     }
 }
-

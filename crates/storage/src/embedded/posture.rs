@@ -120,7 +120,8 @@ impl PostureRegister {
         directory: &str,
         ahead: u64,
     ) -> Result<Self, RegisterError> {
-        let path = if directory.is_empty() { NAME.to_owned() } else { format!("{directory}/{NAME}") };
+        let path =
+            if directory.is_empty() { NAME.to_owned() } else { format!("{directory}/{NAME}") };
         let at = |source| RegisterError::Io { path: path.clone(), source };
         if !directory.is_empty() {
             disk.create_dir(directory).map_err(at)?;
@@ -382,7 +383,8 @@ mod tests {
         let last = end - first;
 
         // Any part of the last frame may be missing, the length too: pages reach the disk in any order.
-        for gone in [end - 5..end, last..last + 4, last + 3..last + 4, last..end - 9, last + 8..end] {
+        for gone in [end - 5..end, last..last + 4, last + 3..last + 4, last..end - 9, last + 8..end]
+        {
             let mut torn = whole.clone();
             torn[gone.clone()].fill(0);
             std::fs::write(&path, &torn).unwrap();

@@ -18,7 +18,7 @@ use crate::embedded::lock::{DirectoryLock, LOCK_PATH};
 use crate::embedded::log::{Log, NotAdded, Recovered};
 use crate::embedded::publisher::{Published, Publisher};
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
-use crate::embedded::vault::{ROWS_PATH, Vault, VaultKeys};
+use crate::embedded::vault::{ERASED_ACTION, ErasedRow, Eraser, ROWS_PATH, Vault, VaultKeys, keys};
 use crate::embedded::view::LogView;
 use ledger::checkpoint::Checkpoint;
 use ledger::note::SigningKey;
@@ -26,7 +26,7 @@ use ledger::record::{Body, Header, Kind};
 use ledger::{Draft, NodeEvent, Receipt, StoredRecord};
 use model::UnixMicros;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -76,6 +76,8 @@ pub struct Opened {
     pub checkpoint: Option<Checkpoint>,
     /// Entries of every posture record, to be held against the register.
     pub posture: Vec<Vec<u8>>,
+    /// Erases subjects.
+    pub eraser: Eraser,
 }
 
 /// A handle to the recorder; clones share it. When the last is dropped without [`Recorder::stop`], the log ends without a stop record,
@@ -164,11 +166,10 @@ pub fn open_on(
     opening: Opening,
 ) -> Result<Opened, OpenFailed> {
     let (sizes, wait_max) = (opening.sizes, opening.wait_max);
-    let Parts { log, publisher, vault, recovered, checkpoint, posture } =
+    let Parts { log, publisher, vault, recovered, checkpoint, posture, eraser } =
         open_parts(&disk, clocks, opening)?;
-    let named = |path: &'static str| {
-        move |source| OpenFailed::Disk { path: path.to_owned(), source }
-    };
+    let named =
+        |path: &'static str| move |source| OpenFailed::Disk { path: path.to_owned(), source };
     log.kept().keep(ROWS_PATH, vault.identity().map_err(named(ROWS_PATH))?);
     if let Some(lock) = &lock {
         log.kept().keep(LOCK_PATH, lock.identity().map_err(named(LOCK_PATH))?);
@@ -187,7 +188,7 @@ pub fn open_on(
         .map_err(|source| OpenFailed::Disk { path: "thread".into(), source })?;
     let inner = Inner { shared, threads: Mutex::new(threads) };
     let recorder = Recorder { inner: Arc::new(inner) };
-    Ok(Opened { recorder, vault, view, recovered, checkpoint, posture })
+    Ok(Opened { recorder, vault, view, recovered, checkpoint, posture, eraser })
 }
 
 /// What a recorder is made of, opened and not yet given threads.
@@ -204,6 +205,8 @@ pub struct Parts {
     pub checkpoint: Option<Checkpoint>,
     /// Entries of every posture record, to be held against the register.
     pub posture: Vec<Vec<u8>>,
+    /// Erases subjects.
+    pub eraser: Eraser,
 }
 
 /// Opens a data directory for a caller that does the threads' work itself, such as a simulation.
@@ -223,7 +226,7 @@ pub fn open_parts(
         .map_err(|source| OpenFailed::Disk { path: "ledger".into(), source })?;
     let vault = Arc::new(Vault::open(&**disk, &vault)?);
     let mut published = Published::read(Arc::clone(disk), Arc::clone(&key))?;
-    let mut posture = Vec::new();
+    let (mut posture, mut erased) = (Vec::new(), Vec::new());
     let (mut log, recovered) = Log::open(
         Arc::clone(disk),
         sizes,
@@ -232,10 +235,28 @@ pub fn open_parts(
         clocks,
         &mut |sequencer, record| {
             published.visit(sequencer, record);
-            posture.extend(record.and_then(posture_entry));
+            match record.and_then(entry_or_erasure) {
+                Some(Found::Entry(entry)) => posture.push(entry),
+                Some(Found::Erased(row)) => erased.push(row),
+                None => {}
+            }
         },
     )?;
     let (publisher, checkpoint) = published.check(&recovered.tree, log.view().clone())?;
+    let eraser = Eraser {
+        vault: Arc::clone(&vault),
+        disk: Arc::clone(disk),
+        kept: Arc::clone(log.kept()),
+        key_is_due: AtomicBool::new(false),
+    };
+    // Whoever was erased and came back with an older copy of the vault goes before anything is served.
+    let back = vault.still_there(&erased);
+    if !back.is_empty() {
+        vault.rewrite(&**disk, log.kept(), &back, None).map_err(OpenFailed::NotErased)?;
+        eraser.key_is_due.store(true, Ordering::Relaxed);
+    }
+    keys::destroy_others(&**disk, vault.wrapping_id())
+        .map_err(|source| OpenFailed::Disk { path: "keys".into(), source })?;
     log.begin().map_err(OpenFailed::NoStartRecord)?;
     log.add(&Draft::Node(NodeEvent::Start { lost_checkpoint })).map_err(
         |refused| match refused {
@@ -244,14 +265,26 @@ pub fn open_parts(
         },
     )?;
     log.commit().map_err(OpenFailed::NoStartRecord)?;
-    Ok(Parts { log, publisher, vault, recovered, checkpoint, posture })
+    Ok(Parts { log, publisher, vault, recovered, checkpoint, posture, eraser })
 }
 
-/// The register's entry, if it is a posture record. What does not decode is for the replay to refuse.
-fn posture_entry(record: &StoredRecord) -> Option<Vec<u8>> {
+/// What of the log has to be held against other files.
+enum Found {
+    Entry(Vec<u8>),
+    Erased(ErasedRow),
+}
+
+/// What does not decode is for the replay to refuse.
+fn entry_or_erasure(record: &StoredRecord) -> Option<Found> {
     let header = Header::decode(&record.entry).ok()?;
-    match (header.kind == Kind::Posture).then(|| Body::decode(&record.body))? {
-        Ok(Body::Posture { entry }) => Some(entry),
+    if !matches!(header.kind, Kind::Posture | Kind::OperatorAction) {
+        return None;
+    }
+    match Body::decode(&record.body).ok()? {
+        Body::Posture { entry } => Some(Found::Entry(entry)),
+        Body::OperatorAction { action, detail, .. } if action == ERASED_ACTION => {
+            ErasedRow::from_detail(&detail).map(Found::Erased)
+        }
         _ => None,
     }
 }

@@ -72,6 +72,11 @@ pub enum OpenFailed {
         /// What differs.
         what: String,
     },
+    /// Subjects who were erased are in the vault again, and cannot be taken out.
+    #[error(
+        "`vault/rows` is an older copy with subjects who were erased since, and they cannot be erased again"
+    )]
+    NotErased(#[source] Unavailable),
     /// The start of the node could not be recorded.
     #[error("the start of the node cannot be recorded")]
     NoStartRecord(#[source] Unavailable),

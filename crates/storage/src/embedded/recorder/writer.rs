@@ -121,7 +121,8 @@ impl Writer {
         loop {
             let taken = self.wait();
             if let Some(what) = taken.taken_away {
-                let stopped = Unavailable::Stopped(format!("a file it stands on was taken away: {what}"));
+                let stopped =
+                    Unavailable::Stopped(format!("a file it stands on was taken away: {what}"));
                 tracing::error!(%stopped, "the record stopped");
                 return stopped;
             }
