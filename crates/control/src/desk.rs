@@ -1,6 +1,7 @@
 //! Where signed commands are carried out: posture first, then the registry, then the record, then the data path.
 
 mod checks;
+mod erasing;
 
 use crate::cases::{Letters, NoStep, Office};
 use crate::console::sessions::{Operator, Sessions};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sever::{Authority, Change, NotTaken, Target};
 use std::sync::Arc;
 use storage::clock;
+use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::Listing;
 use storage::registry::{
@@ -32,6 +34,7 @@ pub struct Desk {
     registry: Registry,
     keeper: Arc<Keeper>,
     recorder: Recorder,
+    eraser: Arc<Eraser>,
     archive: Arc<Archive>,
     office: Arc<Office>,
     sessions: Arc<Sessions>,
@@ -54,6 +57,8 @@ pub struct Parts {
     pub keeper: Arc<Keeper>,
     /// The record.
     pub recorder: Recorder,
+    /// Erases subjects from the vault.
+    pub eraser: Arc<Eraser>,
     /// Answers questions.
     pub archive: Arc<Archive>,
     /// Keeps cases.
@@ -111,6 +116,7 @@ impl Desk {
             registry: parts.registry,
             keeper: parts.keeper,
             recorder: parts.recorder,
+            eraser: parts.eraser,
             archive: parts.archive,
             office: parts.office,
             sessions: parts.sessions,
@@ -221,6 +227,7 @@ impl Desk {
             | Listing::Integrations
             | Listing::Credentials
             | Listing::Grants
+            | Listing::Erasures
             | Listing::Operators => Ok(lists::rows(&self.registry, what).await?),
         }
     }
@@ -306,6 +313,7 @@ impl Desk {
                 let report = row.map(|row| serde_json::from_str(&row.report));
                 Ok(report.and_then(Result::ok).unwrap_or_else(|| done(applied)))
             }
+            Command::SubjectErase { .. } => self.asked_to_erase(applied).await,
             Command::ConsoleOpen {} => self.console_link(applied).await,
             Command::OperatorRemove { operator } => {
                 self.sessions.forget(operator, clock::boot_now());
@@ -330,6 +338,7 @@ impl Desk {
             | Command::OperatorAdd { .. }
             | Command::Freeze { .. }
             | Command::Unfreeze {}
+            | Command::SubjectEraseCancel { .. }
             | Command::HoneyPlant { .. } => Ok(done(applied)),
         }
     }
@@ -471,6 +480,8 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::Sever { .. }
         | Command::Restore { .. }
         | Command::HoneyPlant { .. }
+        | Command::SubjectErase { .. }
+        | Command::SubjectEraseCancel { .. }
         | Command::ClockAcknowledge {}
         | Command::ExposureQuery { .. }
         | Command::Evidence { .. } => None,

@@ -37,8 +37,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
+use storage::embedded::disk::LocalDisk;
 use storage::embedded::recorder::{self, Opened, Opening};
-use storage::embedded::vault::VaultKeys;
+use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
 use storage::embedded::{Keeper, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
@@ -198,6 +199,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         registry: registry.clone(),
         keeper: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
+        eraser: Arc::new(opened.eraser),
         archive,
         office: Arc::clone(&office),
         sessions: Arc::clone(&sessions),
@@ -253,6 +255,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
+    tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -376,11 +379,24 @@ async fn recheck_hourly(desk: Weak<Desk>) {
     }
 }
 
+/// Carries out the erasures that are due, at start and then once a minute.
+async fn erase_when_due(desk: Weak<Desk>) {
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every.tick().await;
+        let Some(desk) = desk.upgrade() else { return };
+        if let Err(reason) = desk.erase_due().await {
+            error!(%reason, "subjects who are to be erased could not be, and it is tried again");
+        }
+    }
+}
+
 fn open_record(config: &Config) -> Result<Opened> {
+    let (wrapping_id, wrapping) = vault::keys::in_use(&LocalDisk::new(&config.data)?)?;
     let vault = VaultKeys {
         index: keys::read(&config.data.join("keys/vault-index.key"))?,
-        wrapping: keys::read(&config.data.join("keys/vault-wrapping.key"))?,
-        wrapping_id: 1,
+        wrapping: keys::read(&config.data.join(wrapping))?,
+        wrapping_id,
     };
     let opened = recorder::open(&config.data, Opening::standard(signing_key(config)?, vault))?;
     if opened.recovered.torn {

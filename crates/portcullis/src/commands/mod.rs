@@ -4,6 +4,7 @@ mod contract;
 mod incident;
 mod onboard;
 mod print;
+mod subject;
 mod verify;
 
 pub(crate) use onboard::Request;
@@ -22,6 +23,7 @@ use std::str::FromStr;
 use storage::clock;
 use storage::registry::Command;
 use storage::registry::command::{Listing, SubjectText};
+use subject::SubjectCommand;
 
 /// How to reach the node, and whose keys sign.
 #[derive(Args)]
@@ -175,6 +177,9 @@ pub(crate) enum Operators {
     /// A case, from signal to letters, filings and post-mortem
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// Erase a subject, take that back, list what is to be erased
+    #[command(subcommand)]
+    Subject(SubjectCommand),
     /// Where subjects are written to
     #[command(subcommand)]
     Directory(incident::DirectoryCommand),
@@ -340,6 +345,7 @@ impl Operators {
             Self::Grant(command) => return command.run(now).await,
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,
+            Self::Subject(command) => return command.run().await,
             Self::Operator(OperatorCommand::List(listed)) => {
                 return listed.run(Listing::Operators).await;
             }

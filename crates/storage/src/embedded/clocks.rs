@@ -166,7 +166,10 @@ mod tests {
     fn clocks_that_run_alike_or_are_slewed_do_not_step() {
         let (said, steps) = read(0, &[(1000, 0), (1010, 10), (1011, 11)]);
         assert_eq!((said, steps), (vec![Ok(1000), Ok(1010), Ok(1011)], Vec::new()));
-        assert_eq!(read(0, &[(1000, 0), (1131, 130), (1262, 260), (1393, 390)]).1, Vec::new());
+        assert_eq!(
+            read(0, &[(1000, 0), (1131, 130), (1262, 260), (1393, 390)]).1,
+            Vec::<i64>::new()
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, cases, read};
+use super::{Registry, RegistryError, cases, erasures, read};
 use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
@@ -245,6 +245,13 @@ async fn carry_out(
                 .await?;
             Ok(())
         }
+        Command::SubjectErase { subject } => {
+            // INVARIANT: `Authorised` has at least one signer.
+            let operator = authorised.operators().iter().next().copied();
+            let operator = operator.unwrap_or(OperatorId::from_bytes([0; 16]));
+            erasures::ask(tx, &authorised.id(), &subject.0, operator, now).await
+        }
+        Command::SubjectEraseCancel { erasure } => erasures::cancel(tx, erasure, now).await,
         // Their effect is elsewhere, or they only look; here they are remembered.
         Command::ClockAcknowledge {}
         | Command::ExposureQuery { .. }
