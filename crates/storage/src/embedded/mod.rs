@@ -21,6 +21,9 @@ pub mod unavailable;
 pub mod vault;
 pub mod view;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use journal::JournalSizes;
 pub use keeper::{Changed, Keeper};
 pub use posture::PostureRegister;
