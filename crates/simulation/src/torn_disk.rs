@@ -181,7 +181,7 @@ impl TornDisk {
     }
 
     /// Changes the durable content of a file behind everybody's back. Returns what `edit` did, false if there is no such file.
-    pub fn edit(&self, path: &str, edit: impl Fn(&mut Vec<u8>) -> bool) -> bool {
+    pub fn edit(&self, path: &str, edit: impl Fn(&mut [u8]) -> bool) -> bool {
         let mut state = self.state();
         let inode = state.names.get(path).copied();
         let inode = inode.and_then(|inode| state.inodes.get_mut(&inode));

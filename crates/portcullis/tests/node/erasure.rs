@@ -27,7 +27,8 @@ fn spellings() -> Vec<Vec<u8>> {
     for before in 0..3 {
         let text = [&vec![b'x'; before], PERSON.as_bytes()].concat();
         for encoded in [BASE64_STANDARD.encode(&text), BASE64_URL_SAFE_NO_PAD.encode(&text)] {
-            found.push(encoded.as_bytes()[before * 8 / 6 + 1..text.len() * 8 / 6 - 1].to_vec());
+            let whole = before * 8 / 6 + 1..text.len() * 8 / 6 - 1;
+            found.push(encoded.get(whole).unwrap_or_default().into());
         }
     }
     found
@@ -48,7 +49,7 @@ fn found_in(folder: &Path) -> Result<Vec<PathBuf>> {
                 let bytes = fs::read(&path)?;
                 let bytes: Vec<u8> = bytes
                     .chunks(4_096)
-                    .filter(|&page| page != &ZEROS[..page.len()])
+                    .filter(|page| !ZEROS.starts_with(page))
                     .flatten()
                     .copied()
                     .collect();

@@ -179,7 +179,7 @@ fn each_damage_is_told_from_the_others() {
             CHECKPOINT,
             0,
             &[1],
-            "`ledger/checkpoint` does not belong to these segments: the note is not signed by a known key".to_owned(),
+            "`ledger/checkpoint` does not belong to these segments: the checkpoint is not a note of a known log".to_owned(),
         ),
         // The vault: its header, a row, the last row.
         (

@@ -280,13 +280,13 @@ fn entry_or_erasure(record: &StoredRecord) -> Option<Found> {
     if !matches!(header.kind, Kind::Posture | Kind::OperatorAction) {
         return None;
     }
-    match Body::decode(&record.body).ok()? {
-        Body::Posture { entry } => Some(Found::Entry(entry)),
-        Body::OperatorAction { action, detail, .. } if action == ERASED_ACTION => {
-            ErasedRow::from_detail(&detail).map(Found::Erased)
-        }
-        _ => None,
+    let body = Body::decode(&record.body).ok()?;
+    if let Body::Posture { entry } = body {
+        return Some(Found::Entry(entry));
     }
+    let Body::OperatorAction { action, detail, .. } = body else { return None };
+    let erased = (action == ERASED_ACTION).then(|| ErasedRow::from_detail(&detail));
+    erased.flatten().map(Found::Erased)
 }
 
 impl Recorder {

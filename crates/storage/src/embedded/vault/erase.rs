@@ -91,10 +91,7 @@ impl Eraser {
     /// [`Unavailable::DiskFull`], [`Unavailable::Stopped`]: call again with the same ordinals. What is asked of the vault meanwhile does
     /// not find them.
     pub fn erase(&self, ordinals: &BTreeSet<SubjectOrdinal>) -> Result<(), Unavailable> {
-        let failed = |e: io::Error| match e.kind() {
-            ErrorKind::StorageFull => Unavailable::DiskFull,
-            _ => Unavailable::Stopped(format!("`keys`: {e}")),
-        };
+        let failed = |e: io::Error| refused("keys", &e);
         self.key_is_due.store(true, Ordering::Relaxed);
         let former = self.vault.wrapping_id();
         let id = former.checked_add(1).ok_or_else(|| {
@@ -159,10 +156,7 @@ impl Vault {
         let _one_at_a_time = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
         // First of all, so that whoever is seen from here on is somebody new.
         self.forget(erase);
-        let failed = |e: io::Error| match e.kind() {
-            ErrorKind::StorageFull => Unavailable::DiskFull,
-            _ => Unavailable::Stopped(format!("`{NEW_PATH}`: {e}")),
-        };
+        let failed = |e: io::Error| refused(NEW_PATH, &e);
         let (file, old_key) = {
             let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
             (Arc::clone(&store.file), Arc::clone(&store.key))
@@ -238,10 +232,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn rows(&self, ordinals: std::ops::Range<u32>) -> Result<(), Unavailable> {
-        let failed = |e: io::Error| match e.kind() {
-            ErrorKind::StorageFull => Unavailable::DiskFull,
-            _ => Unavailable::Stopped(format!("`{NEW_PATH}`: {e}")),
-        };
+        let failed = |e: io::Error| refused(NEW_PATH, &e);
         let mut at = ordinals.start;
         while at < ordinals.end {
             let count = usize::try_from(ordinals.end - at).unwrap_or(0).min(WRITE_ROWS_MAX);
@@ -270,6 +261,13 @@ impl Copying<'_> {
         self.vault.random.fill(&mut nonce).ok()?;
         row::seal(&header, &subject, &seed, nonce, self.key)
     }
+}
+
+fn refused(path: &str, error: &io::Error) -> Unavailable {
+    if error.kind() == ErrorKind::StorageFull {
+        return Unavailable::DiskFull;
+    }
+    Unavailable::Stopped(format!("`{path}`: {error}"))
 }
 
 fn unreadable(from: u32) -> Unavailable {
