@@ -5,7 +5,7 @@
 //!
 //! Frames are written one by one, each synced before the next. So what a crash left of a write that was not acknowledged is at most one
 //! frame, in any part and in any order of its pages; and where a whole frame of this chain stands behind a broken one, the broken one was
-//! durable. That is how [`read_chain`] tells a torn tail from damage.
+//! durable. That is how a torn tail is told from damage.
 //!
 //! What it cannot see by itself is a file that ends too early: an older copy, a last frame that rotted. The log has every change too, and
 //! [`PostureRegister::follow`] holds one against the other.
