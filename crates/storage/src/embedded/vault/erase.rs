@@ -172,6 +172,8 @@ impl Vault {
             Copying { vault: self, from: &*file, to: &*new, old: &old_key, key: &key, erase };
         let most = self.durable.load(Ordering::Acquire);
         copying.rows(0..most)?;
+        // Nearly all of it is on the disk before anybody has to wait.
+        new.sync_data().map_err(failed)?;
 
         // What was added meanwhile, and then nobody adds or reads until the new rows are in place.
         let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
