@@ -22,7 +22,7 @@ use ledger::record::Body;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Directory, Grant, GrantId,
     Integration, IntegrationId, IntegrationState, Micros, OperationId, Outcome, Purpose,
-    SubjectScope, Vendor, VendorId,
+    SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use policy::Policies;
 use simulation::clocks::ToldClocks;
@@ -117,8 +117,8 @@ fn a_leap_of_the_clock_releases_nothing_and_empties_no_budget() -> Result<()> {
         let address = data_plane.local_addr()?;
         let (_stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(listener::run(node, data_plane, Transport::Clear, stopped));
-        let ask = |person: &'static str| {
-            let request = question(person, &proofs);
+        let ask_at = |person: &'static str, now: UnixMicros| {
+            let request = question(person, &proofs, now);
             async move {
                 let stream = TokioIo::new(TcpStream::connect(address).await?);
                 let (mut sender, connection) =
@@ -127,6 +127,7 @@ fn a_leap_of_the_clock_releases_nothing_and_empties_no_budget() -> Result<()> {
                 anyhow::Ok(sender.send_request(request?).await?.status().as_u16())
             }
         };
+        let ask = |person: &'static str| ask_at(person, began);
         ensure!((ask("p-1").await?, ask("p-2").await?) == (200, 200), "two are in the budget");
         ensure!(ask("p-3").await? == 429, "a third is not");
         clocks.set_wall(began + Micros::from_secs(2 * 86_400));
@@ -140,6 +141,10 @@ fn a_leap_of_the_clock_releases_nothing_and_empties_no_budget() -> Result<()> {
         }
         ensure!(ask("p-1").await? == 200, "who was read costs nothing");
         ensure!(ask("p-3").await? == 429, "and the budget is as it was");
+        // Time that passes on both clocks is time: the minute is over, by the record's clock and not by the system's.
+        clocks.go_on(Micros::from_secs(61));
+        let later = began + Micros::from_secs(61);
+        ensure!(ask_at("p-3", later).await? == 200, "a minute later there is room again");
         Ok(())
     })
 }
@@ -222,7 +227,7 @@ async fn read(
     for n in 0..QUESTIONS {
         let person = format!("p-{line}-{n}");
         sender.ready().await?;
-        let response = sender.send_request(question(&person, &proofs)?).await?;
+        let response = sender.send_request(question(&person, &proofs, clock::unix_now())?).await?;
         let status = response.status();
         let id = response.headers().get("portcullis-request").cloned();
         let body = response.into_body().collect().await?.to_bytes();
@@ -238,7 +243,7 @@ async fn read(
 }
 
 /// A request for one person, with a proof of its own.
-fn question(person: &str, proofs: &Proofs) -> Result<Request<Empty<Bytes>>> {
+fn question(person: &str, proofs: &Proofs, now: UnixMicros) -> Result<Request<Empty<Bytes>>> {
     let url = format!("{URL}/people/{person}");
     let proof = ProofRequest {
         method: "GET",
@@ -246,7 +251,7 @@ fn question(person: &str, proofs: &Proofs) -> Result<Request<Empty<Bytes>>> {
         access_token: Some(&proofs.token),
         nonce: Some(&proofs.nonce),
         jti: clock::random(),
-        now: clock::unix_now(),
+        now,
     };
     let request = Request::get(format!("/people/{person}"))
         .header("host", "gateway.example")
@@ -370,7 +375,7 @@ fn directory(key: &SigningKey, classes: &ClassTable, budget: u32) -> Result<(Dir
         classes: classes.classes().iter().filter_map(|class| classes.number(class)).collect(),
         purpose: Purpose::new("support").context("a purpose")?,
         scope: SubjectScope::All,
-        budget: Budget { burst: budget, hour: budget, day: budget },
+        budget: Budget { burst: budget, hour: 100_000, day: 100_000 },
         expires: until,
     };
     let directory = Directory {
