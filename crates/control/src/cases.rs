@@ -5,6 +5,7 @@
 //! Start reading at `Office::step`.
 
 mod documents;
+mod forget;
 mod letters;
 
 use crate::mail::Mailer;

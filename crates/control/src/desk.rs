@@ -1,6 +1,7 @@
 //! Where signed commands are carried out: posture first, then the registry, then the record, then the data path.
 
 mod checks;
+mod erasing;
 
 use crate::answers::Wanted;
 use crate::cases::{Letters, NoStep, Office};
@@ -20,6 +21,7 @@ use sever::{Authority, Change, NotTaken, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::clock;
+use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::Listing;
 use storage::registry::{
@@ -35,6 +37,7 @@ pub struct Desk {
     registry: Registry,
     keeper: Arc<Keeper>,
     recorder: Recorder,
+    eraser: Arc<Eraser>,
     archive: Arc<Archive>,
     office: Arc<Office>,
     sessions: Arc<Sessions>,
@@ -57,6 +60,8 @@ pub struct Parts {
     pub keeper: Arc<Keeper>,
     /// The record.
     pub recorder: Recorder,
+    /// Erases subjects from the vault.
+    pub eraser: Arc<Eraser>,
     /// Answers questions.
     pub archive: Arc<Archive>,
     /// Keeps cases.
@@ -123,6 +128,7 @@ impl Desk {
             registry: parts.registry,
             keeper: parts.keeper,
             recorder: parts.recorder,
+            eraser: parts.eraser,
             archive: parts.archive,
             office: parts.office,
             sessions: parts.sessions,
@@ -236,6 +242,7 @@ impl Desk {
             | Listing::Integrations
             | Listing::Credentials
             | Listing::Grants
+            | Listing::Erasures
             | Listing::Operators => Ok(lists::rows(&self.registry, what).await?),
         }
     }
@@ -324,6 +331,7 @@ impl Desk {
                 let report = row.map(|row| serde_json::from_str(&row.report));
                 Ok(report.and_then(Result::ok).unwrap_or_else(|| done(applied)))
             }
+            Command::SubjectErase { .. } => self.asked_to_erase(applied).await,
             Command::ConsoleOpen {} => self.console_link(applied).await,
             Command::OperatorRemove { operator } => {
                 self.sessions.forget(operator, clock::boot_now());
@@ -348,6 +356,7 @@ impl Desk {
             | Command::OperatorAdd { .. }
             | Command::Freeze { .. }
             | Command::Unfreeze {}
+            | Command::SubjectEraseCancel { .. }
             | Command::HoneyPlant { .. }
             | Command::Evidence { .. } => Ok(done(applied)),
         }
@@ -505,6 +514,8 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::Sever { .. }
         | Command::Restore { .. }
         | Command::HoneyPlant { .. }
+        | Command::SubjectErase { .. }
+        | Command::SubjectEraseCancel { .. }
         | Command::ClockAcknowledge {}
         | Command::ExposureQuery { .. }
         | Command::Evidence { .. }

@@ -38,6 +38,17 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
             let row = |o: &model::Operator| json!({ "id": o.id.to_string(), "name": o.name });
             operators.values().map(row).collect()
         }
+        Listing::Erasures => {
+            let row = |erasure: storage::registry::ErasureRow| {
+                json!({
+                    "id": erasure.id,
+                    "asked": erasure.asked.to_string(),
+                    "due": erasure.due.to_string(),
+                    "state": erasure.state.as_str(),
+                })
+            };
+            registry.erasures().await?.into_iter().map(row).collect()
+        }
         Listing::Incidents => Vec::new(),
     })
 }

@@ -43,7 +43,7 @@ async fn serve(
     request: &Request,
     id: RequestId,
 ) -> Result<Reply, Refused> {
-    let now = clock::unix_now();
+    let now = node.recorder.now()?;
     let view = node.view();
     node.admit_network(connection.peer)?;
 

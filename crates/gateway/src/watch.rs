@@ -14,7 +14,6 @@ use policy::Permit;
 use sever::{Bearing, Change, Target};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use storage::clock;
 use storage::embedded::Keeper;
 use storage::embedded::Vault;
 use tracing::{info, warn};
@@ -102,7 +101,8 @@ impl Watch {
         node: &Node,
         view: &View,
     ) -> Result<Disclosed, WithheldBecause> {
-        let now = clock::unix_now();
+        // A clock that stepped since the request was admitted must not move the budget's windows.
+        let now = node.recorder.now().map_err(|_| WithheldBecause::Unavailable)?;
         let limits = permit.budget();
         let mut subjects = Subjects { vault: &node.vault, now };
         let mut budget =

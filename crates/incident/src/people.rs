@@ -158,6 +158,14 @@ impl People {
         self.by_subject.get(subject)
     }
 
+    /// All of them but one.
+    #[must_use]
+    pub fn without(&self, subject: &SubjectId) -> Self {
+        let mut left = self.by_subject.clone();
+        left.remove(subject);
+        Self::new(left)
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.by_subject.len()

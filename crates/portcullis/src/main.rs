@@ -16,6 +16,7 @@ mod node;
 mod onboarding;
 mod operator;
 mod people;
+mod restored;
 mod verify;
 
 use anyhow::Result;

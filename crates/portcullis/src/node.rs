@@ -6,6 +6,7 @@ use crate::generation;
 use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
+use crate::restored::Expected;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -27,6 +28,7 @@ use gateway::node::{Node, Parts, View};
 use gateway::origin::{Origin, OriginConfig};
 use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
+use ledger::Draft;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
@@ -39,8 +41,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
+use storage::embedded::disk::LocalDisk;
 use storage::embedded::recorder::{self, Opened, Opening};
-use storage::embedded::vault::VaultKeys;
+use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
 use storage::embedded::{ExposureIndex, Keeper, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
@@ -125,7 +128,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let opened = open_record(config)?;
     let registry =
         Registry::open(&data.join("registry.db")).await.context("cannot open registry.db")?;
-    let keeper = open_posture(&data.join("posture"), opened.recorder.clone())?;
+    let keeper = open_posture(&data.join("posture"), &opened).await?;
     let (contract, snapshot) = compile_contract(config, &registry).await?;
     let contract = Arc::new(ArcSwap::new(contract));
 
@@ -147,7 +150,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
 
     let watch = Watch::new(Arc::clone(&keeper));
     replay_former(&watch, data, &opened.vault);
-    replay(&watch, &opened.view, &opened.vault)?;
+    replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
     let node = Node::new(Parts {
         external_url: external_url.clone(),
         max_body: BODY_MAX,
@@ -221,6 +224,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         registry: registry.clone(),
         keeper: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
+        eraser: Arc::new(opened.eraser),
         archive,
         office: Arc::clone(&office),
         sessions: Arc::clone(&sessions),
@@ -287,6 +291,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&index)));
+    tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -429,15 +434,28 @@ async fn recheck_hourly(desk: Weak<Desk>) {
     }
 }
 
+/// Carries out the erasures that are due, at start and then once a minute.
+async fn erase_when_due(desk: Weak<Desk>) {
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every.tick().await;
+        let Some(desk) = desk.upgrade() else { return };
+        if let Err(reason) = desk.erase_due().await {
+            error!(%reason, "subjects who are to be erased could not be, and it is tried again");
+        }
+    }
+}
+
 /// The keys of a data directory's vault.
 ///
 /// # Errors
 /// If a key file cannot be read.
 pub(crate) fn vault_keys(config: &Config) -> Result<VaultKeys> {
+    let (wrapping_id, wrapping) = vault::keys::in_use(&LocalDisk::new(&config.data)?)?;
     Ok(VaultKeys {
         index: keys::read(&config.data.join("keys/vault-index.key"))?,
-        wrapping: keys::read(&config.data.join("keys/vault-wrapping.key"))?,
-        wrapping_id: 1,
+        wrapping: keys::read(&config.data.join(wrapping))?,
+        wrapping_id,
     })
 }
 
@@ -469,8 +487,20 @@ fn open_record(config: &Config) -> Result<Opened> {
     Ok(opened)
 }
 
-fn open_posture(directory: &Path, recorder: Recorder) -> Result<Arc<Keeper>> {
-    Ok(Keeper::start(PostureRegister::open(directory)?, recorder)?)
+/// Opens the register and makes it and the posture records of the log say the same.
+async fn open_posture(directory: &Path, opened: &Opened) -> Result<Arc<Keeper>> {
+    let mut register = PostureRegister::open(directory)?;
+    let followed = register.follow(&opened.posture)?;
+    if followed.taken_over > 0 {
+        warn!(
+            entries = followed.taken_over,
+            "the posture file lacked entries that the log has, and has them again: an older copy, or a write that failed"
+        );
+    }
+    for entry in followed.to_record {
+        opened.recorder.append(Draft::Posture { entry }).await?;
+    }
+    Ok(Keeper::start(register, opened.recorder.clone())?)
 }
 
 /// Compiles the contract; classes it names for the first time get their numbers for good.
@@ -517,7 +547,7 @@ fn roster(snapshot: &Snapshot) -> Roster {
 /// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
 fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
     let replayed = generation::before(data).and_then(|former| match former {
-        Some(former) => replay(watch, &former, vault),
+        Some(former) => replay(watch, &former, vault).map(|_| ()),
         None => Ok(()),
     });
     if let Err(reason) = replayed {
@@ -527,11 +557,15 @@ fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
 
 /// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,
 /// whatever happened to the process.
-fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
+///
+/// Returns what these records say must be in vault and registry.
+fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
+    let mut expected = Expected::since(since);
     for record in view.records_since(since) {
         let record = record?.1.decode()?;
         let at = record.header.time;
+        expected.take(&record);
         let Body::Access(access) = &record.body else { continue };
         let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
         let ordinals: Vec<_> = record
@@ -540,13 +574,18 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<()> {
             .filter_map(|touch| {
                 // What was disclosed just before a quarter turned may be recorded just after it.
                 let in_quarter = |quarter| vault.ordinal_of(&touch.pseudonym, quarter);
-                in_quarter(at.quarter()).or_else(|| in_quarter(at.quarter().saturating_sub(1)))
+                let known = in_quarter(at.quarter());
+                let known = known.or_else(|| in_quarter(at.quarter().saturating_sub(1)));
+                if known.is_none() {
+                    expected.unknown(touch.pseudonym, at.quarter());
+                }
+                known
             })
             .collect();
         let seen = Use { credential: access.credential, grant, network: access.network, at };
         watch.replay(&seen, &ordinals);
     }
-    Ok(())
+    Ok(expected)
 }
 
 fn read_lists(paths: &[PathBuf]) -> Result<ListedNetworks> {

@@ -1,7 +1,10 @@
-//! Lives of one node on a disk that loses all it may: records are appended, the power goes or the process dies, the node starts again.
+//! Lives of one node on a disk that loses all it may: records are appended, posture is changed, the power goes, the process dies or the disk
+//! fills up, the node starts again.
 //!
 //! Whatever happened, after each start: every acknowledged record is in the log at its index, every subject it names is in the vault,
-//! every published checkpoint is one of this log, and every record replays. That the log opens at all is part of it: a crash is not corruption.
+//! every published checkpoint is one of this log, every acknowledged cut is in the posture register, whoever was erased is known to nobody,
+//! and every record replays. That log and
+//! register open at all is part of it: a crash is not corruption. And on a full disk a change of posture is recorded.
 
 use crate::clocks::ToldClocks;
 use crate::dice::Dice;
@@ -11,21 +14,31 @@ use ledger::note::SigningKey;
 use ledger::{Draft, TreeHead};
 use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, Digest, IntegrationId, Micros,
-    Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
+    OperatorId, Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
 };
-use std::collections::BTreeMap;
+use sever::{Authority, Change, Target};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::AddAssign;
 use std::sync::Arc;
+use storage::embedded::PostureRegister;
+use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::KeepSynced;
 use storage::embedded::journal::JournalSizes;
 use storage::embedded::log::{NotAdded, prepare_segment};
+use storage::embedded::posture::RegisterError;
 use storage::embedded::recorder::{Opening, Parts, open_parts};
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
-use storage::embedded::vault::VaultKeys;
+use storage::embedded::vault::{ERASED_ACTION, VaultKeys, keys};
 
 /// Small, so that a run crosses several segments.
-const SIZES: JournalSizes = JournalSizes { segment_bytes: 16 << 10, reserve_bytes: 2 << 10 };
+const SIZES: JournalSizes = JournalSizes { segment_bytes: 8 << 10, reserve_bytes: 3 << 10 };
+/// How far the posture file is filled ahead: a dozen entries.
+const POSTURE_AHEAD: u64 = 2 << 10;
 const BEGAN: UnixMicros = UnixMicros(1_790_000_000_000_000);
-const SUBJECTS: u64 = 40;
+const SUBJECTS: u64 = 12;
+const FIRST_KEY: &str = "keys/vault-wrapping.key";
+const FIRST_WRAPPING: [u8; 32] = [2; 32];
 
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +55,15 @@ pub enum Broken {
     /// A published checkpoint is of another history.
     #[error("the published checkpoint of `{0}` records is not one of this log")]
     CheckpointLost(u64),
+    /// A subject who was erased is in the vault.
+    #[error("a subject of record `{0}`, erased since, is still in the vault")]
+    StillThere(u64),
+    /// An acknowledged cut is not in the register.
+    #[error("acknowledged posture entry `{0}` is not in the register")]
+    CutLost(usize),
+    /// The reserve did not hold what it is for.
+    #[error("a change of posture was not recorded on a full disk: {0:?}")]
+    NoReserve(NotAdded),
 }
 
 /// What a run did, to show that it did something.
@@ -55,6 +77,24 @@ pub struct Done {
     pub kills: u64,
     /// Starts that found a torn tail.
     pub torn: u64,
+    /// Cuts acknowledged.
+    pub cuts: u64,
+    /// Lives that ended on a full disk.
+    pub full: u64,
+    /// Subjects erased.
+    pub erased: u64,
+}
+
+impl AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.power_cuts += other.power_cuts;
+        self.kills += other.kills;
+        self.torn += other.torn;
+        self.cuts += other.cuts;
+        self.full += other.full;
+        self.erased += other.erased;
+    }
 }
 
 /// One run of a few lives. `faults`: what is wrong with the disk besides crashes.
@@ -62,20 +102,39 @@ pub struct Done {
 /// # Errors
 /// The first [`Broken`] promise.
 pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
+    run_meddled(seed, faults, &|_| {})
+}
+
+/// As [`run`]; `meddle` changes what each crash left on the disk, before the next start.
+///
+/// # Errors
+/// The first [`Broken`] promise.
+pub fn run_meddled(seed: u64, faults: Faults, meddle: &dyn Fn(&TornDisk)) -> Result<Done, Broken> {
     let mut node = Node {
         dice: Dice::new(seed),
         disk: TornDisk::new(seed ^ 0x5eed),
         clocks: ToldClocks::at(BEGAN),
         acknowledged: BTreeMap::new(),
         checkpoints: Vec::new(),
+        cuts: Vec::new(),
+        erasing: BTreeSet::new(),
+        erased: BTreeSet::new(),
         done: Done::default(),
     };
-    for _ in 0..2 + node.dice.below(4) {
-        let at = Some(1 + node.dice.below(80));
+    node.disk
+        .create_dir("keys")
+        .and_then(|()| node.disk.replace(FIRST_KEY, &FIRST_WRAPPING))
+        .map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
+    for _ in 0..2 + node.dice.below(3) {
+        let at = Some(1 + node.dice.below(60));
         let loses_all_unsynced = faults.loses_all_unsynced || node.dice.one_in(3);
         let faults = Faults { loses_all_unsynced, ..faults };
-        let crash = match node.dice.below(3) {
-            0 => Faults { error_at: at, ..faults },
+        let crash = match node.dice.below(6) {
+            0 | 1 => Faults { error_at: at, ..faults },
+            2 => {
+                let capacity = Some(node.disk.used() + node.dice.below(SIZES.segment_bytes * 2));
+                Faults { capacity, ..faults }
+            }
             _ => Faults { power_cut_at: at, ..faults },
         };
         node.disk.set_faults(crash);
@@ -87,6 +146,7 @@ pub fn run(seed: u64, faults: Faults) -> Result<Done, Broken> {
             node.disk.power_cycle();
             node.done.power_cuts += 1;
         }
+        meddle(&node.disk);
         node.check()?;
     }
     Ok(node.done)
@@ -98,7 +158,18 @@ struct Node {
     clocks: ToldClocks,
     acknowledged: BTreeMap<u64, Acknowledged>,
     checkpoints: Vec<TreeHead>,
+    /// Acknowledged entries of posture, in order.
+    cuts: Vec<Vec<u8>>,
+    /// Pseudonyms of subjects whom somebody began to erase, and of those for whom that came to its end.
+    erasing: BTreeSet<Pseudonym>,
+    erased: BTreeSet<Pseudonym>,
     done: Done,
+}
+
+/// A node that is open.
+struct Live {
+    parts: Parts,
+    register: PostureRegister,
 }
 
 struct Acknowledged {
@@ -110,42 +181,135 @@ struct Acknowledged {
 impl Node {
     /// Opens the log and appends until something fails or the dice say that the process is killed.
     fn live(&mut self) -> Result<(), Broken> {
-        let Some(mut parts) = self.open()? else { return Ok(()) };
-        for _ in 0..self.dice.below(60) {
-            if self.step(&mut parts).is_err() {
-                return Ok(()); // the process would end here, and the next start find out
+        let Some(mut live) = self.open()? else { return Ok(()) };
+        for _ in 0..self.dice.below(30) {
+            match self.step(&mut live) {
+                Ok(()) => {}
+                Err(Unavailable::DiskFull) => {
+                    self.done.full += 1;
+                    return self.change_on_a_full_disk(&mut live);
+                }
+                Err(_) => return Ok(()), // the process would end here, and the next start find out
             }
         }
         Ok(())
     }
 
     /// `None` if the disk failed meanwhile.
-    fn open(&mut self) -> Result<Option<Parts>, Broken> {
+    fn open(&mut self) -> Result<Option<Live>, Broken> {
         let disk: Arc<dyn KeepSynced> = Arc::new(self.disk.clone());
-        match open_parts(&disk, Box::new(self.clocks.clone()), opening()) {
-            Ok(parts) => {
-                self.done.torn += u64::from(parts.recovered.torn);
-                Ok(Some(parts))
+        let opened = opening_on(&*disk)
+            .and_then(|opening| open_parts(&disk, Box::new(self.clocks.clone()), opening));
+        let mut parts = match opened {
+            Ok(parts) => parts,
+            Err(
+                OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_) | OpenFailed::NotErased(_),
+            ) => return Ok(None),
+            Err(failed) => return Err(Broken::DoesNotOpen(failed.to_string())),
+        };
+        self.done.torn += u64::from(parts.recovered.torn);
+        let opened = PostureRegister::open_on(disk, "posture", POSTURE_AHEAD);
+        let followed = opened.and_then(|mut register| {
+            let followed = register.follow(&parts.posture)?;
+            Ok((register, followed))
+        });
+        let (register, followed) = match followed {
+            Ok(followed) => followed,
+            Err(RegisterError::Io { .. }) => return Ok(None),
+            Err(failed) => return Err(Broken::DoesNotOpen(failed.to_string())),
+        };
+        let record = || {
+            parts.log.begin().ok()?;
+            for entry in followed.to_record {
+                parts.log.add(&Draft::Posture { entry }).ok()?;
             }
-            Err(OpenFailed::Disk { .. } | OpenFailed::NoStartRecord(_)) => Ok(None),
-            Err(failed) => Err(Broken::DoesNotOpen(failed.to_string())),
-        }
+            parts.log.commit().ok()
+        };
+        let recorded = record();
+        Ok(recorded.is_some().then_some(Live { parts, register }))
     }
 
-    /// One group commit, and now and then a checkpoint.
-    fn step(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+    /// Data was refused for want of space. What narrows is decided, stored and recorded all the same.
+    fn change_on_a_full_disk(&mut self, live: &mut Live) -> Result<(), Broken> {
+        let Ok(entry) = self.cut(&mut live.register) else { return Ok(()) };
+        if live.parts.log.begin().is_err() {
+            return Ok(());
+        }
+        live.parts.log.add(&Draft::Posture { entry }).map_err(Broken::NoReserve)?;
+        let _next_start_finds_out = live.parts.log.commit();
+        Ok(())
+    }
+
+    /// Severs, and returns the entry once it is durable.
+    fn cut(&mut self, register: &mut PostureRegister) -> io::Result<Vec<u8>> {
+        let mut reason = "polls accounts ".repeat(self.dice.length(12));
+        reason.push('.');
+        let vendor = [u8::try_from(self.dice.below(256)).unwrap_or(0); 16];
+        let change = Change::Sever(Target::Vendor(VendorId::from_bytes(vendor)));
+        let entry = register
+            .next(change, &reason, Authority::Rule("test".to_owned()), self.clocks.wall())
+            .map_err(io::Error::other)?;
+        register.store()?;
+        self.cuts.push(entry.to_bytes());
+        self.done.cuts += 1;
+        Ok(entry.to_bytes())
+    }
+
+    /// Records that somebody is erased, and erases them.
+    fn erase(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+        let Some(subject) = SubjectId::new(&format!("account-{}", self.dice.below(SUBJECTS)))
+        else {
+            return Ok(());
+        };
+        let Some(row) = parts.vault.erased_row(&subject) else { return Ok(()) };
+        parts.log.begin()?;
+        let draft = Draft::OperatorAction {
+            operator: OperatorId::from_bytes([7; 16]),
+            action: ERASED_ACTION.to_owned(),
+            detail: row.to_detail("test"),
+        };
+        match parts.log.add(&draft) {
+            Ok(_) => {}
+            Err(NotAdded::BatchFull) => return Ok(()),
+            Err(NotAdded::Refused(why)) => return Err(why),
+        }
+        let theirs = self.acknowledged.values().flat_map(|acknowledged| &acknowledged.subjects);
+        let theirs: BTreeSet<_> =
+            theirs.filter(|(id, _)| *id == subject).map(|(_, pseudonym)| *pseudonym).collect();
+        self.erasing.extend(&theirs);
+        parts.log.commit()?;
+        parts.eraser.erase(&BTreeSet::from([row.ordinal]))?;
+        self.erased.extend(theirs);
+        self.done.erased += 1;
+        Ok(())
+    }
+
+    /// One group commit, and now and then a change of posture or a checkpoint.
+    fn step(&mut self, live: &mut Live) -> Result<(), Unavailable> {
         self.clocks.go_on(Micros::from_millis(1 + self.dice.below(400)));
+        let Live { parts, register } = live;
         let stopped = |what: &str| Unavailable::Stopped(what.to_owned());
         if let Some(number) = parts.log.wants_segment() {
-            let made = prepare_segment(&self.disk, SIZES, number);
-            parts.log.stock(made.map_err(|e| stopped(&e.to_string()))?);
+            match prepare_segment(&self.disk, SIZES, number) {
+                Ok(made) => parts.log.stock(made),
+                Err(full) if full.kind() == io::ErrorKind::StorageFull => {}
+                Err(failed) => return Err(stopped(&failed.to_string())),
+            }
         }
+        let entry = if self.dice.one_in(4) {
+            Some(self.cut(register).map_err(|e| stopped(&e.to_string()))?)
+        } else {
+            None
+        };
 
+        if self.dice.one_in(6) {
+            self.erase(parts)?;
+        }
         let mut drafts = Vec::new();
-        for _ in 0..1 + self.dice.below(6) {
+        for _ in 0..1 + self.dice.below(3) {
             let now = BEGAN + Micros::from_secs(self.dice.below(100) * 86_400);
             let mut subjects = Vec::new();
-            for _ in 0..self.dice.below(12) {
+            for _ in 0..self.dice.below(4) {
                 let name = format!("account-{}", self.dice.below(SUBJECTS));
                 let Some(subject) = SubjectId::new(&name) else { continue };
                 let (_, pseudonym) = parts.vault.row(&subject, now)?;
@@ -157,6 +321,9 @@ impl Node {
         }
 
         parts.log.begin()?;
+        if let Some(entry) = entry {
+            parts.log.add(&Draft::Posture { entry }).map_err(|_| stopped("no reserve"))?;
+        }
         let mut added = BTreeMap::new();
         for (draft, subjects, quarter) in drafts {
             match parts.log.add(&draft) {
@@ -188,9 +355,16 @@ impl Node {
 
     /// Opens the log on a disk without faults and holds it against what was acknowledged and published.
     fn check(&mut self) -> Result<(), Broken> {
-        let Some(parts) = self.open()? else {
+        let Some(Live { parts, register }) = self.open()? else {
             return Err(Broken::DoesNotOpen("the disk failed without a fault".into()));
         };
+        for (nth, cut) in self.cuts.iter().enumerate() {
+            if register.entries().get(nth) != Some(cut) {
+                return Err(Broken::CutLost(nth + 1));
+            }
+        }
+        // What was durable and not acknowledged is the register's all the same, and the next entry follows it.
+        self.cuts = register.entries().to_vec();
         let mut leaves = Vec::new();
         for record in parts.log.view().records_from(0) {
             let (_, record) = record.map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
@@ -203,7 +377,11 @@ impl Node {
             }
             for (subject, pseudonym) in &acknowledged.subjects {
                 let known = parts.vault.subject_of(pseudonym, acknowledged.quarter);
-                if known != Ok(Some(subject.clone())) {
+                if self.erased.contains(pseudonym) {
+                    if known != Ok(None) {
+                        return Err(Broken::StillThere(index));
+                    }
+                } else if known != Ok(Some(subject.clone())) && !self.erasing.contains(pseudonym) {
                     return Err(Broken::SubjectLost(index));
                 }
             }
@@ -226,11 +404,20 @@ impl Node {
 /// If the key's fixed name or seed were refused.
 pub fn opening() -> Opening {
     let key = SigningKey::new("simulation/node/1", &[3; 32]);
-    let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
+    let vault = VaultKeys { index: [1; 32], wrapping: FIRST_WRAPPING, wrapping_id: 1 };
     match key {
         Ok(key) => Opening { sizes: SIZES, ..Opening::standard(key, vault) },
         Err(refused) => unreachable!("{refused}"),
     }
+}
+
+/// As [`opening`], with the wrapping key that the last erasure left.
+fn opening_on(disk: &dyn KeepSynced) -> Result<Opening, OpenFailed> {
+    let (wrapping_id, path) = keys::in_use(disk)?;
+    let key = disk.read(&path).map_err(|source| OpenFailed::Disk { path, source })?;
+    let wrapping = key.try_into().unwrap_or_default();
+    let opening = opening();
+    Ok(Opening { vault: VaultKeys { wrapping_id, wrapping, ..opening.vault.clone() }, ..opening })
 }
 
 fn access(subjects: &[(SubjectId, Pseudonym)]) -> Draft {

@@ -110,6 +110,43 @@ fn a_stepped_clock_stops_data_until_somebody_says_so() {
 }
 
 #[test]
+fn a_leap_of_the_clock_is_refused_before_anything_has_its_time() {
+    let disk = TornDisk::new(6);
+    let clocks = ToldClocks::at(NOW);
+    let recorder = open(&disk, &clocks).unwrap();
+    assert_eq!(recorder.now(), Ok(NOW));
+    let tomorrow = NOW + Micros::from_secs(86_400);
+    clocks.set_wall(tomorrow);
+    // Whoever asks for the time before charging a budget by it is refused, whether the log has noticed or not.
+    assert_eq!(recorder.now(), Err(Unavailable::ClockStepped(86_400_000_000)));
+    let stepped = Err(Unavailable::ClockStepped(86_400_000_000));
+    assert_eq!(recorder.append_blocking(data()).map(|_| ()), stepped);
+    let cut = recorder.append_blocking(posture()).unwrap();
+    assert_eq!(cut.time(), NOW, "a cut is recorded, at the time before the leap");
+    // The leap was a mistake: the records in between have no time that is still to come.
+    clocks.set_wall(NOW + Micros::from_secs(1));
+    recorder.acknowledge_clock();
+    let after = recorder.append_blocking(data()).unwrap();
+    assert!(after.time() <= NOW + Micros::from_secs(1), "{}", after.time());
+}
+
+#[test]
+fn a_clock_set_back_while_the_node_was_down_stops_data_and_reorders_nothing() {
+    let disk = TornDisk::new(7);
+    let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();
+    let before = recorder.append_blocking(data()).unwrap().time();
+    drop(recorder);
+    let recorder = open(&disk, &ToldClocks::at(NOW - Micros::from_secs(3_600))).unwrap();
+    let stepped = Err(Unavailable::ClockStepped(-3_600_000_000));
+    assert_eq!(recorder.append_blocking(data()).map(|_| ()), stepped);
+    assert!(recorder.append_blocking(posture()).unwrap().time() >= before);
+    recorder.acknowledge_clock();
+    assert!(recorder.append_blocking(data()).unwrap().time() >= before);
+    drop(recorder);
+    open(&disk, &ToldClocks::at(NOW)).unwrap();
+}
+
+#[test]
 fn a_rotten_byte_in_the_middle_keeps_the_log_shut_and_is_named() {
     let disk = TornDisk::new(5);
     let recorder = open(&disk, &ToldClocks::at(NOW)).unwrap();

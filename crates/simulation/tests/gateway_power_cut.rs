@@ -22,12 +22,13 @@ use ledger::record::Body;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Directory, Grant, GrantId,
     Integration, IntegrationId, IntegrationState, Micros, OperationId, Outcome, Purpose,
-    SubjectScope, Vendor, VendorId,
+    SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use policy::Policies;
+use simulation::clocks::ToldClocks;
 use simulation::dice::Dice;
 use simulation::power_cuts::opening;
-use simulation::torn_disk::{Faults, TornDisk};
+use simulation::torn_disk::{Faults, Lie, TornDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -90,13 +91,62 @@ fn what_a_client_received_survives_the_loss_of_every_write_not_yet_synced() -> R
 #[test]
 fn without_the_sync_the_same_lives_lose_what_clients_received() -> Result<()> {
     for seed in 0..SEEDS {
-        let faults = Faults { syncs_do_nothing: true, ..Faults::default() };
+        let faults = Faults { lie: Some(Lie::NoSync), ..Faults::default() };
         // Where the log does not even open afterwards nothing can be counted; there are other seeds.
         if life(seed, faults).is_ok_and(|(_, lost)| !lost.is_empty()) {
             return Ok(());
         }
     }
     anyhow::bail!("{SEEDS} power cuts on a disk that lies lost nothing: this test sees no losses")
+}
+
+/// P9 and P5: a clock that leaps lets nobody read, and a budget that was used up stays so.
+#[test]
+fn a_leap_of_the_clock_releases_nothing_and_empties_no_budget() -> Result<()> {
+    let began = clock::unix_now();
+    let clocks = ToldClocks::at(began);
+    let disk = Arc::new(TornDisk::new(1));
+    let opened = open_on(disk, Box::new(clocks.clone()), None, opening())?;
+    let recorder = opened.recorder.clone();
+    let directory = tempfile::tempdir()?;
+    let keeper = Keeper::start(PostureRegister::open(directory.path())?, recorder.clone())?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let (node, proofs) = node(origin().await?, keeper, &opened, 2)?;
+        let data_plane = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = data_plane.local_addr()?;
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        tokio::spawn(listener::run(node, data_plane, Transport::Clear, stopped));
+        let ask_at = |person: &'static str, now: UnixMicros| {
+            let request = question(person, &proofs, now);
+            async move {
+                let stream = TokioIo::new(TcpStream::connect(address).await?);
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(stream).await?;
+                tokio::spawn(connection);
+                anyhow::Ok(sender.send_request(request?).await?.status().as_u16())
+            }
+        };
+        let ask = |person: &'static str| ask_at(person, began);
+        ensure!((ask("p-1").await?, ask("p-2").await?) == (200, 200), "two are in the budget");
+        ensure!(ask("p-3").await? == 429, "a third is not");
+        clocks.set_wall(began + Micros::from_secs(2 * 86_400));
+        ensure!(ask("p-3").await? == 503, "nor in the day after tomorrow that is none");
+        ensure!(ask("p-1").await? == 503, "nor anybody else");
+        clocks.set_wall(began);
+        ensure!(ask("p-1").await? == 503, "until somebody says that the clock is right");
+        recorder.acknowledge_clock();
+        while recorder.now().is_err() {
+            tokio::task::yield_now().await;
+        }
+        ensure!(ask("p-1").await? == 200, "who was read costs nothing");
+        ensure!(ask("p-3").await? == 429, "and the budget is as it was");
+        // Time that passes on both clocks is time: the minute is over, by the record's clock and not by the system's.
+        clocks.go_on(Micros::from_secs(61));
+        let later = began + Micros::from_secs(61);
+        ensure!(ask_at("p-3", later).await? == 200, "a minute later there is room again");
+        Ok(())
+    })
 }
 
 /// Serves until the power goes. How many answers clients received, and those of which the log then knows nothing.
@@ -116,7 +166,7 @@ fn life(seed: u64, faults: Faults) -> Result<(usize, Vec<Received>)> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let received = runtime.block_on(async {
         let origin = origin().await?;
-        let (node, proofs) = node(origin, keeper, &opened)?;
+        let (node, proofs) = node(origin, keeper, &opened, 100_000)?;
         let data_plane = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = data_plane.local_addr()?;
         let (_stop, stopped) = tokio::sync::watch::channel(false);
@@ -176,22 +226,8 @@ async fn read(
     tokio::spawn(connection);
     for n in 0..QUESTIONS {
         let person = format!("p-{line}-{n}");
-        let url = format!("{URL}/people/{person}");
-        let proof = ProofRequest {
-            method: "GET",
-            url: &url,
-            access_token: Some(&proofs.token),
-            nonce: Some(&proofs.nonce),
-            jti: clock::random(),
-            now: clock::unix_now(),
-        };
-        let request = Request::get(format!("/people/{person}"))
-            .header("host", "gateway.example")
-            .header("authorization", format!("DPoP {}", proofs.token))
-            .header("dpop", sign_proof(&proofs.key, &proof))
-            .body(Empty::<Bytes>::new())?;
         sender.ready().await?;
-        let response = sender.send_request(request).await?;
+        let response = sender.send_request(question(&person, &proofs, clock::unix_now())?).await?;
         let status = response.status();
         let id = response.headers().get("portcullis-request").cloned();
         let body = response.into_body().collect().await?.to_bytes();
@@ -204,6 +240,25 @@ async fn read(
         received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { request, person });
     }
     Ok(())
+}
+
+/// A request for one person, with a proof of its own.
+fn question(person: &str, proofs: &Proofs, now: UnixMicros) -> Result<Request<Empty<Bytes>>> {
+    let url = format!("{URL}/people/{person}");
+    let proof = ProofRequest {
+        method: "GET",
+        url: &url,
+        access_token: Some(&proofs.token),
+        nonce: Some(&proofs.nonce),
+        jti: clock::random(),
+        now,
+    };
+    let request = Request::get(format!("/people/{person}"))
+        .header("host", "gateway.example")
+        .header("authorization", format!("DPoP {}", proofs.token))
+        .header("dpop", sign_proof(&proofs.key, &proof))
+        .body(Empty::<Bytes>::new())?;
+    Ok(request)
 }
 
 /// An origin that knows everybody.
@@ -236,6 +291,7 @@ fn node(
     origin: SocketAddr,
     keeper: Arc<Keeper>,
     opened: &storage::embedded::recorder::Opened,
+    budget: u32,
 ) -> Result<(Arc<Node>, Proofs)> {
     let now = clock::unix_now();
     let key = |algorithm| -> Result<SigningKey> {
@@ -245,7 +301,7 @@ fn node(
     let (client, issuer) = (key(Algorithm::EdDsa)?, key(Algorithm::EdDsa)?);
     let mut classes = ClassTable::default();
     let contract = Arc::new(Contract::compile(OPENAPI, OVERLAY, &mut classes)?);
-    let (directory, grant) = directory(&client, &classes)?;
+    let (directory, grant) = directory(&client, &classes, budget)?;
     let facts: Vec<_> = contract.operations().map(disclosure::Operation::facts).collect();
     let policies = Policies::compile(&facts, &classes, &directory, "")?;
     let issuer_keys = BTreeMap::from([("k1".to_owned(), issuer.public().clone())]);
@@ -293,7 +349,7 @@ fn node(
 }
 
 /// One integration with one key, which may read everybody.
-fn directory(key: &SigningKey, classes: &ClassTable) -> Result<(Directory, Grant)> {
+fn directory(key: &SigningKey, classes: &ClassTable, budget: u32) -> Result<(Directory, Grant)> {
     let until = clock::unix_now() + Micros::from_secs(86_400);
     let vendor = VendorId::from_bytes([1; 16]);
     let id = IntegrationId::from_bytes([2; 16]);
@@ -319,7 +375,7 @@ fn directory(key: &SigningKey, classes: &ClassTable) -> Result<(Directory, Grant
         classes: classes.classes().iter().filter_map(|class| classes.number(class)).collect(),
         purpose: Purpose::new("support").context("a purpose")?,
         scope: SubjectScope::All,
-        budget: Budget { burst: 100_000, hour: 100_000, day: 100_000 },
+        budget: Budget { burst: budget, hour: 100_000, day: 100_000 },
         expires: until,
     };
     let directory = Directory {

@@ -7,6 +7,7 @@ mod incident;
 mod log;
 mod onboard;
 pub(crate) mod print;
+mod subject;
 mod verify;
 
 pub(crate) use log::{KeysCommand, LogCommand};
@@ -28,6 +29,7 @@ use std::str::FromStr;
 use storage::clock;
 use storage::registry::Command;
 use storage::registry::command::{Listing, SubjectText};
+use subject::SubjectCommand;
 
 /// How to reach the node, and whose keys sign.
 #[derive(Args)]
@@ -193,6 +195,9 @@ pub(crate) enum Operators {
     /// A case, from signal to letters, filings and post-mortem
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// Erase a subject, take that back, list what is to be erased
+    #[command(subcommand)]
+    Subject(SubjectCommand),
     /// Where subjects are written to
     #[command(subcommand)]
     Directory(incident::DirectoryCommand),
@@ -284,6 +289,7 @@ impl Operators {
             Self::Export(command) => return command.run(now).await,
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,
+            Self::Subject(command) => return command.run().await,
             Self::Operator(OperatorCommand::List(listed)) => {
                 return listed.run(Listing::Operators).await;
             }

@@ -3,8 +3,10 @@
 //! The node is the real one, a process of its own; so is everything else but the [`origin`] and the integrations'
 //! [`software`], which keep accounts here that the node's record is held against.
 
+mod copies;
 mod crash;
 mod disk_full;
+mod erasure;
 mod evidence;
 mod export;
 mod letters;

@@ -1,6 +1,7 @@
 //! The one place where the record's time is read, and the watch over it.
 
 use model::{Micros, UnixMicros};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A step beyond this is an event of its own. NTP slews by at most 500 parts per million, which is 60 ms in [`REBASE`].
@@ -9,7 +10,7 @@ const STEP_MAX: u64 = 1_000_000;
 const REBASE: Micros = Micros::from_secs(120);
 
 /// The wall clock and a clock that nobody can set. A port, because simulations bring their own.
-pub trait ReadClocks: Send + 'static {
+pub trait ReadClocks: Send + Sync + 'static {
     /// UTC.
     fn wall(&self) -> UnixMicros;
     /// Since some fixed moment; does not count while the machine is suspended, so that a suspension shows as a step.
@@ -46,27 +47,87 @@ impl ReadClocks for SystemClocks {
     }
 }
 
-/// Compares the wall clock with the monotonic clock.
-#[derive(Debug, Default)]
-pub(crate) struct StepWatch {
-    base: Option<(UnixMicros, Micros)>,
+/// The time of records: the wall clock's, until it steps. From then on it goes by the monotonic clock from where the wall clock was
+/// before the step, and data is held, until somebody acknowledges the step. So no record has a time that nobody vouches for.
+///
+/// Clones are the same time: the log's thread reads it for records, requests read it before they charge anything.
+#[derive(Clone)]
+pub(crate) struct RecordTime {
+    clocks: Arc<dyn ReadClocks>,
+    state: Arc<Mutex<State>>,
 }
 
-impl StepWatch {
-    /// The step of the wall clock since the last reading, in microseconds, if it was beyond one second either way.
-    pub(crate) fn observe(&mut self, wall: UnixMicros, monotonic: Micros) -> Option<i64> {
-        let Some((base_wall, base_monotonic)) = self.base else {
-            self.base = Some((wall, monotonic));
-            return None;
-        };
-        let elapsed = monotonic.0.saturating_sub(base_monotonic.0);
-        let expected = base_wall.0.saturating_add(elapsed);
-        let stepped = wall.0.abs_diff(expected) > STEP_MAX;
-        if stepped || elapsed > REBASE.0 {
-            self.base = Some((wall, monotonic));
+struct State {
+    /// Two readings of one moment, which later ones are compared with.
+    base: (UnixMicros, Micros),
+    held: Option<Held>,
+    /// Steps that are not recorded yet, in microseconds.
+    unrecorded: Vec<i64>,
+}
+
+/// What the wall clock is off by since it stepped.
+struct Held {
+    offset: i64,
+    /// The last step, which the refusal names.
+    step: i64,
+}
+
+impl RecordTime {
+    /// `last`: time of the log's last record. A wall clock that stands before it was set back while nobody looked.
+    pub(crate) fn new(clocks: Arc<dyn ReadClocks>, last: UnixMicros) -> Self {
+        let (wall, monotonic) = (clocks.wall(), clocks.monotonic());
+        let base = if last.0.saturating_sub(wall.0) > STEP_MAX { last } else { wall };
+        let state = State { base: (base, monotonic), held: None, unrecorded: Vec::new() };
+        Self { clocks, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The time, for whoever decides by it.
+    ///
+    /// # Errors
+    /// The step in microseconds, if the wall clock made one that nobody has acknowledged.
+    pub(crate) fn now(&self) -> Result<UnixMicros, i64> {
+        let mut state = self.state();
+        let wall = state.observe(&*self.clocks).0;
+        state.held.as_ref().map_or(Ok(wall), |held| Err(held.step))
+    }
+
+    /// The time for the next records, the steps to record with it, and the one that data is held for.
+    pub(crate) fn tick(&self) -> (UnixMicros, Vec<i64>, Option<i64>) {
+        let mut state = self.state();
+        let (wall, expected) = state.observe(&*self.clocks);
+        let held = state.held.as_ref().map(|held| held.step);
+        let now = if held.is_some() { expected } else { wall };
+        (now, std::mem::take(&mut state.unrecorded), held)
+    }
+
+    /// Goes by the wall clock again.
+    pub(crate) fn acknowledge(&self) {
+        let mut state = self.state();
+        state.base = (self.clocks.wall(), self.clocks.monotonic());
+        state.held = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Reads the clocks. Returns what the wall clock says and what it should say.
+    fn observe(&mut self, clocks: &dyn ReadClocks) -> (UnixMicros, UnixMicros) {
+        let (wall, monotonic) = (clocks.wall(), clocks.monotonic());
+        let elapsed = monotonic.0.saturating_sub(self.base.1.0);
+        let expected = UnixMicros(self.base.0.0.saturating_add(elapsed));
+        let offset = i64::try_from(i128::from(wall.0) - i128::from(expected.0));
+        let offset = offset.unwrap_or(if wall > expected { i64::MAX } else { i64::MIN });
+        let step = offset.saturating_sub(self.held.as_ref().map_or(0, |held| held.offset));
+        if step.unsigned_abs() > STEP_MAX {
+            self.held = Some(Held { offset, step });
+            self.unrecorded.push(step);
+        } else if self.held.is_none() && elapsed > REBASE.0 {
+            self.base = (wall, monotonic);
         }
-        let step = i64::try_from(i128::from(wall.0) - i128::from(expected));
-        stepped.then(|| step.unwrap_or(if wall.0 > expected { i64::MAX } else { i64::MIN }))
+        (wall, expected)
     }
 }
 
@@ -74,24 +135,72 @@ impl StepWatch {
 mod tests {
     use super::*;
 
-    fn steps(readings: &[(u64, u64)]) -> Vec<i64> {
-        let mut watch = StepWatch::default();
-        let observe = |&(wall, monotonic): &(u64, u64)| {
-            watch.observe(UnixMicros::from_secs(wall), Micros::from_secs(monotonic))
+    /// Clocks that show what they are told.
+    #[derive(Default)]
+    struct Told(Mutex<(u64, u64)>);
+
+    impl ReadClocks for Told {
+        fn wall(&self) -> UnixMicros {
+            UnixMicros::from_secs(self.0.lock().unwrap().0)
+        }
+
+        fn monotonic(&self) -> Micros {
+            Micros::from_secs(self.0.lock().unwrap().1)
+        }
+    }
+
+    /// What `now` says at each pair of readings, and all that is to be recorded.
+    fn read(last: u64, readings: &[(u64, u64)]) -> (Vec<Result<u64, i64>>, Vec<i64>) {
+        let clocks = Arc::new(Told::default());
+        *clocks.0.lock().unwrap() = readings[0];
+        let time = RecordTime::new(Arc::clone(&clocks) as _, UnixMicros::from_secs(last));
+        let says = |at: &(u64, u64)| {
+            *clocks.0.lock().unwrap() = *at;
+            time.now().map(UnixMicros::secs).map_err(|step| step / 1_000_000)
         };
-        readings.iter().filter_map(observe).collect()
+        let said = readings.iter().map(says).collect();
+        (said, time.tick().1.iter().map(|step| step / 1_000_000).collect())
     }
 
     #[test]
     fn clocks_that_run_alike_or_are_slewed_do_not_step() {
-        assert_eq!(steps(&[(1000, 0), (1010, 10), (1011, 11)]), Vec::<i64>::new());
-        assert_eq!(steps(&[(1000, 0), (1131, 130), (1262, 260), (1393, 390)]), Vec::<i64>::new());
+        let (said, steps) = read(0, &[(1000, 0), (1010, 10), (1011, 11)]);
+        assert_eq!((said, steps), (vec![Ok(1000), Ok(1010), Ok(1011)], Vec::new()));
+        assert_eq!(
+            read(0, &[(1000, 0), (1131, 130), (1262, 260), (1393, 390)]).1,
+            Vec::<i64>::new()
+        );
     }
 
     #[test]
-    fn a_step_shows_once_with_its_direction() {
-        assert_eq!(steps(&[(1000, 0), (1005, 1), (1006, 2)]), [4_000_000]);
-        assert_eq!(steps(&[(1000, 0), (500, 1), (501, 2)]), [-501_000_000]);
-        assert_eq!(steps(&[(1000, 0), (0, 0)]), [-1_000_000_000]);
+    fn a_step_is_recorded_once_with_its_direction_and_nobody_is_told_the_stepped_time() {
+        let (said, steps) = read(0, &[(1000, 0), (1005, 1), (1006, 2)]);
+        assert_eq!((said, steps), (vec![Ok(1000), Err(4), Err(4)], vec![4]));
+        let (said, steps) = read(0, &[(1000, 0), (500, 1), (501, 2)]);
+        assert_eq!((said, steps), (vec![Ok(1000), Err(-501), Err(-501)], vec![-501]));
+        // A step back to the right time is a step too: somebody has to say which was right.
+        assert_eq!(read(0, &[(1000, 0), (2000, 0), (1001, 1)]).1, [1000, -1000]);
+    }
+
+    #[test]
+    fn records_go_on_from_before_the_step_until_it_is_acknowledged() {
+        let clocks = Arc::new(Told::default());
+        *clocks.0.lock().unwrap() = (1000, 0);
+        let time = RecordTime::new(Arc::clone(&clocks) as _, UnixMicros(0));
+        *clocks.0.lock().unwrap() = (90_000, 5);
+        assert_eq!(
+            time.tick(),
+            (UnixMicros::from_secs(1005), vec![88_995_000_000], Some(88_995_000_000))
+        );
+        *clocks.0.lock().unwrap() = (90_002, 7);
+        assert_eq!(time.tick(), (UnixMicros::from_secs(1007), Vec::new(), Some(88_995_000_000)));
+        time.acknowledge();
+        assert_eq!(time.tick(), (UnixMicros::from_secs(90_002), Vec::new(), None));
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_the_last_record_was_set_back() {
+        assert_eq!(read(1000, &[(900, 0)]), (vec![Err(-100)], vec![-100]));
+        assert_eq!(read(1000, &[(999, 0)]), (vec![Ok(999)], Vec::new()));
     }
 }

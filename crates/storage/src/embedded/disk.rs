@@ -2,7 +2,10 @@
 //!
 //! [`KeepSynced`] is a port because it has two implementations: [`LocalDisk`] here, and the one in `simulation` that
 //! loses every write not yet synced when its power is cut. It promises nothing about bytes that were written and not synced:
-//! they may be there, be missing, be there in part, and arrive in any order.
+//! they may be there, be missing, be there in part, and arrive in any order. The same goes for names: a file that was created or renamed
+//! is found under that name for certain only once its directory was synced.
+//!
+//! What needs more than one step to be durable is built here from those steps, so that a simulation goes through all of them.
 //!
 //! Paths are relative to the data directory and use `/`.
 
@@ -15,11 +18,17 @@ use std::sync::Arc;
 
 /// Files under one data directory, of which whatever was synced survives a power cut.
 pub trait KeepSynced: Send + Sync + 'static {
-    /// Makes a directory and its parents, durably.
+    /// Makes one directory, unless it is there. Its name is not durable yet.
     ///
     /// # Errors
     /// Those of the file system.
-    fn create_dir(&self, dir: &str) -> io::Result<()>;
+    fn make_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Makes durable which names there are in a directory; the data directory itself is the empty path.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
     /// Creates a file with `bytes` of allocated space; it reads as zeros. Neither the file nor its name is durable yet.
     ///
@@ -34,13 +43,13 @@ pub trait KeepSynced: Send + Sync + 'static {
     /// [`ErrorKind::NotFound`]; else those of the file system.
     fn open(&self, path: &str) -> io::Result<Arc<dyn SyncedFile>>;
 
-    /// Gives a file another name in the same directory, durably, replacing what had that name.
+    /// Gives a file another name in the same directory, replacing what had that name. Durable after [`KeepSynced::sync_dir`].
     ///
     /// # Errors
     /// Those of the file system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file. Durable with the next durable change to its directory.
+    /// Removes a file. Durable after [`KeepSynced::sync_dir`].
     ///
     /// # Errors
     /// Those of the file system.
@@ -52,18 +61,45 @@ pub trait KeepSynced: Send + Sync + 'static {
     /// Those of the file system.
     fn remove_dir(&self, dir: &str) -> io::Result<()>;
 
+    /// Makes a directory and its parents, durably.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        for dir in with_parents(dir) {
+            self.make_dir(dir)?;
+            self.sync_dir(parent(dir))?;
+        }
+        Ok(())
+    }
+
     /// Replaces the content of a file, durably and whole: after a power cut it has the former content or this one.
     ///
     /// # Errors
-    /// Those of the file system; the former content is then still there.
-    fn replace(&self, path: &str, content: &[u8]) -> io::Result<()>;
+    /// Those of the file system; the former content is then still there, unless only the last sync failed.
+    fn replace(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!("{path}.tmp");
+        write_new(self, &temporary, content)?.sync_data()?;
+        self.rename(&temporary, path)?;
+        self.sync_dir(parent(path))
+    }
 
     /// Replaces the content of a file whole for readers, making its directory if need be, but **not** durably:
     /// for what can be derived again. [`KeepSynced::sync_all`] makes it durable.
     ///
     /// # Errors
     /// Those of the file system.
-    fn replace_unsynced(&self, path: &str, content: &[u8]) -> io::Result<()>;
+    fn replace_unsynced(&self, path: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!("{path}.tmp");
+        match write_new(self, &temporary, content) {
+            Err(refused) if refused.kind() == ErrorKind::NotFound => {
+                with_parents(parent(path)).try_for_each(|dir| self.make_dir(dir))?;
+                write_new(self, &temporary, content)?;
+            }
+            written => _ = written?,
+        }
+        self.rename(&temporary, path)
+    }
 
     /// Makes durable everything written so far.
     ///
@@ -94,6 +130,33 @@ pub trait KeepSynced: Send + Sync + 'static {
     /// # Errors
     /// Those of the file system.
     fn free_space(&self) -> io::Result<u64>;
+}
+
+/// Writes a file that is not there; what a crash left under its name goes first.
+fn write_new(
+    disk: &(impl KeepSynced + ?Sized),
+    path: &str,
+    content: &[u8],
+) -> io::Result<Arc<dyn SyncedFile>> {
+    let file = match disk.create(path, 0) {
+        Err(left) if left.kind() == ErrorKind::AlreadyExists => {
+            disk.remove(path)?;
+            disk.create(path, 0)?
+        }
+        created => created?,
+    };
+    file.write_at(0, content)?;
+    Ok(file)
+}
+
+/// The directory that names `path`.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// `a`, `a/b` and `a/b/c`, for `a/b/c`.
+fn with_parents(dir: &str) -> impl Iterator<Item = &str> {
+    dir.match_indices('/').map(|(end, _)| end).chain([dir.len()]).filter_map(|end| dir.get(..end))
 }
 
 /// An open file of a [`KeepSynced`].
@@ -157,7 +220,11 @@ impl LocalDisk {
     /// # Errors
     /// Those of the file system.
     pub fn new(root: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        if !root.exists() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
         Ok(Self { root: root.to_owned(), directory: File::open(root)? })
     }
 
@@ -169,30 +236,18 @@ impl LocalDisk {
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
-
-    fn write_beside(&self, path: &str, content: &[u8]) -> io::Result<(PathBuf, File)> {
-        let temporary = self.at(&format!("{path}.tmp"));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all_at(content, 0)?;
-        Ok((temporary, file))
-    }
 }
 
 impl KeepSynced for LocalDisk {
-    fn create_dir(&self, dir: &str) -> io::Result<()> {
-        let path = self.at(dir);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        // Each ancestor up to the data directory names the next one, so each is synced.
-        let ancestors = path.ancestors().take_while(|a| a.starts_with(&self.root));
-        for ancestor in ancestors {
-            File::open(ancestor)?.sync_all()?;
+    fn make_dir(&self, dir: &str) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o700).create(self.at(dir)) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made,
         }
-        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        File::open(self.at(dir))?.sync_all()
     }
 
     fn create(&self, path: &str, bytes: u64) -> io::Result<Arc<dyn SyncedFile>> {
@@ -213,9 +268,7 @@ impl KeepSynced for LocalDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let to = self.at(to);
-        fs::rename(self.at(from), &to)?;
-        sync_parent(&to)
+        fs::rename(self.at(from), self.at(to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -227,27 +280,6 @@ impl KeepSynced for LocalDisk {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             done => done,
         }
-    }
-
-    fn replace(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let (temporary, file) = self.write_beside(path, content)?;
-        file.sync_all()?;
-        let path = self.at(path);
-        fs::rename(temporary, &path)?;
-        sync_parent(&path)
-    }
-
-    fn replace_unsynced(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let temporary = match self.write_beside(path, content) {
-            Err(refused) if refused.kind() == ErrorKind::NotFound => {
-                if let Some(parent) = self.at(path).parent() {
-                    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-                }
-                self.write_beside(path, content)?.0
-            }
-            written => written?.0,
-        };
-        fs::rename(temporary, self.at(path))
     }
 
     fn sync_all(&self) -> io::Result<()> {
@@ -279,10 +311,6 @@ impl KeepSynced for LocalDisk {
         let statistics = statvfs(&self.root)?;
         Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
     }
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 struct LocalFile(File);

@@ -11,6 +11,7 @@
 
 use crate::embedded::batch::{BatchBuffer, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::embedded::disk::{FileIdentity, KeepSynced, SyncedFile};
+use crate::embedded::kept::KeptFiles;
 use crate::embedded::scan::{Found, Rest, Scan};
 use crate::embedded::unavailable::OpenFailed;
 use std::io::{self, ErrorKind};
@@ -59,7 +60,6 @@ pub struct DurableEnd {
 
 /// The open journal. After any failed write or sync it takes nothing more.
 pub(crate) struct Journal {
-    disk: Arc<dyn KeepSynced>,
     sizes: JournalSizes,
     current: Segment,
     next: Option<Segment>,
@@ -67,6 +67,7 @@ pub(crate) struct Journal {
     random: Box<dyn FnMut() -> u64 + Send>,
     failed: bool,
     buffer: Vec<u8>,
+    kept: Arc<KeptFiles>,
 }
 
 /// A whole segment, zero-filled, of which the bytes before `end` are used.
@@ -76,6 +77,12 @@ pub(crate) struct Segment {
     identity: FileIdentity,
     end: u64,
     salt: u64,
+}
+
+impl Segment {
+    fn new(number: u64, file: Arc<dyn SyncedFile>, end: u64, salt: u64) -> io::Result<Self> {
+        Ok(Self { number, identity: file.identity()?, file, end, salt })
+    }
 }
 
 /// What opening found besides the records.
@@ -100,8 +107,10 @@ impl Journal {
         if numbers(&*disk).map_err(failed(SEGMENTS_DIR))?.is_empty() {
             prepare(&*disk, sizes, 0).map_err(failed(&path(0)))?;
         }
-        let Walk { next_index, last, unused, mut torn } = Walk::over(&*disk, visit)?;
+        let Walk { next_index, last, unused, mut torn, kept } = Walk::over(&*disk, visit)?;
         // Nothing is written before every segment was found whole, so that a corrupt directory stays as it is.
+        // A process that died between giving a segment its name and syncing that leaves a name the disk may not have.
+        disk.sync_dir(SEGMENTS_DIR).map_err(failed(SEGMENTS_DIR))?;
         let last = match last {
             Some((segment, records)) => {
                 settle(&*segment.file, &records).map_err(failed(&path(segment.number)))?;
@@ -117,7 +126,9 @@ impl Journal {
                 zero(&*file, 0..sizes.segment_bytes).map_err(failed(&path))?;
                 torn = true;
             }
-            fresh.push(Segment::new(number, file, 0, random()).map_err(failed(&path))?);
+            let segment = Segment::new(number, file, 0, random()).map_err(failed(&path))?;
+            kept.keep(&path, segment.identity);
+            fresh.push(segment);
         }
         let mut fresh = fresh.into_iter();
         let Some(current) = last.or_else(|| fresh.next()) else {
@@ -125,8 +136,9 @@ impl Journal {
         };
         let next = fresh.next();
         let buffer = Vec::new();
+        let kept = Arc::new(kept);
         let journal =
-            Self { disk, sizes, current, next, next_index, random, failed: false, buffer };
+            Self { sizes, current, next, next_index, random, failed: false, buffer, kept };
         Ok((journal, Tail { torn }))
     }
 
@@ -200,27 +212,15 @@ impl Journal {
     /// Takes the segment that [`prepare`] made.
     pub(crate) fn stock(&mut self, mut segment: Segment) {
         if self.next.is_none() && segment.number == self.current.number + 1 {
+            self.kept.keep(&path(segment.number), segment.identity);
             segment.salt = (self.random)();
             self.next = Some(segment);
         }
     }
 
-    /// Whether the current segment's name still leads to the file that is written to.
-    ///
-    /// # Errors
-    /// Why not: it was deleted or replaced, or cannot be looked at.
-    pub(crate) fn check_identity(&self) -> io::Result<()> {
-        let path = path(self.current.number);
-        if self.disk.identity(&path)? != self.current.identity {
-            return Err(io::Error::other(format!("`{path}` was replaced by another file")));
-        }
-        Ok(())
-    }
-}
-
-impl Segment {
-    fn new(number: u64, file: Arc<dyn SyncedFile>, end: u64, salt: u64) -> io::Result<Self> {
-        Ok(Self { number, identity: file.identity()?, file, end, salt })
+    /// The segments, each of which must stay the file it is.
+    pub(crate) fn kept(&self) -> &Arc<KeptFiles> {
+        &self.kept
     }
 }
 
@@ -242,6 +242,7 @@ pub(crate) fn prepare(
     let file = disk.create(&unfinished, sizes.segment_bytes)?;
     zero(&*file, 0..sizes.segment_bytes)?;
     disk.rename(&unfinished, &path)?;
+    disk.sync_dir(SEGMENTS_DIR)?;
     Segment::new(number, file, 0, 0)
 }
 
@@ -308,6 +309,7 @@ struct Walk {
     unused: Vec<(u64, Arc<dyn SyncedFile>, bool)>,
     /// Whether the last write to the last segment was cut short.
     torn: bool,
+    kept: KeptFiles,
 }
 
 struct Records {
@@ -347,7 +349,13 @@ impl From<io::Error> for WalkFailed {
 
 impl Walk {
     fn over(disk: &dyn KeepSynced, visit: &mut Visit<'_>) -> Result<Self, OpenFailed> {
-        let mut walk = Self { next_index: 0, last: None, unused: Vec::new(), torn: false };
+        let mut walk = Self {
+            next_index: 0,
+            last: None,
+            unused: Vec::new(),
+            torn: false,
+            kept: KeptFiles::default(),
+        };
         let numbers = numbers(disk).map_err(failed(SEGMENTS_DIR))?;
         for (&number, expected) in numbers.iter().zip(0..) {
             if number != expected {
@@ -358,7 +366,9 @@ impl Walk {
             match walk.segment(number, &file, visit).map_err(|e| e.at(&path))? {
                 Held::Records(records) => {
                     let segment = Segment::new(number, file, records.end, records.salt);
-                    walk.last = Some((segment.map_err(failed(&path))?, records));
+                    let segment = segment.map_err(failed(&path))?;
+                    walk.kept.keep(&path, segment.identity);
+                    walk.last = Some((segment, records));
                 }
                 Held::Nothing { written } => walk.unused.push((number, file, written)),
             }

@@ -186,14 +186,21 @@ fn the_reserve_is_for_reserved_use_until_there_is_a_next_segment() {
 }
 
 #[test]
-fn a_segment_that_was_replaced_is_noticed() {
+fn a_segment_that_was_replaced_is_noticed_whether_it_is_in_use_or_not() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path()).unwrap().journal;
-    journal.check_identity().unwrap();
-    let name = dir.path().join(path(0));
-    fs::copy(&name, dir.path().join("copy")).unwrap();
-    fs::rename(dir.path().join("copy"), &name).unwrap();
-    journal.check_identity().unwrap_err();
-    fs::remove_file(name).unwrap();
-    journal.check_identity().unwrap_err();
+    two_segments(dir.path());
+    let disk = LocalDisk::new(dir.path()).unwrap();
+    for number in 0..2 {
+        let journal = open(dir.path()).unwrap().journal;
+        journal.kept().check(&disk).unwrap();
+        let name = dir.path().join(path(number));
+        fs::copy(&name, dir.path().join("copy")).unwrap();
+        fs::rename(dir.path().join("copy"), &name).unwrap();
+        journal.kept().check(&disk).unwrap_err();
+        let journal = open(dir.path()).unwrap().journal;
+        let away = dir.path().join("away");
+        fs::rename(&name, &away).unwrap();
+        journal.kept().check(&disk).unwrap_err();
+        fs::rename(away, name).unwrap();
+    }
 }

@@ -153,8 +153,13 @@ impl Keeper {
     fn renew(&self) {
         let asked = clock::boot_now();
         let mut register = self.register();
-        if register.posture().head() == self.switch.posture().head() {
-            self.switch.lease.renew(asked);
+        match register.check_identity() {
+            // A cut must still be there after a restart, so without its file this node serves nothing.
+            Err(error) => warn!(%error, "the lease is not renewed"),
+            Ok(()) if register.posture().head() == self.switch.posture().head() => {
+                self.switch.lease.renew(asked);
+            }
+            Ok(()) => {}
         }
         if let Err(error) = register.store() {
             warn!(%error, "posture entries are not durable yet");

@@ -1,14 +1,19 @@
 //! One process per data directory.
 
+use crate::embedded::disk::FileIdentity;
 use crate::embedded::unavailable::OpenFailed;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Where the lock lies in the data directory.
+pub(crate) const LOCK_PATH: &str = "lock";
 
 /// Holds the data directory until dropped. The kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -17,7 +22,7 @@ impl DirectoryLock {
     /// # Errors
     /// [`OpenFailed::Locked`] if another process, or this one, has it; [`OpenFailed::Disk`].
     pub fn take(root: &Path) -> Result<Self, OpenFailed> {
-        let path = root.join("lock");
+        let path = root.join(LOCK_PATH);
         let shown = path.display().to_string();
         let disk = |source| OpenFailed::Disk { path: shown.clone(), source };
         let file = OpenOptions::new()
@@ -28,10 +33,19 @@ impl DirectoryLock {
             .open(&path)
             .map_err(disk)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(OpenFailed::Locked { path: shown }),
             Err(TryLockError::Error(source)) => Err(disk(source)),
         }
+    }
+
+    /// Which file it is: one that replaces it can be locked by another process.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
+        let metadata = self.file.metadata()?;
+        Ok(FileIdentity::new(metadata.dev(), metadata.ino()))
     }
 }
 

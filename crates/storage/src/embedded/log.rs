@@ -4,9 +4,10 @@
 //! `recorder` calls it from its thread, `simulation` step by step. After any error of `begin` or `commit` nothing more is taken.
 
 use crate::embedded::batch::{BatchBuffer, FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use crate::embedded::clocks::{ReadClocks, StepWatch};
+use crate::embedded::clocks::{ReadClocks, RecordTime};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::{self, DurableEnd, Journal, JournalSizes, Place, Segment, Use};
+use crate::embedded::kept::KeptFiles;
 use crate::embedded::stored;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
@@ -32,9 +33,8 @@ pub struct Log {
     journal: Journal,
     vault: Arc<Vault>,
     key: Arc<SigningKey>,
-    clocks: Box<dyn ReadClocks>,
-    watch: StepWatch,
-    /// The step that nobody has acknowledged.
+    time: RecordTime,
+    /// The step of the clock that nobody has acknowledged.
     step: Option<i64>,
     vault_full: bool,
     now: UnixMicros,
@@ -98,13 +98,13 @@ impl Log {
         visit(&sequencer, None);
         view.advance(journal.durable_end());
         let recovered = Recovered { tree: sequencer.tree(), torn: tail.torn };
+        let time = RecordTime::new(Arc::from(clocks), sequencer.time());
         let log = Self {
             sequencer,
             journal,
             vault,
             key,
-            clocks,
-            watch: StepWatch::default(),
+            time,
             step: None,
             vault_full: false,
             now: UnixMicros(0),
@@ -123,9 +123,9 @@ impl Log {
     /// # Errors
     /// [`Unavailable::Stopped`]: final.
     pub fn begin(&mut self) -> Result<(), Unavailable> {
-        self.now = self.clocks.wall();
-        if let Some(step) = self.watch.observe(self.now, self.clocks.monotonic()) {
-            self.step = Some(step);
+        let (now, steps, held) = self.time.tick();
+        (self.now, self.step) = (now, held);
+        for step in steps {
             // Refused if even the reserve is used up; data is held all the same.
             let _ = self.add(&Draft::Node(NodeEvent::Clock { step }));
         }
@@ -197,7 +197,12 @@ impl Log {
 
     /// Takes data again after a step of the clock.
     pub fn acknowledge_clock(&mut self) {
-        self.step = None;
+        self.time.acknowledge();
+    }
+
+    /// The time that records are given, for those who decide by it.
+    pub(crate) fn time(&self) -> RecordTime {
+        self.time.clone()
     }
 
     /// The log, for readers.
@@ -210,12 +215,9 @@ impl Log {
         self.journal.durable_end()
     }
 
-    /// Whether the current segment's name still leads to the file that is written to.
-    ///
-    /// # Errors
-    /// Why not. The caller stops.
-    pub fn check_identity(&self) -> io::Result<()> {
-        self.journal.check_identity()
+    /// The files this log stands on.
+    pub(crate) fn kept(&self) -> &Arc<KeptFiles> {
+        self.journal.kept()
     }
 
     /// The segment that should be made, if one should.

@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod index;
 pub mod journal;
 pub mod keeper;
+mod kept;
 pub mod lock;
 pub mod log;
 pub mod posture;
@@ -23,6 +24,9 @@ mod stored;
 pub mod unavailable;
 pub mod vault;
 pub mod view;
+
+#[cfg(test)]
+mod fixtures;
 
 pub use index::{CannotIndex, ExposureIndex};
 pub use journal::JournalSizes;

@@ -101,16 +101,19 @@ impl Published {
     ) -> Result<(Publisher, Option<Checkpoint>), OpenFailed> {
         if let Some(checkpoint) = &self.checkpoint {
             if checkpoint.tree.size > log.size {
-                return Err(OpenFailed::OlderCopy {
-                    checkpoint: checkpoint.tree.size,
-                    segments: log.size,
-                });
+                let (file, known) = (CHECKPOINT_PATH, checkpoint.tree.size);
+                return Err(OpenFailed::OlderCopy { file, known, segments: log.size });
             }
             if self.root_differs {
                 let size = checkpoint.tree.size;
                 let what = format!("the first {size} records are not those it was signed over");
                 return Err(OpenFailed::OtherCheckpoint { what });
             }
+        }
+        // Tiles are made of durable records only, so the checkpoint may be an older copy too and this still tells.
+        if self.durable > log.size {
+            let (file, known) = (DURABLE_PATH, self.durable);
+            return Err(OpenFailed::OlderCopy { file, known, segments: log.size });
         }
         if let Some(source) = self.failed {
             return Err(OpenFailed::Disk { path: format!("{TILES_DIR}/tile"), source });

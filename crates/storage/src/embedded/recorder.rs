@@ -1,9 +1,9 @@
 //! The recorder: takes drafts from any number of tasks, gives each a receipt once its record is durable.
 //!
 //! Everything taken while one sync ran goes into the next: one write, one sync, then all receipts. While several appenders are at
-//! work, the writer lets their drafts gather for two milliseconds at most. Four threads, each with one
+//! work, the writer lets their drafts gather for two milliseconds at most. Five threads, each with one
 //! reason to wait: the *writer* waits for the disk, the *publisher* writes tiles and checkpoints, the *preparer* fills segments
-//! with zeros, the *watch* answers those who have waited too long.
+//! with zeros, the *watch* answers those who have waited too long, the *guard* sees whether the files are still there.
 //!
 //! What it does not do: retry. A write or sync that failed stops the recorder until the process is started again.
 
@@ -11,20 +11,22 @@ mod writer;
 
 pub(crate) use writer::raise_priority;
 
-use crate::embedded::clocks::{ReadClocks, SystemClocks};
+use crate::embedded::clocks::{ReadClocks, RecordTime, SystemClocks};
 use crate::embedded::disk::{KeepSynced, LocalDisk};
 use crate::embedded::journal::JournalSizes;
-use crate::embedded::lock::DirectoryLock;
+use crate::embedded::lock::{DirectoryLock, LOCK_PATH};
 use crate::embedded::log::{Log, NotAdded, Recovered};
 use crate::embedded::publisher::{Published, Publisher};
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
-use crate::embedded::vault::{Vault, VaultKeys};
+use crate::embedded::vault::{ERASED_ACTION, ErasedRow, Eraser, ROWS_PATH, Vault, VaultKeys, keys};
 use crate::embedded::view::LogView;
 use ledger::checkpoint::Checkpoint;
 use ledger::note::SigningKey;
-use ledger::{Draft, NodeEvent, Receipt};
+use ledger::record::{Body, Header, Kind};
+use ledger::{Draft, NodeEvent, Receipt, StoredRecord};
+use model::UnixMicros;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -75,6 +77,10 @@ pub struct Opened {
     pub recovered: Recovered,
     /// The last checkpoint that was signed before; none on a fresh log.
     pub checkpoint: Option<Checkpoint>,
+    /// Entries of every posture record, to be held against the register.
+    pub posture: Vec<Vec<u8>>,
+    /// Erases subjects.
+    pub eraser: Eraser,
 }
 
 /// A handle to the recorder; clones share it. When the last is dropped without [`Recorder::stop`], the log ends without a stop record,
@@ -99,6 +105,7 @@ struct Shared {
     checkpoint: Mutex<Option<(Arc<str>, Instant)>>,
     commits: AtomicU64,
     wait_max: Duration,
+    time: RecordTime,
 }
 
 #[derive(Default)]
@@ -109,6 +116,8 @@ struct Queue {
     /// The writer waits on `work` until there are this many items; none while it looks by itself and need not be woken.
     wake_at: Option<usize>,
     acknowledge_clock: bool,
+    /// Which of the files it stands on is not there any more.
+    taken_away: Option<String>,
     end: End,
     stopped: Option<Unavailable>,
 }
@@ -160,8 +169,14 @@ pub fn open_on(
     opening: Opening,
 ) -> Result<Opened, OpenFailed> {
     let (sizes, wait_max) = (opening.sizes, opening.wait_max);
-    let Parts { log, publisher, vault, recovered, checkpoint } =
+    let Parts { log, publisher, vault, recovered, checkpoint, posture, eraser } =
         open_parts(&disk, clocks, opening)?;
+    let named =
+        |path: &'static str| move |source| OpenFailed::Disk { path: path.to_owned(), source };
+    log.kept().keep(ROWS_PATH, vault.identity().map_err(named(ROWS_PATH))?);
+    if let Some(lock) = &lock {
+        log.kept().keep(LOCK_PATH, lock.identity().map_err(named(LOCK_PATH))?);
+    }
     let view = log.view().clone();
     let shared = Arc::new(Shared {
         queue: Mutex::default(),
@@ -170,12 +185,13 @@ pub fn open_on(
         checkpoint: Mutex::default(),
         commits: AtomicU64::new(0),
         wait_max,
+        time: log.time(),
     });
     let threads = writer::spawn(&shared, log, publisher, disk, sizes, lock)
         .map_err(|source| OpenFailed::Disk { path: "thread".into(), source })?;
     let inner = Inner { shared, threads: Mutex::new(threads) };
     let recorder = Recorder { inner: Arc::new(inner) };
-    Ok(Opened { recorder, vault, view, recovered, checkpoint })
+    Ok(Opened { recorder, vault, view, recovered, checkpoint, posture, eraser })
 }
 
 /// What a recorder is made of, opened and not yet given threads.
@@ -190,6 +206,10 @@ pub struct Parts {
     pub recovered: Recovered,
     /// The last checkpoint that was signed before; none on a fresh log.
     pub checkpoint: Option<Checkpoint>,
+    /// Entries of every posture record, to be held against the register.
+    pub posture: Vec<Vec<u8>>,
+    /// Erases subjects.
+    pub eraser: Eraser,
 }
 
 /// Opens a data directory for a caller that does the threads' work itself, such as a simulation.
@@ -203,20 +223,44 @@ pub fn open_parts(
 ) -> Result<Parts, OpenFailed> {
     let Opening { key, next_key, vault, sizes, lost_checkpoint, .. } = opening;
     let key = Arc::new(key);
+    // Synced once more, so that a checkpoint which a process renamed and then died is durable before anybody sees it again.
     disk.create_dir("ledger")
+        .and_then(|()| disk.sync_dir("ledger"))
         .map_err(|source| OpenFailed::Disk { path: "ledger".into(), source })?;
     let vault = Arc::new(Vault::open(&**disk, &vault)?);
     let mut published = Published::read(Arc::clone(disk), Arc::clone(&key), next_key)?;
+    let (mut posture, mut erased) = (Vec::new(), Vec::new());
     let (mut log, recovered) = Log::open(
         Arc::clone(disk),
         sizes,
         key,
         Arc::clone(&vault),
         clocks,
-        &mut |sequencer, record| published.visit(sequencer, record),
+        &mut |sequencer, record| {
+            published.visit(sequencer, record);
+            match record.and_then(entry_or_erasure) {
+                Some(Found::Entry(entry)) => posture.push(entry),
+                Some(Found::Erased(row)) => erased.push(row),
+                None => {}
+            }
+        },
     )?;
     let (publisher, checkpoint) = published.check(&recovered.tree, log.view().clone())?;
     let lost_checkpoint = lost_checkpoint.filter(|_| recovered.tree.size == 0);
+    let eraser = Eraser {
+        vault: Arc::clone(&vault),
+        disk: Arc::clone(disk),
+        kept: Arc::clone(log.kept()),
+        key_is_due: AtomicBool::new(false),
+    };
+    // Whoever was erased and came back with an older copy of the vault goes before anything is served.
+    let back = vault.still_there(&erased);
+    if !back.is_empty() {
+        vault.rewrite(&**disk, log.kept(), &back, None).map_err(OpenFailed::NotErased)?;
+        eraser.key_is_due.store(true, Ordering::Relaxed);
+    }
+    keys::destroy_others(&**disk, vault.wrapping_id())
+        .map_err(|source| OpenFailed::Disk { path: "keys".into(), source })?;
     log.begin().map_err(OpenFailed::NoStartRecord)?;
     log.add(&Draft::Node(NodeEvent::Start { lost_checkpoint })).map_err(
         |refused| match refused {
@@ -225,7 +269,28 @@ pub fn open_parts(
         },
     )?;
     log.commit().map_err(OpenFailed::NoStartRecord)?;
-    Ok(Parts { log, publisher, vault, recovered, checkpoint })
+    Ok(Parts { log, publisher, vault, recovered, checkpoint, posture, eraser })
+}
+
+/// What of the log has to be held against other files.
+enum Found {
+    Entry(Vec<u8>),
+    Erased(ErasedRow),
+}
+
+/// What does not decode is for the replay to refuse.
+fn entry_or_erasure(record: &StoredRecord) -> Option<Found> {
+    let header = Header::decode(&record.entry).ok()?;
+    if !matches!(header.kind, Kind::Posture | Kind::OperatorAction) {
+        return None;
+    }
+    let body = Body::decode(&record.body).ok()?;
+    if let Body::Posture { entry } = body {
+        return Some(Found::Entry(entry));
+    }
+    let Body::OperatorAction { action, detail, .. } = body else { return None };
+    let erased = (action == ERASED_ACTION).then(|| ErasedRow::from_detail(&detail));
+    erased.flatten().map(Found::Erased)
 }
 
 impl Recorder {
@@ -246,6 +311,14 @@ impl Recorder {
     pub fn append_blocking(&self, draft: Draft) -> Result<Receipt, Unavailable> {
         let receipt = self.queue(draft)?;
         receipt.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.why_stopped()))
+    }
+
+    /// The time, for whoever decides or charges by it: a stepped clock is noticed here before anything is charged at the stepped time.
+    ///
+    /// # Errors
+    /// [`Unavailable::ClockStepped`] until the step is acknowledged.
+    pub fn now(&self) -> Result<UnixMicros, Unavailable> {
+        self.inner.shared.time.now().map_err(Unavailable::ClockStepped)
     }
 
     /// Takes data again after a step of the clock. The operator's acknowledgement is a record of its own, which the caller appends.
@@ -370,7 +443,8 @@ impl Shared {
         count: usize,
         pause: Duration,
     ) -> MutexGuard<'q, Queue> {
-        if queue.items.len() >= count || queue.end != End::NotYet || queue.acknowledge_clock {
+        let asked = queue.end != End::NotYet || queue.acknowledge_clock;
+        if queue.items.len() >= count || asked || queue.taken_away.is_some() {
             return queue;
         }
         queue.wake_at = Some(count);

@@ -3,6 +3,7 @@ use crate::embedded::view::LogView;
 use ledger::record::Body;
 use model::{ClientIp, Refusal, SubjectId, UnixMicros};
 use std::fs;
+use std::path::Path;
 
 fn opening() -> Opening {
     let key = SigningKey::new("test/node/1", &[3; 32]).unwrap();
@@ -170,17 +171,38 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn a_segment_taken_away_stops_the_record() {
-    let dir = tempfile::tempdir().unwrap();
-    let Opened { recorder, .. } = open(dir.path(), opening()).unwrap();
-    let began = Instant::now();
-    fs::remove_file(dir.path().join("ledger/segments/0000000000.seg")).unwrap();
-    while recorder.stopped().is_none() {
-        assert!(began.elapsed() < Duration::from_secs(5), "not noticed");
-        let _ = recorder.append_blocking(refusals(1));
+fn a_file_taken_away_or_replaced_stops_the_record_within_a_second() {
+    let away = |root: &Path, name: &str| fs::remove_file(root.join(name)).unwrap();
+    let replaced = |root: &Path, name: &str| {
+        fs::copy(root.join(name), root.join("copy")).unwrap();
+        fs::rename(root.join("copy"), root.join(name)).unwrap();
+    };
+    let in_use = "ledger/segments/0000000001.seg";
+    let sealed = "ledger/segments/0000000000.seg";
+    for name in [in_use, sealed, "vault/rows", "lock"] {
+        for take in [&away as &dyn Fn(&Path, &str), &replaced] {
+            let dir = tempfile::tempdir().unwrap();
+            let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();
+            while view.end().segment == 0 {
+                let detail = vec![5; 60_000];
+                let integration = model::IntegrationId::from_bytes([1; 16]);
+                let step = "evidence".to_owned();
+                recorder.append_blocking(Draft::Vetting { integration, step, detail }).unwrap();
+            }
+            take(dir.path(), name);
+            let began = Instant::now();
+            while recorder.stopped().is_none() {
+                // Four looks a second; the rest is for a machine that is busy with other tests.
+                assert!(began.elapsed() < Duration::from_secs(5), "{name}: not noticed");
+                std::thread::yield_now();
+            }
+            match recorder.append_blocking(refusals(1)) {
+                Err(Unavailable::Stopped(why)) => assert!(why.contains(name), "{why}"),
+                other => panic!("{other:?}"),
+            }
+            assert!(recorder.stop().is_err());
+        }
     }
-    assert!(matches!(recorder.append_blocking(refusals(1)), Err(Unavailable::Stopped(_))));
-    assert!(recorder.stop().is_err());
 }
 
 #[test]

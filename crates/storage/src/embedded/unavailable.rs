@@ -54,13 +54,15 @@ pub enum OpenFailed {
         /// What is wrong.
         what: String,
     },
-    /// The checkpoint knows a larger log than there is: an older copy of the segments was put in place.
+    /// Something beside the segments knows a larger log than they hold: an older copy of them was put in place.
     #[error(
-        "the checkpoint is of {checkpoint} records and the segments hold {segments}: they are an older copy. Restore the newer segments, or start the next generation of the log"
+        "`{file}` is of {known} records and the segments hold {segments}: they are an older copy. Restore the newer segments, or start the next generation of the log"
     )]
     OlderCopy {
-        /// Records the checkpoint speaks of.
-        checkpoint: u64,
+        /// The file that knows more.
+        file: &'static str,
+        /// Records it speaks of.
+        known: u64,
         /// Records the segments hold.
         segments: u64,
     },
@@ -70,6 +72,11 @@ pub enum OpenFailed {
         /// What differs.
         what: String,
     },
+    /// Subjects who were erased are in the vault again, and cannot be taken out.
+    #[error(
+        "`vault/rows` is an older copy with subjects who were erased since, and they cannot be erased again"
+    )]
+    NotErased(#[source] Unavailable),
     /// The start of the node could not be recorded.
     #[error("the start of the node cannot be recorded")]
     NoStartRecord(#[source] Unavailable),

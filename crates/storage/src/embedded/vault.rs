@@ -11,9 +11,13 @@
 //!
 //! What it does not do: hold back a pseudonym until its row is durable. A row that a crash loses was named by no durable record.
 
+mod erase;
+pub mod keys;
 pub(crate) mod row;
 
-use crate::embedded::disk::{KeepSynced, SyncedFile};
+pub use erase::{ERASED_ACTION, ErasedRow, Eraser};
+
+use crate::embedded::disk::{FileIdentity, KeepSynced, SyncedFile};
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -23,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 /// Where the rows lie in the data directory.
 pub(crate) const ROWS_PATH: &str = "vault/rows";
@@ -50,15 +54,23 @@ pub struct VaultKeys {
 /// Subjects, their ordinals and their pseudonyms. Shared by all request tasks and the recorder's thread.
 pub struct Vault {
     index_key: hmac::Key,
-    wrapping_key: WrappingKey,
     random: SystemRandom,
     shards: Vec<RwLock<Shard>>,
-    /// Lock order: a shard, then `quarters`, then `pending`.
+    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`.
     quarters: RwLock<BTreeMap<u32, Arc<QuarterMap>>>,
     pending: Mutex<Pending>,
     /// Rows that are durable.
     durable: AtomicU32,
+    /// Rows of nobody any more.
+    erased: AtomicU32,
+    store: RwLock<Store>,
+    rewriting: Mutex<()>,
+}
+
+/// The file of the rows and the key they are under. Both change at once, when all rows are written again.
+struct Store {
     file: Arc<dyn SyncedFile>,
+    key: Arc<WrappingKey>,
 }
 
 type Shard = HashMap<u128, Known, BuildHasherDefault<AlreadyHashed>>;
@@ -83,6 +95,8 @@ struct Known {
 struct Pending {
     next_ordinal: u32,
     rows: Vec<[u8; ROW_BYTES]>,
+    /// What the next rows are sealed under.
+    key: Arc<WrappingKey>,
     /// Zero-filled length of the file.
     allocated: u64,
     /// Set by the first write or sync that failed.
@@ -106,9 +120,11 @@ impl Vault {
             }
             Err(source) => return Err(failed(source)),
         };
+        // Its name may be one that a process gave it and died.
+        disk.sync_dir("vault").map_err(failed)?;
         let vault = Self::over(file, keys)?;
         let (count, torn) = vault.load(keys.wrapping_id)?;
-        vault.settle(count, torn).map_err(failed)?;
+        settle(&*vault.store().file, count, torn).map_err(failed)?;
         Ok(vault)
     }
 
@@ -132,20 +148,23 @@ impl Vault {
         let Some(wrapping_key) = WrappingKey::new(keys.wrapping_id, &keys.wrapping) else {
             return Err(OpenFailed::Key { what: "the vault's wrapping key is unusable".into() });
         };
+        let key = Arc::new(wrapping_key);
         Ok(Self {
             index_key,
-            wrapping_key,
             random: SystemRandom::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             quarters: RwLock::default(),
             pending: Mutex::new(Pending {
                 next_ordinal: 0,
                 rows: Vec::new(),
+                key: Arc::clone(&key),
                 allocated: file.length().map_err(failed)?,
                 stopped: None,
             }),
             durable: AtomicU32::new(0),
-            file,
+            erased: AtomicU32::new(0),
+            store: RwLock::new(Store { file, key }),
+            rewriting: Mutex::default(),
         })
     }
 
@@ -232,6 +251,7 @@ impl Vault {
     /// [`Unavailable::Stopped`] if the row cannot be read.
     pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
         let mut row = [0; ROW_BYTES];
+        let store = self.store();
         {
             let pending = self.pending();
             if ordinal.0 >= pending.next_ordinal {
@@ -245,12 +265,12 @@ impl Vault {
             }
         }
         if row == [0; ROW_BYTES] {
-            let read = self.file.read_at(row_offset(ordinal.0), &mut row);
+            let read = store.file.read_at(row_offset(ordinal.0), &mut row);
             read.map_err(|e| Unavailable::Stopped(format!("`{ROWS_PATH}` cannot be read: {e}")))?;
         }
         Ok(row::read(&row)
             .filter(|header| !header.erased)
-            .and_then(|_| row::open(&row, &self.wrapping_key))
+            .and_then(|_| row::open(&row, &store.key))
             .map(|(subject, _)| subject))
     }
 
@@ -269,6 +289,19 @@ impl Vault {
         self.pending().next_ordinal
     }
 
+    /// How many subjects were erased.
+    pub fn erased(&self) -> u32 {
+        self.erased.load(Ordering::Relaxed)
+    }
+
+    /// Which file the rows are in.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
+        self.store().file.identity()
+    }
+
     /// Makes durable every row queued so far. Called by the recorder's thread only.
     ///
     /// # Errors
@@ -276,6 +309,8 @@ impl Vault {
     /// [`Unavailable::Stopped`] if a write or sync failed: final.
     pub(crate) fn flush(&self) -> Result<(), Unavailable> {
         loop {
+            // Held until the rows are written: sealed under its key, they belong into its file.
+            let store = self.store();
             let (rows, allocated) = {
                 let pending = self.pending();
                 if let Some(why) = &pending.stopped {
@@ -288,7 +323,7 @@ impl Vault {
             if rows.is_empty() {
                 return Ok(());
             }
-            match self.write(&rows, allocated) {
+            match self.write(&*store.file, &rows, allocated) {
                 Ok(allocated) => {
                     let count = rows.len() / ROW_BYTES;
                     let mut pending = self.pending();
@@ -308,20 +343,20 @@ impl Vault {
         }
     }
 
-    fn write(&self, rows: &[u8], allocated: u64) -> Result<u64, Refusal> {
+    fn write(&self, file: &dyn SyncedFile, rows: &[u8], allocated: u64) -> Result<u64, Refusal> {
         let at = row_offset(self.durable.load(Ordering::Acquire));
         let end = at + rows.len() as u64;
         let mut allocated = allocated;
         while allocated < end {
             let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
-            match self.file.write_at(allocated, &zeros) {
+            match file.write_at(allocated, &zeros) {
                 Ok(()) => allocated += GROW_BYTES,
                 Err(e) if e.kind() == ErrorKind::StorageFull => return Err(Refusal::Full),
                 Err(e) => return Err(Refusal::Failed(e)),
             }
         }
-        self.file.write_at(at, rows).map_err(Refusal::Failed)?;
-        self.file.sync_data().map_err(Refusal::Failed)?;
+        file.write_at(at, rows).map_err(Refusal::Failed)?;
+        file.sync_data().map_err(Refusal::Failed)?;
         Ok(allocated)
     }
 
@@ -359,7 +394,7 @@ impl Vault {
             durable_before: self.durable.load(Ordering::Acquire),
             index: tag,
         };
-        let row = row::seal(&header, subject, &seed, nonce, &self.wrapping_key);
+        let row = row::seal(&header, subject, &seed, nonce, &pending.key);
         pending.rows.push(row.ok_or_else(|| Unavailable::Stopped("sealing a row failed".into()))?);
         pending.next_ordinal = next;
         drop(pending);
@@ -390,6 +425,10 @@ impl Vault {
         map
     }
 
+    fn store(&self) -> RwLockReadGuard<'_, Store> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -402,8 +441,9 @@ impl Vault {
             offset,
             what: what.to_owned(),
         };
+        let file = Arc::clone(&self.store().file);
         let mut header = [0; HEADER_BYTES];
-        self.file.read_at(0, &mut header).map_err(failed)?;
+        file.read_at(0, &mut header).map_err(failed)?;
         if header != row::header(&self.index_key) {
             let what = "`vault/rows` was made with another index key, or its header is corrupt";
             return Err(OpenFailed::Key { what: what.to_owned() });
@@ -415,7 +455,7 @@ impl Vault {
         let mut chunk = vec![0; ROW_BYTES * WRITE_ROWS_MAX];
         let mut at = HEADER_BYTES as u64;
         loop {
-            let read = self.file.read_at(at, &mut chunk).map_err(failed)?;
+            let read = file.read_at(at, &mut chunk).map_err(failed)?;
             for row in chunk.get(..read).unwrap_or(&[]).chunks(ROW_BYTES) {
                 if row == [0; ROW_BYTES] {
                     end_found.get_or_insert(count);
@@ -426,7 +466,9 @@ impl Vault {
                         if header.ordinal.0 != count {
                             return Err(corrupt(row_offset(count), "the row is not in its place"));
                         }
-                        if !header.erased {
+                        if header.erased {
+                            self.erased.fetch_add(1, Ordering::Relaxed);
+                        } else {
                             self.load_row(&header, row, wrapping_id)
                                 .map_err(|what| corrupt(row_offset(count), what))?;
                         }
@@ -462,7 +504,7 @@ impl Vault {
             return Err("the row is under another wrapping key");
         }
         let (_, seed) =
-            row::open(row, &self.wrapping_key).ok_or("the row does not open under its key")?;
+            row::open(row, &self.store().key).ok_or("the row does not open under its key")?;
         let key = map_key(&header.index);
         let known = Known {
             ordinal: header.ordinal,
@@ -475,28 +517,27 @@ impl Vault {
         let before = shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, known);
         before.map_or(Ok(()), |_| Err("the subject has two rows"))
     }
+}
 
-    /// As the journal does: what the last write left is written again, so that this sync speaks of it; what is torn is zeroed.
-    fn settle(&self, count: u32, torn: bool) -> io::Result<()> {
-        let end = row_offset(count);
-        let start =
-            end.saturating_sub((ROW_BYTES * WRITE_ROWS_MAX) as u64).max(HEADER_BYTES as u64);
-        let mut last = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        let read = self.file.read_at(start, &mut last)?;
-        last.truncate(read);
-        self.file.write_at(start, &last)?;
-        if torn {
-            let length = self.file.length()?;
-            let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
-            let mut at = end;
-            while at < length {
-                let step = usize::try_from(length - at).unwrap_or(usize::MAX).min(zeros.len());
-                self.file.write_at(at, zeros.get(..step).unwrap_or(&[]))?;
-                at += step as u64;
-            }
+/// As the journal does: what the last write left is written again, so that this sync speaks of it; what is torn is zeroed.
+fn settle(file: &dyn SyncedFile, count: u32, torn: bool) -> io::Result<()> {
+    let end = row_offset(count);
+    let start = end.saturating_sub((ROW_BYTES * WRITE_ROWS_MAX) as u64).max(HEADER_BYTES as u64);
+    let mut last = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    let read = file.read_at(start, &mut last)?;
+    last.truncate(read);
+    file.write_at(start, &last)?;
+    if torn {
+        let length = file.length()?;
+        let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
+        let mut at = end;
+        while at < length {
+            let step = usize::try_from(length - at).unwrap_or(usize::MAX).min(zeros.len());
+            file.write_at(at, zeros.get(..step).unwrap_or(&[]))?;
+            at += step as u64;
         }
-        self.file.sync_data()
     }
+    file.sync_data()
 }
 
 enum Refusal {

@@ -4,7 +4,7 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, cases, read};
+use super::{Registry, RegistryError, cases, erasures, read};
 use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
@@ -90,6 +90,15 @@ impl Registry {
         refuse_replay(&mut *self.pool.acquire().await?, authorised).await
     }
 
+    /// Whether the command with this id was carried out.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`].
+    pub async fn carried_out(&self, id: &[u8; 16]) -> Result<bool, RegistryError> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(count_of(&mut connection, &super::text::hex(id)).await? > 0)
+    }
+
     /// Moves the life cycle after a cut that posture has made already and nobody signed for as a command. It only narrows.
     ///
     /// # Errors
@@ -128,11 +137,13 @@ async fn refuse_replay(
     authorised: &Authorised,
 ) -> Result<(), RegistryError> {
     let id = authorised.id();
-    let seen: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM commands WHERE id = $1")
-        .bind(&id)
-        .fetch_one(tx)
-        .await?;
+    let seen = count_of(tx, &id).await?;
     if seen > 0 { Err(RegistryError::AlreadyApplied(id)) } else { Ok(()) }
+}
+
+async fn count_of(connection: &mut SqliteConnection, id: &str) -> Result<i64, RegistryError> {
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM commands WHERE id = $1");
+    Ok(count.bind(id).fetch_one(connection).await?)
 }
 
 async fn refuse_frozen(tx: &mut SqliteConnection, command: &Command) -> Result<(), RegistryError> {
@@ -234,6 +245,13 @@ async fn carry_out(
                 .await?;
             Ok(())
         }
+        Command::SubjectErase { subject } => {
+            // INVARIANT: `Authorised` has at least one signer.
+            let operator = authorised.operators().iter().next().copied();
+            let operator = operator.unwrap_or(OperatorId::from_bytes([0; 16]));
+            erasures::ask(tx, &authorised.id(), &subject.0, operator, now).await
+        }
+        Command::SubjectEraseCancel { erasure } => erasures::cancel(tx, erasure, now).await,
         // Their effect is elsewhere, or they only look; here they are remembered.
         Command::ClockAcknowledge {}
         | Command::ExposureQuery { .. }

@@ -154,6 +154,10 @@ pub enum Command {
     },
     /// Declares a subject to be a decoy that nobody has reason to read.
     HoneyPlant { subject: SubjectText },
+    /// Erases a subject, a day from now.
+    SubjectErase { subject: SubjectText },
+    /// Takes an erasure back that is not carried out yet. `erasure`: the id of the command that asked for it, lower-case hex.
+    SubjectEraseCancel { erasure: String },
     /// Accepts the clock after a step; data flows again.
     ClockAcknowledge {},
     /// Asks who was read; changes nothing, and is recorded all the same.
@@ -204,6 +208,7 @@ pub enum Listing {
     Grants,
     Operators,
     Incidents,
+    Erasures,
 }
 
 /// What a case was opened for.
@@ -399,6 +404,8 @@ impl Command {
             Self::Sever { .. } => "sever",
             Self::Restore { .. } => "restore",
             Self::HoneyPlant { .. } => "honey_plant",
+            Self::SubjectErase { .. } => "subject_erase",
+            Self::SubjectEraseCancel { .. } => "subject_erase_cancel",
             Self::ClockAcknowledge {} => "clock_acknowledge",
             Self::ExposureQuery { .. } => "exposure_query",
             Self::Evidence { .. } => "evidence",
@@ -422,6 +429,8 @@ impl Command {
             | Self::OperatorRemove { .. }
             | Self::Unfreeze {}
             | Self::Restore { .. }
+            // Nothing brings an erased subject back.
+            | Self::SubjectErase { .. }
             // Letters go out in the company's name, and cannot be called back.
             | Self::IncidentStep { step: CaseStep::Notify { .. }, .. }
             // Nobody alone keeps an incident from those it is owed to.
@@ -441,6 +450,7 @@ impl Command {
             | Self::Freeze { .. }
             | Self::Sever { .. }
             | Self::HoneyPlant { .. }
+            | Self::SubjectEraseCancel { .. }
             // Nothing more can be read than before the step.
             | Self::ClockAcknowledge {} => Effect::Narrows,
             Self::ExposureQuery { .. }
@@ -459,6 +469,7 @@ impl Command {
         matches!(
             self,
             Self::HoneyPlant { .. }
+                | Self::SubjectErase { .. }
                 | Self::GrantAdd { scope: Scope::Consenting { .. } | Scope::Attribute { .. }, .. }
                 | Self::ExposureQuery { .. }
                 | Self::Evidence { .. }

@@ -9,6 +9,7 @@
 mod apply;
 mod cases;
 pub mod command;
+mod erasures;
 pub mod lifecycle;
 mod read;
 pub mod target;
@@ -18,6 +19,7 @@ mod vetting;
 pub use apply::{Applied, Beside};
 pub use cases::CaseRow;
 pub use command::{Authorised, Command, CommandError, Effect, Payload, SignedCommand};
+pub use erasures::{ERASE_AFTER, ErasureRow, ErasureState};
 pub use read::{CommandRow, GrantRow, IntegrationRow, Snapshot};
 pub use target::{Named, Target};
 pub use vetting::{CampaignRow, Checked, VettingRow};
@@ -90,6 +92,8 @@ impl Registry {
             .journal_mode(SqliteJournalMode::Wal)
             // A command that was acknowledged survives a power cut.
             .synchronous(SqliteSynchronous::Full)
+            // Who is erased is not to be found in the file's free pages.
+            .pragma("secure_delete", "ON")
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         MIGRATIONS.run(&pool).await?;

@@ -1,6 +1,7 @@
 //! The registry against a real SQLite file.
 
 mod changes;
+mod erased;
 mod fixture;
 mod signatures;
 mod stored;

@@ -3,6 +3,7 @@
 use super::{End, Item, QUEUE_MAX, Queue, Reply, STOPPED_IN_ORDER, Shared};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::JournalSizes;
+use crate::embedded::kept::KeptFiles;
 use crate::embedded::lock::DirectoryLock;
 use crate::embedded::log::{self, Log, NotAdded, PreparedSegment};
 use crate::embedded::publisher::Publisher;
@@ -15,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long the writer sleeps at most: its clock and its segment file are looked at this often.
+/// How long the writer sleeps at most, to look at the clocks; and how often the guard looks at the files.
 const TICK: Duration = Duration::from_millis(250);
 /// How long drafts may gather for one commit while several appenders are at work. A commit costs as much processor time as most of a
 /// request, waiting costs none: measured on one core at 10,000 requests a second, commits of one or two records, which is what an
@@ -55,6 +56,7 @@ pub(super) fn spawn(
         let shared = Arc::clone(shared);
         named("log-publisher").spawn(move || run_publisher(&shared, publisher, &trees))?
     };
+    let guarded = Arc::clone(&disk);
     let prepare = named("log-preparer").spawn(move || {
         for number in numbers {
             let made = log::prepare_segment(&*disk, sizes, number);
@@ -67,13 +69,18 @@ pub(super) fn spawn(
         let shared = Arc::clone(shared);
         named("log-watch").spawn(move || run_watch(&shared))?
     };
+    let (to_guard, end) = channel();
+    let guard = {
+        let (shared, kept) = (Arc::clone(shared), Arc::clone(log.kept()));
+        named("log-guard").spawn(move || run_guard(&shared, &kept, &*guarded, &end))?
+    };
     let writer = Writer {
         shared: Arc::clone(shared),
         log,
         to_publisher,
         preparer: Preparer { asked: false, retry_at: None, to: to_preparer, from: segments },
         dirty_since: Some(Instant::now()),
-        looked_at: Instant::now(),
+        _guard_looks: to_guard,
         at_work: 0,
         gatherings: 0,
     };
@@ -83,7 +90,7 @@ pub(super) fn spawn(
         let mut end_guard = EndGuard { shared: Arc::clone(&writer.shared), why: None };
         end_guard.why = Some(writer.run());
     })?;
-    Ok(vec![write, publish, prepare, watch])
+    Ok(vec![write, publish, prepare, watch, guard])
 }
 
 struct Writer {
@@ -93,8 +100,8 @@ struct Writer {
     preparer: Preparer,
     /// Since when a record is durable that no heads record covers.
     dirty_since: Option<Instant>,
-    /// When the segment's file was last looked at.
-    looked_at: Instant,
+    /// The guard ends when this goes.
+    _guard_looks: Sender<()>,
     /// How many appenders seem to be at work: as many drafts are worth waiting for, [`GATHER`] at most.
     at_work: usize,
     gatherings: u32,
@@ -113,6 +120,12 @@ impl Writer {
     fn run(mut self) -> Unavailable {
         loop {
             let taken = self.wait();
+            if let Some(what) = taken.taken_away {
+                let stopped =
+                    Unavailable::Stopped(format!("a file it stands on was taken away: {what}"));
+                tracing::error!(%stopped, "the record stopped");
+                return stopped;
+            }
             let round = self.round(taken.items, taken.since, taken.acknowledge_clock);
             if let Err(stopped) = round {
                 tracing::error!(%stopped, "the record stopped");
@@ -155,6 +168,7 @@ impl Writer {
             end: queue.end,
             since: queue.since.take(),
             acknowledge_clock: std::mem::take(&mut queue.acknowledge_clock),
+            taken_away: queue.taken_away.take(),
             ..Queue::default()
         };
         let capacity = queue.items.len();
@@ -168,11 +182,6 @@ impl Writer {
         since: Option<Instant>,
         acknowledge_clock: bool,
     ) -> Result<(), Unavailable> {
-        if self.looked_at.elapsed() >= TICK {
-            self.looked_at = Instant::now();
-            let gone = |e| Unavailable::Stopped(format!("the segment in use was taken away: {e}"));
-            self.log.check_identity().map_err(gone)?;
-        }
         self.preparer.tend(&mut self.log);
         if acknowledge_clock {
             self.log.acknowledge_clock();
@@ -357,6 +366,18 @@ fn run_publisher(shared: &Shared, mut publisher: Publisher, trees: &Receiver<Tre
             }
         }
         if ended {
+            return;
+        }
+    }
+}
+
+/// Looks at the files. A thread of its own, because there may be many segments, and a disk that hangs must not hold up anybody else.
+fn run_guard(shared: &Shared, kept: &KeptFiles, disk: &dyn KeepSynced, end: &Receiver<()>) {
+    while end.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        if let Err(error) = kept.check(disk) {
+            let mut queue = shared.queue();
+            queue.taken_away = Some(error.to_string());
+            shared.wake(&mut queue);
             return;
         }
     }

@@ -40,6 +40,10 @@ impl WrappingKey {
     pub(crate) fn new(id: u16, key: &[u8; 32]) -> Option<Self> {
         Some(Self { id, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?) })
     }
+
+    pub(crate) const fn id(&self) -> u16 {
+        self.id
+    }
 }
 
 /// The file's header, which names the index key by a value made with it.
@@ -87,7 +91,6 @@ pub(crate) fn seal(
 }
 
 /// The row that stands in the place of an erased subject's.
-#[cfg(test)]
 pub(crate) fn erased(ordinal: SubjectOrdinal, durable_before: u32) -> [u8; ROW_BYTES] {
     let mut row = Writer::<ROW_BYTES>::default();
     row.put(&[KIND_ERASED, 0, 0, 0]);

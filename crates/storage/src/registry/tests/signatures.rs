@@ -197,6 +197,8 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::Sever { target: target.parse().unwrap(), reason: reason.clone() }, 1),
         (Command::Restore { target: target.parse().unwrap(), reason }, 2),
         (Command::HoneyPlant { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 1),
+        (Command::SubjectErase { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
+        (Command::SubjectEraseCancel { erasure: "07".into() }, 1),
         (Command::ClockAcknowledge {}, 1),
         (Command::ExposureQuery { question: "integration acme-desk".into() }, 1),
         (Command::Evidence { scope: "acme".into() }, 1),

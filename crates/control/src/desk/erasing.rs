@@ -1,0 +1,91 @@
+//! The desk's part in erasing: requests that are due are carried out, all of them at once, unless an incident is open.
+//!
+//! The order, of which each step can be taken again after a crash: the log says which row goes; the vault forgets it and its key; the
+//! outbox, the directory of addresses and scopes nobody holds forget the subject; the registry forgets it last, because the request in it is
+//! what a start after a crash goes on from.
+
+use super::{Desk, NotDone};
+use ledger::Draft;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use storage::clock;
+use storage::embedded::Unavailable;
+use storage::embedded::vault::ERASED_ACTION;
+use storage::registry::{Applied, ERASE_AFTER, ErasureRow, ErasureState};
+use tracing::{info, warn};
+
+impl Desk {
+    /// The answer to a request.
+    pub(super) async fn asked_to_erase(&self, applied: &Applied) -> Result<Value, NotDone> {
+        let erasure = applied.authorised.id();
+        let open = self.office.open_cases().await?;
+        Ok(json!({
+            "schema": "portcullis.erasure/1",
+            "erasure": erasure,
+            "due": (clock::unix_now() + ERASE_AFTER).to_string(),
+            "held_by": open,
+        }))
+    }
+
+    /// Carries out every request that is due. Returns how many subjects were erased.
+    ///
+    /// # Errors
+    /// [`NotDone`] says what stopped it; what was not done is due again.
+    pub async fn erase_due(&self) -> Result<usize, NotDone> {
+        let _turn = self.turn.lock().await;
+        let now = clock::unix_now();
+        let rows = self.registry.erasures().await?;
+        let mut due: Vec<_> = rows.into_iter().filter(|row| row.subject.is_some()).collect();
+        due.retain(|row| row.state == ErasureState::Begun || row.due <= now);
+        if due.iter().any(|row| row.state == ErasureState::Pending) {
+            let open = self.office.open_cases().await?;
+            if !open.is_empty() {
+                due.retain(|row| row.state == ErasureState::Begun);
+                info!(
+                    cases = open.join(" "),
+                    "erasures that are due are held: they are carried out when these cases are closed"
+                );
+            }
+        }
+        if due.is_empty() && !self.eraser.key_is_due() {
+            return Ok(0);
+        }
+        let mut ordinals = BTreeSet::new();
+        for erasure in &due {
+            let Some(subject) = &erasure.subject else { continue };
+            let row = self.archive.vault.erased_row(subject);
+            if erasure.state == ErasureState::Pending {
+                if let Some(row) = row {
+                    self.recorder.append(record(erasure, &row.to_detail(&erasure.id))).await?;
+                }
+                self.registry.begin_erasure(&erasure.id, now).await?;
+            }
+            ordinals.extend(row.map(|row| row.ordinal));
+        }
+        let eraser = Arc::clone(&self.eraser);
+        if !ordinals.is_empty() || eraser.key_is_due() {
+            let erased = tokio::task::spawn_blocking(move || eraser.erase(&ordinals)).await;
+            erased.unwrap_or_else(|_| Err(Unavailable::Stopped("erasing panicked".into())))?;
+        }
+        for erasure in &due {
+            if let Some(subject) = &erasure.subject {
+                self.office.forget(subject).await?;
+                self.registry.forget(erasure, now).await?;
+            }
+        }
+        if !due.is_empty() {
+            self.republish().await?;
+            warn!(subjects = due.len(), "erased");
+        }
+        Ok(due.len())
+    }
+}
+
+fn record(erasure: &ErasureRow, detail: &[u8]) -> Draft {
+    Draft::OperatorAction {
+        operator: erasure.operator,
+        action: ERASED_ACTION.to_owned(),
+        detail: detail.to_vec(),
+    }
+}

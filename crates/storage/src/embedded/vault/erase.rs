@@ -1,0 +1,282 @@
+//! Erasing: the rows of some subjects become rows of nobody, all others are written again under another key, and the former key goes.
+//!
+//! A row that is overwritten in its place may survive on the medium, in a snapshot, in a backup. Under a key that exists nowhere any more
+//! it says nothing. So all rows are written to a file beside, which takes the place of the old one in one step, whole or not at all.
+//!
+//! The log has an [`ErasedRow`] of each erased subject, which names the row and nobody: [`Vault::still_there`] finds those that came back
+//! with an older copy of the vault.
+
+use super::row::{self, ROW_BYTES, WrappingKey};
+use super::{
+    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, row_offset, shard_of,
+};
+use crate::embedded::disk::{KeepSynced, SyncedFile};
+use crate::embedded::kept::KeptFiles;
+use crate::embedded::unavailable::Unavailable;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SecureRandom;
+use model::{SubjectId, SubjectOrdinal};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+
+/// The rows that are to take the place of those there are.
+const NEW_PATH: &str = "vault/rows.new";
+/// What the operator-action record of an erased row is called.
+pub const ERASED_ACTION: &str = "subject_erased";
+
+/// A row whose subject was erased, as the log names it: its ordinal, and HMAC-SHA-256(its seed, `portcullis/erased-row/1`). The seed goes
+/// with the row, so nobody can tell from this who it was; whoever still has the row can tell that it is this one, under whatever key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasedRow {
+    /// The row.
+    pub ordinal: SubjectOrdinal,
+    mark: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Detail {
+    schema: String,
+    erasure: String,
+    ordinal: u32,
+    row: String,
+}
+
+const SCHEMA: &str = "portcullis.erased-row/1";
+
+impl ErasedRow {
+    /// The detail of its record. `erasure`: the id of the command that asked for it.
+    pub fn to_detail(&self, erasure: &str) -> Vec<u8> {
+        let detail = Detail {
+            schema: SCHEMA.to_owned(),
+            erasure: erasure.to_owned(),
+            ordinal: self.ordinal.0,
+            row: self.mark.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        // Strings and numbers always serialise.
+        serde_json::to_vec(&detail).unwrap_or_default()
+    }
+
+    /// Reads [`ErasedRow::to_detail`].
+    pub fn from_detail(detail: &[u8]) -> Option<Self> {
+        let Detail { schema, ordinal, row, .. } = serde_json::from_slice(detail).ok()?;
+        let mut mark = [0; 32];
+        if schema != SCHEMA || row.len() != 64 {
+            return None;
+        }
+        for (place, byte) in mark.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(row.get(2 * place..2 * place + 2)?, 16).ok()?;
+        }
+        Some(Self { ordinal: SubjectOrdinal(ordinal), mark })
+    }
+}
+
+/// Erases rows of an open data directory.
+pub struct Eraser {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) disk: Arc<dyn KeepSynced>,
+    pub(crate) kept: Arc<KeptFiles>,
+    /// Whether rows were erased whose key is still there.
+    pub(crate) key_is_due: AtomicBool,
+}
+
+impl Eraser {
+    /// Makes the rows with these ordinals rows of nobody and destroys the key that they were under. When this returns, nothing that the
+    /// data directory holds leads from their pseudonyms to a person. Blocks for as long as all rows take to be written.
+    ///
+    /// # Errors
+    /// [`Unavailable::DiskFull`], [`Unavailable::Stopped`]: call again with the same ordinals. What is asked of the vault meanwhile does
+    /// not find them.
+    pub fn erase(&self, ordinals: &BTreeSet<SubjectOrdinal>) -> Result<(), Unavailable> {
+        let failed = |e: io::Error| refused("keys", &e);
+        self.key_is_due.store(true, Ordering::Relaxed);
+        let former = self.vault.wrapping_id();
+        let id = former.checked_add(1).ok_or_else(|| {
+            Unavailable::Stopped("the vault's wrapping keys are used up".to_owned())
+        })?;
+        let key = keys::make(&*self.disk, id, &self.vault.random).map_err(failed)?;
+        let key = WrappingKey::new(id, &key)
+            .ok_or_else(|| Unavailable::Stopped("the wrapping key is unusable".to_owned()))?;
+        self.vault.rewrite(&*self.disk, &self.kept, ordinals, Some(key))?;
+        keys::destroy_others(&*self.disk, id).map_err(failed)?;
+        self.key_is_due.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether rows were erased and their key could not be destroyed yet: [`Eraser::erase`] without ordinals does that.
+    pub fn key_is_due(&self) -> bool {
+        self.key_is_due.load(Ordering::Relaxed)
+    }
+}
+
+impl Vault {
+    /// What the log is to say when this subject is erased; `None` if it has no row.
+    pub fn erased_row(&self, subject: &SubjectId) -> Option<ErasedRow> {
+        let tag = hmac::sign(&self.index_key, subject.as_str().as_bytes());
+        let key = map_key(tag.as_ref());
+        let shard = self.shards.get(shard_of(key))?.read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&key).map(|known| ErasedRow { ordinal: known.ordinal, mark: mark(&known.seed) })
+    }
+
+    /// Which of these rows are there after all: an older copy of the vault was put in place.
+    pub(crate) fn still_there(&self, erased: &[ErasedRow]) -> BTreeSet<SubjectOrdinal> {
+        let erased: BTreeMap<_, _> = erased.iter().map(|row| (row.ordinal, row.mark)).collect();
+        let mut found = BTreeSet::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            for known in shard.values() {
+                let named = erased.get(&known.ordinal);
+                if named.is_some_and(|named| *named == mark(&known.seed)) {
+                    found.insert(known.ordinal);
+                }
+            }
+        }
+        found
+    }
+
+    /// The number of the key that rows are under.
+    pub(crate) fn wrapping_id(&self) -> u16 {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).key.id()
+    }
+
+    /// Writes all rows again, those of `erase` as rows of nobody, under `new_key` if one is given.
+    ///
+    /// # Errors
+    /// [`Unavailable::DiskFull`]: the rows are as they were. [`Unavailable::Stopped`]: final if it was the last step that failed.
+    pub(crate) fn rewrite(
+        &self,
+        disk: &dyn KeepSynced,
+        kept: &KeptFiles,
+        erase: &BTreeSet<SubjectOrdinal>,
+        new_key: Option<WrappingKey>,
+    ) -> Result<(), Unavailable> {
+        let _one_at_a_time = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        // First of all, so that whoever is seen from here on is somebody new.
+        self.forget(erase);
+        let failed = |e: io::Error| refused(NEW_PATH, &e);
+        let (file, old_key) = {
+            let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&store.file), Arc::clone(&store.key))
+        };
+        let key = new_key.map_or_else(|| Arc::clone(&old_key), Arc::new);
+        match disk.remove(NEW_PATH) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        let new = disk.create(NEW_PATH, 0).map_err(failed)?;
+        new.write_at(0, &row::header(&self.index_key)).map_err(failed)?;
+        let copying =
+            Copying { vault: self, from: &*file, to: &*new, old: &old_key, key: &key, erase };
+        let most = self.durable.load(Ordering::Acquire);
+        copying.rows(0..most)?;
+        // Nearly all of it is on the disk before anybody has to wait.
+        new.sync_data().map_err(failed)?;
+
+        // What was added meanwhile, and then nobody adds or reads until the new rows are in place.
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
+        if let Some(why) = &pending.stopped {
+            return Err(Unavailable::Stopped(why.clone()));
+        }
+        let durable = self.durable.load(Ordering::Acquire);
+        copying.rows(most..durable)?;
+        let waiting = pending.rows.iter().map(|row| copying.row(row)).collect::<Option<Vec<_>>>();
+        let waiting = waiting.ok_or_else(|| unreadable(durable))?;
+        new.sync_data().map_err(failed)?;
+        let put = kept.replace(ROWS_PATH, || {
+            disk.rename(NEW_PATH, ROWS_PATH)?;
+            disk.sync_dir("vault")?;
+            new.identity()
+        });
+        if let Err(e) = put {
+            // Nobody knows which rows a restart would find.
+            let why = format!("`{ROWS_PATH}`: {e}");
+            pending.stopped = Some(why.clone());
+            return Err(Unavailable::Stopped(why));
+        }
+        *store = Store { file: new, key: Arc::clone(&key) };
+        let Pending { rows, allocated, key: sealing, .. } = &mut *pending;
+        (*rows, *allocated, *sealing) = (waiting, row_offset(durable), key);
+        Ok(())
+    }
+
+    fn forget(&self, erase: &BTreeSet<SubjectOrdinal>) {
+        if erase.is_empty() {
+            return;
+        }
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let before = shard.len();
+            shard.retain(|_, known| !erase.contains(&known.ordinal));
+            let gone = u32::try_from(before - shard.len()).unwrap_or(0);
+            self.erased.fetch_add(gone, Ordering::Relaxed);
+        }
+        let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
+        for shard in quarters.values().flat_map(|map| &map.shards) {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, ordinal| !erase.contains(ordinal));
+        }
+    }
+}
+
+/// Rows on their way from one file to another.
+struct Copying<'a> {
+    vault: &'a Vault,
+    from: &'a dyn SyncedFile,
+    to: &'a dyn SyncedFile,
+    old: &'a WrappingKey,
+    key: &'a WrappingKey,
+    erase: &'a BTreeSet<SubjectOrdinal>,
+}
+
+impl Copying<'_> {
+    fn rows(&self, ordinals: std::ops::Range<u32>) -> Result<(), Unavailable> {
+        let failed = |e: io::Error| refused(NEW_PATH, &e);
+        let mut at = ordinals.start;
+        while at < ordinals.end {
+            let count = usize::try_from(ordinals.end - at).unwrap_or(0).min(WRITE_ROWS_MAX);
+            let mut rows = vec![0; count * ROW_BYTES];
+            self.from.read_at(row_offset(at), &mut rows).map_err(failed)?;
+            let (rows, _) = rows.as_chunks::<ROW_BYTES>();
+            let new = rows.iter().map(|row| self.row(row)).collect::<Option<Vec<_>>>();
+            let new = new.ok_or_else(|| unreadable(at))?.concat();
+            self.to.write_at(row_offset(at), &new).map_err(failed)?;
+            at += u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        Ok(())
+    }
+
+    /// One row as it is to be; `None` if it cannot be read.
+    fn row(&self, old: &[u8; ROW_BYTES]) -> Option<[u8; ROW_BYTES]> {
+        let header = row::read(old)?;
+        if header.erased || self.erase.contains(&header.ordinal) {
+            return Some(row::erased(header.ordinal, header.durable_before));
+        }
+        if self.key.id() == self.old.id() {
+            return Some(*old);
+        }
+        let (subject, seed) = row::open(old, self.old)?;
+        let mut nonce = [0; 12];
+        self.vault.random.fill(&mut nonce).ok()?;
+        row::seal(&header, &subject, &seed, nonce, self.key)
+    }
+}
+
+fn refused(path: &str, error: &io::Error) -> Unavailable {
+    if error.kind() == ErrorKind::StorageFull {
+        return Unavailable::DiskFull;
+    }
+    Unavailable::Stopped(format!("`{path}`: {error}"))
+}
+
+fn unreadable(from: u32) -> Unavailable {
+    Unavailable::Stopped(format!("a row of `{ROWS_PATH}` from {from} on cannot be read"))
+}
+
+fn mark(seed: &[u8; 32]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), b"portcullis/erased-row/1");
+    tag.as_ref().first_chunk().copied().unwrap_or_default()
+}
