@@ -2,10 +2,11 @@
 
 use crate::{Exposure, Fold, Person, Question, Scope, Totals, to_json};
 use expect_test::expect;
-use ledger::bundle::{Builder, Seen, verify};
+use ledger::bundle::{Builder, Form, Seen, verify};
+use ledger::merkle::Tree;
 use ledger::note::SigningKey;
 use ledger::record::{Body, Chain};
-use ledger::{Draft, Record, Sequencer, StoredRecord, checkpoint};
+use ledger::{Draft, Record, Sequencer, State, StoredRecord, checkpoint};
 use model::{
     AccessRecord, ClassNumber, ClassSet, ClassTable, ClientIp, CredentialId, DataClass, GrantId,
     IntegrationId, OperationId, Outcome, Pseudonym, Refusal, RequestId, SubjectId, Touch,
@@ -93,7 +94,7 @@ fn subject_of(pseudonym: &Pseudonym) -> Option<SubjectId> {
     }
 }
 
-fn nameless(subjects: BTreeMap<Pseudonym, Seen>) -> BTreeMap<Person, Seen> {
+fn nameless(subjects: impl IntoIterator<Item = (Pseudonym, Seen)>) -> BTreeMap<Person, Seen> {
     subjects.into_iter().map(|(name, seen)| (Person::Nameless(name), seen)).collect()
 }
 
@@ -317,11 +318,15 @@ proptest! {
         let log = log(&steps);
         let Some(provable) = question.provable() else { return Ok(()) };
         let keys = [log.key.verifying_key().unwrap()];
-        let mut builder = Builder::new(provable, &log.note, &keys).unwrap();
+        let beginning = State::begin();
+        let mut builder =
+            Builder::new(provable, Form::default(), &log.note, &keys, beginning).unwrap();
         for stored in &log.stored {
             builder.push(stored).unwrap();
         }
-        let proved = verify(&builder.finish().unwrap(), &keys).unwrap().answer;
+        let tree = Tree::new(log.stored.iter().map(StoredRecord::leaf_hash).collect());
+        let bundle = builder.finish(|index| tree.inclusion(index)).unwrap();
+        let proved = verify(&bundle, &keys, &[]).unwrap().answer;
         let mut fold = Fold::new(&question);
         log.records.iter().for_each(|record| fold.push(record));
         let exposure = fold.finish(|_| None);

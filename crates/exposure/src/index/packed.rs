@@ -78,17 +78,28 @@ fn read_groups<const W: usize>(bytes: &[u8], out: &mut [u32]) -> Option<()> {
 fn read_group<const W: usize>(group: &[u8; W]) -> [u32; GROUP] {
     // Eight bytes of zeros behind the group, so that each number is one load and one shift.
     let mut padded = [0_u8; 40];
-    for (to, from) in padded.iter_mut().zip(group) {
-        *to = *from;
+    if let Some(front) = padded.first_chunk_mut::<W>() {
+        *front = *group;
     }
     let mask = u64::MAX >> (64 - W);
-    std::array::from_fn(|i| {
-        let bit = i * W;
-        let word = padded.get(bit / 8..).and_then(|rest| rest.first_chunk()).copied();
-        let value = u64::from_le_bytes(word.unwrap_or_default()) >> (bit % 8) & mask;
-        // Masked to at most 32 bits.
-        u32::try_from(value).unwrap_or(0)
-    })
+    let mut numbers = [0_u32; GROUP];
+    let mut bit = 0;
+    // Constant bounds: the loop is unrolled, and every offset in it is a constant.
+    for number in &mut numbers {
+        let bytes = padded.get(bit / 8..bit / 8 + 8).and_then(|bytes| bytes.first_chunk());
+        let word = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let [low, _] = halves(word >> (bit % 8) & mask);
+        *number = low;
+        bit += W;
+    }
+    numbers
+}
+
+/// The lower and the upper half.
+#[inline(always)]
+const fn halves(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
 /// The `index`-th number of `width` bits; `None` beyond the end of `bytes`.

@@ -348,10 +348,13 @@ impl Cursor {
         while self.taken < self.held {
             let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
             let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
-            out.extend(ordinals.iter().zip(codes).filter_map(|(ordinal, code)| {
+            out.reserve(BLOCK);
+            for (ordinal, code) in ordinals.iter().zip(codes) {
                 let value = self.values.get(*code as usize).copied().unwrap_or(0);
-                (value != 0).then(|| pair(*ordinal, value))
-            }));
+                if value != 0 {
+                    out.push(pair(*ordinal, value));
+                }
+            }
             self.fill()?;
         }
         Ok(())
@@ -364,11 +367,11 @@ pub(super) fn unite(
     loose: &[u64],
     masks: &mut Masks,
 ) -> Result<Vec<u64>, Damaged> {
-    let mut out = Vec::new();
+    // As if nobody stood in two of them. What is reserved and not used takes no memory.
+    let mut out = Vec::with_capacity(cursors.iter().map(|cursor| cursor.left + cursor.held).sum());
     if loose.is_empty()
         && let [one] = cursors.as_mut_slice()
     {
-        out.reserve(one.left + one.held);
         one.drain_into(&mut out)?;
         return Ok(out);
     }
@@ -463,17 +466,22 @@ impl Span {
 
     /// Appends what is in it, and empties it.
     fn collect(&mut self, base: u32, out: &mut Vec<u64>) {
-        let groups = self.values.chunks_mut(GROUP).zip(&mut self.touched);
-        for ((group, touched), first) in groups.zip((base..=u32::MAX).step_by(GROUP)) {
-            if std::mem::take(touched) == 0 {
-                continue;
-            }
-            for (value, ordinal) in group.iter_mut().zip(first..=u32::MAX) {
-                if *value != 0 {
-                    out.push(pair(ordinal, *value));
-                    *value = 0;
+        let (groups, _) = self.values.as_chunks_mut::<GROUP>();
+        let mut first = u64::from(base) << 32;
+        for (group, touched) in groups.iter_mut().zip(&mut self.touched) {
+            if *touched != 0 {
+                *touched = 0;
+                out.reserve(GROUP);
+                let mut ordinal = first;
+                for value in group {
+                    if *value != 0 {
+                        out.push(ordinal | u64::from(*value));
+                        *value = 0;
+                    }
+                    ordinal += 1 << 32;
                 }
             }
+            first += (GROUP as u64) << 32;
         }
     }
 }
