@@ -112,6 +112,15 @@ impl Question {
             && self.networks.is_none()
     }
 
+    /// Whether releases are asked for by nothing but where they went to, and classes and time.
+    pub(crate) const fn asks_for_networks_alone(&self) -> bool {
+        self.networks.is_some()
+            && self.integrations.is_none()
+            && self.credentials.is_none()
+            && self.grants.is_none()
+            && self.operations.is_none()
+    }
+
     /// Whether only records with a touch that is asked for count.
     pub(crate) const fn asks_for_touches(&self) -> bool {
         self.classes.is_some() || self.pseudonyms.is_some()

@@ -11,7 +11,7 @@ use super::{Unreadable, postings};
 use crate::fold::{HourTotal, IntegrationTotal, Person, Totals};
 use crate::{Question, Seen};
 use model::{ClassNumber, ClassSet, ClientIp, Pseudonym, SubjectOrdinal, UnixMicros};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Everything that is indexed of one log, at one moment.
 ///
@@ -24,11 +24,14 @@ pub struct Index<'a> {
     tail: Vec<&'a Table>,
 }
 
-/// Subjects in order of ordinal, each once, with the union of what was read of them.
-#[derive(Clone, Debug)]
+/// Subjects in order of ordinal, each once, with the union of what was read of them. Its memory can be used for the next answer.
+#[derive(Clone, Debug, Default)]
 pub struct Subjects {
     pairs: Vec<u64>,
     masks: Masks,
+    /// What is in no run, while an answer is put together.
+    loose: Vec<u64>,
+    sorted: Vec<u64>,
 }
 
 /// Who was read, when and how often, and sums.
@@ -165,27 +168,48 @@ impl<'a> Index<'a> {
     /// # Errors
     /// [`Unreadable`].
     pub fn subjects(&self, question: &Question) -> Result<Subjects, Unreadable> {
+        let mut answer = Subjects::default();
+        self.subjects_into(question, &mut answer)?;
+        Ok(answer)
+    }
+
+    /// As [`Index::subjects`], into the memory of an answer that is needed no longer.
+    ///
+    /// # Errors
+    /// [`Unreadable`]; what is in `answer` is then no answer.
+    pub fn subjects_into(
+        &self,
+        question: &Question,
+        answer: &mut Subjects,
+    ) -> Result<(), Unreadable> {
         let question = &self.within_data(question);
-        let mut masks = self.masks(question);
-        if !question.asks_for_runs() {
-            let mut loose = Vec::new();
-            let window = (question.from, question.to);
-            self.scan(question, window, &mut masks, &mut |released, _| {
-                loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
-            })?;
-            run::settle_many(&mut loose, &mut masks);
-            return Ok(Subjects { pairs: loose, masks });
-        }
-        let plan = Plan::new(question.from, question.to, |length, bucket| {
-            self.level(length, bucket).is_some()
-        });
+        answer.masks = self.masks(question);
+        answer.loose.clear();
+        let Subjects { pairs, masks, loose, sorted } = answer;
+        let mut take = |released: &Released<'_>, _: &mut Masks| {
+            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+        };
+        let window = (question.from, question.to);
         let mut cursors = Vec::new();
-        for (length, bucket) in &plan.buckets {
-            self.cursors(question, (*length, *bucket), &mut masks, &mut cursors)?;
+        if question.asks_for_runs() {
+            let plan = Plan::new(question.from, question.to, |length, bucket| {
+                self.level(length, bucket).is_some()
+            });
+            for (length, bucket) in &plan.buckets {
+                self.cursors(question, (*length, *bucket), masks, &mut cursors)?;
+            }
+            for edge in &plan.edges {
+                self.scan_files(question, *edge, masks, &mut take)?;
+            }
+        } else if question.asks_for_networks_alone() {
+            self.by_network(question, masks, &mut cursors, &mut take)?;
+        } else {
+            self.scan_files(question, window, masks, &mut take)?;
         }
+        self.scan_tail(question, window, masks, &mut take);
         cursors.retain(|cursor| !cursor.is_moot());
-        let loose = self.loose(question, &plan.edges, &mut masks)?;
-        Ok(Subjects { pairs: run::unite(cursors, &loose, &mut masks)?, masks })
+        run::settle_many(loose, sorted, masks);
+        Ok(run::unite(cursors, loose, masks, pairs)?)
     }
 
     /// Which classes were read at all. Nothing is proof of absence, as far as the log is complete.
@@ -197,7 +221,7 @@ impl<'a> Index<'a> {
         let mut classes = ClassSet::EMPTY;
         let mut masks = self.masks(question);
         if !question.asks_for_runs() {
-            let mut values = std::collections::BTreeSet::new();
+            let mut values = BTreeSet::new();
             let window = (question.from, question.to);
             self.scan(question, window, &mut masks, &mut |released, _| {
                 values.extend(released.touches().map(|(_, value)| value));
@@ -234,6 +258,7 @@ impl<'a> Index<'a> {
             return Ok(lines);
         }
         let mut masks = self.masks(question);
+        let mut sorted = Vec::new();
         for hour in hour(question.from.0)..=hour(question.to.0 - 1) {
             let start = u64::from(hour) * HOUR;
             let whole = question.from.0 <= start && start + HOUR <= question.to.0;
@@ -246,7 +271,7 @@ impl<'a> Index<'a> {
                 self.scan(question, (from, to), &mut masks, &mut |released, _| {
                     loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
                 })?;
-                run::settle_many(&mut loose, &mut masks);
+                run::settle_many(&mut loose, &mut sorted, &mut masks);
                 run::histogram(&loose)
             };
             let mut line =
@@ -302,16 +327,24 @@ impl<'a> Index<'a> {
     ) -> Result<Vec<Touched>, Unreadable> {
         let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
         let days = day(question.from)..=day(question.to);
-        let parts = || self.parts.range(days.clone()).flat_map(|(_, parts)| parts);
-        parts().for_each(|part| postings::expect(part, ordinal.0));
         let mut found = Vec::new();
+        let mut later = Vec::new();
         let mut bytes = Vec::new();
-        for part in parts() {
-            for block in postings::blocks_of(part, ordinal.0, &mut bytes)? {
-                if let Some(info) = part.footer.blocks.get(block as usize) {
-                    part.expect(info.at.offset, u64::from(info.at.bytes));
-                }
-                found.push((*part, block));
+        // What is not in memory is sent for all at once, and waited for afterwards.
+        for part in self.parts.range(days).flat_map(|(_, parts)| parts) {
+            match postings::at_hand(part, ordinal.0, &mut bytes)? {
+                Some(blocks) => found.extend(blocks.into_iter().map(|block| (*part, block))),
+                None => later.push(*part),
+            }
+        }
+        for part in later {
+            let blocks = postings::blocks_of(part, ordinal.0, &mut bytes)?;
+            found.extend(blocks.into_iter().map(|block| (part, block)));
+        }
+        found.sort_by_key(|(part, block)| (part.records().start, *block));
+        for (part, block) in &found {
+            if let Some(info) = part.footer.blocks.get(*block as usize) {
+                part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
             }
         }
         let mut history = Vec::new();
@@ -435,8 +468,41 @@ impl<'a> Index<'a> {
             self.scan_files(question, *window, masks, &mut take)?;
         }
         self.scan_tail(question, (question.from, question.to), masks, &mut take);
-        run::settle_many(&mut loose, masks);
+        run::settle_many(&mut loose, &mut Vec::new(), masks);
         Ok(loose)
+    }
+
+    /// Takes the runs of busy networks' hours, and the releases of the others.
+    fn by_network(
+        &self,
+        question: &Question,
+        masks: &mut Masks,
+        cursors: &mut Vec<run::Cursor>,
+        take: &mut impl FnMut(&Released<'_>, &mut Masks),
+    ) -> Result<(), Unreadable> {
+        let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
+        for part in
+            self.parts.range(day(question.from)..=day(question.to)).flat_map(|(_, parts)| parts)
+        {
+            let values = values(question, &part.footer.sets, masks);
+            let mut covered = BTreeSet::new();
+            for (info, place) in part.footer.networks.iter().zip(0_u32..) {
+                if !question.has_network(info.network) {
+                    continue;
+                }
+                for run in part.hours_of(Whose::Network(place)) {
+                    let start = u64::from(run.bucket) * HOUR;
+                    if question.from.0 <= start && start + HOUR <= question.to.0 {
+                        cursors.push(cursor(part, run, &values)?);
+                        covered.insert((run.bucket, place));
+                    }
+                }
+            }
+            let window = (question.from, question.to);
+            let mut visit = |released: &Released<'_>| take(released, masks);
+            scan::file(part, question, window, &covered, &values, &mut visit)?;
+        }
+        Ok(())
     }
 
     fn scan(
@@ -464,7 +530,7 @@ impl<'a> Index<'a> {
         let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
         for part in self.parts.range(day(from.0)..=day(to.0 - 1)).flat_map(|(_, parts)| parts) {
             let values = values(question, &part.footer.sets, masks);
-            scan::file(part, question, (from, to), &values, &mut |released| {
+            scan::file(part, question, (from, to), &BTreeSet::new(), &values, &mut |released| {
                 visit(released, masks)
             })?;
         }
@@ -537,8 +603,10 @@ impl<'a> Index<'a> {
         self.scan_tail(question, (start, end), masks, &mut |released, _| {
             loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
         });
-        run::settle_many(&mut loose, masks);
-        Ok(run::histogram(&run::unite(cursors, &loose, masks)?))
+        run::settle_many(&mut loose, &mut Vec::new(), masks);
+        let mut united = Vec::new();
+        run::unite(cursors, &loose, masks, &mut united)?;
+        Ok(run::histogram(&united))
     }
 
     fn counted(&self, tally: Tally, masks: &Masks) -> Counted {

@@ -61,6 +61,8 @@ pub(super) enum Whose {
     All,
     /// The integration with this place in the file's list.
     One(u32),
+    /// The network with this place in the file's list, whichever integration read from there.
+    Network(u32),
 }
 
 /// Where some bytes lie, and their checksum.
@@ -185,10 +187,13 @@ impl Footer {
         });
         w.list(&self.runs, |w, run| {
             w.u8(run.length.number());
-            w.u32(match run.whose {
-                Whose::All => 0,
-                Whose::One(place) => place + 1,
-            });
+            let (kind, place) = match run.whose {
+                Whose::All => (0, 0),
+                Whose::One(place) => (1, place),
+                Whose::Network(place) => (2, place),
+            };
+            w.u8(kind);
+            w.u32(place);
             w.u32(run.bucket);
             w.extent(run.at);
             w.u32(run.subjects);
@@ -268,7 +273,12 @@ impl Footer {
             runs: r.list(|r| {
                 Some(RunInfo {
                     length: Length::from_number(r.u8()?)?,
-                    whose: r.u32()?.checked_sub(1).map_or(Whose::All, Whose::One),
+                    whose: match (r.u8()?, r.u32()?) {
+                        (0, 0) => Whose::All,
+                        (1, place) => Whose::One(place),
+                        (2, place) => Whose::Network(place),
+                        _ => return None,
+                    },
                     bucket: r.u32()?,
                     at: r.extent()?,
                     subjects: r.u32()?,
@@ -324,6 +334,8 @@ fn optional<'a, T>(bytes: &'a [u8], read: impl FnOnce(&'a [u8]) -> Option<T>) ->
 /// An open file.
 pub struct IndexFile {
     pub(super) footer: Footer,
+    /// Entries of the postings before each bucket.
+    pub(super) buckets: Vec<u32>,
     data: Box<dyn ReadRange>,
     sizes: Sizes,
 }
@@ -360,7 +372,19 @@ impl IndexFile {
             touches,
             postings: footer.postings.bytes,
         };
-        Ok(Self { footer, data, sizes })
+        let postings = &footer.postings;
+        let mut buckets = Vec::new();
+        if postings.bytes > 0 {
+            let table = (postings.buckets as usize).saturating_add(1).saturating_mul(4);
+            data.read(
+                postings.at,
+                table.min(usize::try_from(length).unwrap_or(table)),
+                &mut bytes,
+            )?;
+            let (words, _) = bytes.as_chunks::<4>();
+            buckets.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
+        }
+        Ok(Self { footer, buckets, data, sizes })
     }
 
     /// What it is of.
@@ -419,9 +443,26 @@ impl IndexFile {
         Ok(self.data.read(offset, length, into)?)
     }
 
-    /// Says that these bytes will be read soon.
-    pub(super) fn expect(&self, offset: u64, length: u64) {
-        self.data.expect(offset, length);
+    /// As [`IndexFile::read_raw`] if the bytes are in memory; else says that they will be read soon, and returns false.
+    pub(super) fn read_at_hand(
+        &self,
+        offset: u64,
+        length: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<bool, Unreadable> {
+        let at_hand = self.data.read_at_hand(offset, length, into)?;
+        if !at_hand {
+            self.data.expect(offset, length as u64);
+        }
+        Ok(at_hand)
+    }
+
+    /// The hours of an integration or network that have runs.
+    pub(super) fn hours_of(&self, whose: Whose) -> impl Iterator<Item = &RunInfo> {
+        let runs = &self.footer.runs;
+        let first = runs.partition_point(|run| (run.length, run.whose) < (Length::Hour, whose));
+        let rest = runs.get(first..).unwrap_or_default().iter();
+        rest.take_while(move |run| run.length == Length::Hour && run.whose == whose)
     }
 
     /// The run of a bucket; `None` if nothing was released in it.

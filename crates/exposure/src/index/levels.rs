@@ -92,7 +92,9 @@ fn days_of(
         cursors.push(cursor(part, info, &values)?);
         counts = (counts.0 + info.records, counts.1 + info.touches);
     }
-    Ok((run::unite(cursors, &[], masks)?, counts))
+    let mut pairs = Vec::new();
+    run::unite(cursors, &[], masks, &mut pairs)?;
+    Ok((pairs, counts))
 }
 
 /// Starts to read a run. `values`: the value of each of the file's sets.

@@ -26,6 +26,12 @@ pub(super) struct Numbered {
     unions: HashMap<(u32, u32), u32>,
 }
 
+impl Default for Masks {
+    fn default() -> Self {
+        Self::Plain(Vec::new())
+    }
+}
+
 impl Masks {
     /// For sets of these classes.
     pub(super) fn new(classes: &ClassSet) -> Self {

@@ -41,6 +41,12 @@ pub trait ReadRange: Send + Sync {
     /// Those of the file system; [`io::ErrorKind::UnexpectedEof`] beyond the end.
     fn read(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<()>;
 
+    /// As [`ReadRange::read`] if that needs no waiting; else returns false, and `into` holds nothing of use.
+    ///
+    /// # Errors
+    /// As [`ReadRange::read`].
+    fn read_at_hand(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<bool>;
+
     /// Says that these bytes will be read soon, so that they can be on their way.
     fn expect(&self, offset: u64, length: u64);
 }

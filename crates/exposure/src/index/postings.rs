@@ -73,61 +73,76 @@ pub(super) fn write(writer: &mut Writer, touches: &[u64], blocks: usize) -> Post
     PostingsInfo { at, bytes: writer.offset() - at, low_bits, block_bits, buckets }
 }
 
-/// Says that the postings of a subject will be read soon.
-pub(super) fn expect(file: &IndexFile, ordinal: u32) {
-    let info = &file.footer.postings;
-    let bucket = ordinal.checked_shr(u32::from(info.low_bits)).unwrap_or(0);
-    if bucket < info.buckets {
-        file.expect(info.at + u64::from(bucket) * 4, 8);
-    }
-}
-
 /// The blocks that have a touch of a subject, in order.
 pub(super) fn blocks_of(
     file: &IndexFile,
     ordinal: u32,
     bytes: &mut Vec<u8>,
 ) -> Result<Vec<u32>, Unreadable> {
-    const BROKEN: Unreadable = Unreadable::Damaged("a subject's postings");
-    let Some((from, until)) = entries_of(file, ordinal, bytes)? else { return Ok(Vec::new()) };
-    let info = &file.footer.postings;
-    let width = info.low_bits + info.block_bits;
-    let (first_group, count) = (from / 8, (until - from / 8 * 8) as usize);
-    let at = info.at + (u64::from(info.buckets) + 1) * 4;
-    let offset = at + u64::from(first_group) * u64::from(width);
-    file.read_raw(offset, packed::length(count, width), bytes)?;
-    let mut entries = vec![0; count];
-    packed::read(bytes, width, &mut entries).ok_or(BROKEN)?;
-    let low_mask = (1_u64 << info.low_bits) - 1;
-    let wanted = u64::from(ordinal) & low_mask;
-    let here = entries.get((from - first_group * 8) as usize..).ok_or(BROKEN)?;
-    let matching = here.iter().filter(|entry| u64::from(**entry) >> info.block_bits == wanted);
-    let block_mask = (1_u64 << info.block_bits) - 1;
-    let blocks = matching.map(|entry| u32::try_from(u64::from(*entry) & block_mask).unwrap_or(0));
-    Ok(blocks.collect())
+    let Some(place) = Place::of(file, ordinal)? else { return Ok(Vec::new()) };
+    file.read_raw(place.offset, place.length, bytes)?;
+    Ok(place.blocks(file, ordinal, bytes)?)
 }
 
-/// Which entries are in a subject's bucket.
-fn entries_of(
+/// As [`blocks_of`] if that needs no waiting; `None` if it does, and then the bytes are on their way.
+pub(super) fn at_hand(
     file: &IndexFile,
     ordinal: u32,
     bytes: &mut Vec<u8>,
-) -> Result<Option<(u32, u32)>, Unreadable> {
-    let info = &file.footer.postings;
-    let bucket = ordinal.checked_shr(u32::from(info.low_bits)).unwrap_or(0);
-    if bucket >= info.buckets || ordinal >= NAMELESS {
-        return Ok(None);
-    }
-    file.read_raw(info.at + u64::from(bucket) * 4, 8, bytes)?;
-    let (&[a, b, c, d, e, f, g, h], _) =
-        bytes.split_first_chunk().ok_or(Damaged("a subject's postings"))?;
-    let (from, until) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-    // Beyond what the section can hold only if it is damaged; a bucket has some dozens of entries.
-    let whole = u64::from(until) <= info.bytes * 8 && from <= until;
-    if whole {
-        Ok((from < until).then_some((from, until)))
+) -> Result<Option<Vec<u32>>, Unreadable> {
+    let Some(place) = Place::of(file, ordinal)? else { return Ok(Some(Vec::new())) };
+    if file.read_at_hand(place.offset, place.length, bytes)? {
+        Ok(Some(place.blocks(file, ordinal, bytes)?))
     } else {
-        Err(Damaged("a subject's postings").into())
+        Ok(None)
+    }
+}
+
+const BROKEN: Damaged = Damaged("a subject's postings");
+
+/// Where a subject's bucket lies: whole groups of packed entries.
+struct Place {
+    offset: u64,
+    length: usize,
+    /// Entries of the bucket before it in its first group.
+    before: usize,
+    /// Entries up to its end, those before it included.
+    count: usize,
+}
+
+impl Place {
+    /// `None` if no subject of this bucket was read.
+    fn of(file: &IndexFile, ordinal: u32) -> Result<Option<Self>, Damaged> {
+        let info = &file.footer.postings;
+        let bucket = ordinal.checked_shr(u32::from(info.low_bits)).unwrap_or(0);
+        if bucket >= info.buckets || ordinal >= NAMELESS {
+            return Ok(None);
+        }
+        let ends = file.buckets.get(bucket as usize..).and_then(|rest| rest.first_chunk());
+        let &[from, until] = ends.ok_or(BROKEN)?;
+        // Beyond what the section can hold only if it is damaged; a bucket has some dozens of entries.
+        if u64::from(until) > info.bytes * 8 || from > until {
+            return Err(BROKEN);
+        }
+        let first_group = from / 8;
+        let (before, count) =
+            ((from - first_group * 8) as usize, (until - first_group * 8) as usize);
+        let width = info.low_bits + info.block_bits;
+        let entries = info.at + (u64::from(info.buckets) + 1) * 4;
+        let offset = entries + u64::from(first_group) * u64::from(width);
+        let length = packed::length(count, width);
+        Ok((from < until).then_some(Self { offset, length, before, count }))
+    }
+
+    fn blocks(&self, file: &IndexFile, ordinal: u32, bytes: &[u8]) -> Result<Vec<u32>, Damaged> {
+        let info = &file.footer.postings;
+        let mut entries = vec![0; self.count];
+        packed::read(bytes, info.low_bits + info.block_bits, &mut entries).ok_or(BROKEN)?;
+        let wanted = u64::from(ordinal) & ((1 << info.low_bits) - 1);
+        let block_mask = (1_u64 << info.block_bits) - 1;
+        let here = entries.get(self.before..).ok_or(BROKEN)?.iter().map(|entry| u64::from(*entry));
+        let matching = here.filter(|entry| entry >> info.block_bits == wanted);
+        Ok(matching.map(|entry| u32::try_from(entry & block_mask).unwrap_or(0)).collect())
     }
 }
 

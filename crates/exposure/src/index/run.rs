@@ -43,9 +43,9 @@ pub(super) fn settle(pairs: &mut Vec<u64>, masks: &mut Masks) {
     });
 }
 
-/// As [`settle`], of many pairs: sorted by the upper half of their ordinals, then united in place.
-pub(super) fn settle_many(pairs: &mut Vec<u64>, masks: &mut Masks) {
-    const FEW: usize = 1 << 14;
+/// As [`settle`], of many pairs: sorted by the upper half of their ordinals into `sorted`, then united in place.
+pub(super) fn settle_many(pairs: &mut Vec<u64>, sorted: &mut Vec<u64>, masks: &mut Masks) {
+    const FEW: usize = if cfg!(test) { 4 } else { 1 << 14 };
     const SPAN: usize = 1 << 16;
     if pairs.len() < FEW {
         return settle(pairs, masks);
@@ -62,7 +62,8 @@ pub(super) fn settle_many(pairs: &mut Vec<u64>, masks: &mut Masks) {
     for end in &mut ends {
         total += std::mem::replace(end, total);
     }
-    let mut sorted = vec![0_u64; total];
+    sorted.clear();
+    sorted.resize(total, 0);
     for pair in &*pairs {
         if let Some(end) = ends.get_mut(upper(*pair))
             && let Some(slot) = sorted.get_mut(*end)
@@ -361,19 +362,27 @@ impl Cursor {
     }
 }
 
-/// Unites runs and loose pairs, which are sorted, each ordinal once. What comes out is in order of ordinal, each once.
+/// Unites runs and loose pairs, which are sorted, each ordinal once, into `out`, which is emptied before. What comes out is in order
+/// of ordinal, each once.
 pub(super) fn unite(
     mut cursors: Vec<Cursor>,
     loose: &[u64],
     masks: &mut Masks,
-) -> Result<Vec<u64>, Damaged> {
+    out: &mut Vec<u64>,
+) -> Result<(), Damaged> {
+    const FEW: usize = if cfg!(test) { 4 } else { 1 << 14 };
+    let all = cursors.iter().map(|cursor| cursor.left + cursor.held).sum::<usize>() + loose.len();
+    out.clear();
     // As if nobody stood in two of them. What is reserved and not used takes no memory.
-    let mut out = Vec::with_capacity(cursors.iter().map(|cursor| cursor.left + cursor.held).sum());
-    if loose.is_empty()
-        && let [one] = cursors.as_mut_slice()
-    {
-        one.drain_into(&mut out)?;
-        return Ok(out);
+    out.reserve(all);
+    let single = loose.is_empty() && cursors.len() == 1;
+    if single || all < FEW {
+        cursors.iter_mut().try_for_each(|cursor| cursor.drain_into(out))?;
+        out.extend_from_slice(loose);
+        if !single {
+            settle(out, masks);
+        }
+        return Ok(());
     }
     // A span that fits the second-level cache; with many short runs a longer one, so that they are looked at less often.
     let mut span = Span::new(if cursors.len() > 512 { 1 << 20 } else { 1 << 16 });
@@ -391,9 +400,9 @@ pub(super) fn unite(
         let (these, rest) = loose.split_at(here);
         loose = rest;
         span.unite_pairs(base, these, masks);
-        span.collect(base, &mut out);
+        span.collect(base, out);
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Unites lists that are each in order of ordinal.
@@ -466,22 +475,25 @@ impl Span {
 
     /// Appends what is in it, and empties it.
     fn collect(&mut self, base: u32, out: &mut Vec<u64>) {
-        let (groups, _) = self.values.as_chunks_mut::<GROUP>();
+        const EIGHT: usize = 8 * GROUP;
+        let (eights, _) = self.values.as_chunks_mut::<EIGHT>();
+        let (touched, _) = self.touched.as_chunks_mut::<8>();
         let mut first = u64::from(base) << 32;
-        for (group, touched) in groups.iter_mut().zip(&mut self.touched) {
-            if *touched != 0 {
-                *touched = 0;
-                out.reserve(GROUP);
+        for (eight, touched) in eights.iter_mut().zip(touched) {
+            // Eight groups are passed over at once.
+            if u64::from_ne_bytes(std::mem::take(touched)) != 0 {
+                out.reserve(EIGHT);
                 let mut ordinal = first;
-                for value in group {
+                for value in eight {
                     if *value != 0 {
                         out.push(ordinal | u64::from(*value));
                         *value = 0;
                     }
-                    ordinal += 1 << 32;
+                    // Past the last ordinal there is nothing more to write.
+                    ordinal = ordinal.wrapping_add(1 << 32);
                 }
             }
-            first += (GROUP as u64) << 32;
+            first = first.wrapping_add((EIGHT as u64) << 32);
         }
     }
 }
@@ -523,7 +535,8 @@ mod tests {
                 Cursor::new(bytes, subjects, Ok).unwrap()
             });
             let loose: Vec<u64> = loose.iter().map(|(&o, &v)| pair(o, v)).collect();
-            let united = unite(cursors.collect(), &loose, &mut masks).unwrap();
+            let mut united = Vec::new();
+            unite(cursors.collect(), &loose, &mut masks, &mut united).unwrap();
             let wanted: Vec<u64> = wanted.iter().map(|(&o, &v)| pair(o, v)).collect();
             prop_assert_eq!(united, wanted);
         }
@@ -541,7 +554,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, subjects in 0_u32..1_000) {
             if let Ok(cursor) = Cursor::new(bytes, subjects, Ok) {
-                let _ = unite(vec![cursor], &[pair(1, 1)], &mut masks());
+                let _ = unite(vec![cursor], &[pair(1, 1)], &mut masks(), &mut Vec::new());
             }
         }
     }

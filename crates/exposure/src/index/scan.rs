@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::file::{BlockInfo, IndexFile};
 use super::run::{ordinal_of, value_of};
-use super::table::{Context, Table};
+use super::table::{Context, Table, hour};
 use super::{Damaged, Unreadable};
 use crate::Question;
 use model::{ClientIp, UnixMicros};
@@ -40,10 +40,13 @@ fn contexts(question: &Question, contexts: &[Context]) -> Vec<bool> {
 }
 
 /// Calls `visit` with the releases of a window in a file, in order of integration and time. `values` as in [`Released`].
+///
+/// `covered`: hours and networks, by their places, that are not to be read.
 pub(super) fn file(
     file: &IndexFile,
     question: &Question,
     (from, to): (UnixMicros, UnixMicros),
+    covered: &BTreeSet<(u32, u32)>,
     values: &[u32],
     visit: &mut impl FnMut(&Released<'_>),
 ) -> Result<(), Unreadable> {
@@ -51,7 +54,7 @@ pub(super) fn file(
     let from_there: Option<Vec<bool>> = question.networks.as_ref().map(|_| {
         file.footer.networks.iter().map(|info| question.has_network(info.network)).collect()
     });
-    let chosen = chosen(file, question, from_there.as_deref(), (from, to))?;
+    let chosen = chosen(file, question, from_there.as_deref(), covered, (from, to))?;
     let (mut bytes, mut start) = (Vec::new(), 0_u64);
     let mut block = Block::default();
     for (place, info) in chosen.iter().enumerate() {
@@ -70,7 +73,13 @@ pub(super) fn file(
             return Err(Damaged("a block of releases").into());
         }
         block.decode(here, info.rows, info.touches)?;
-        rows(file, &block, info, &wanted, from_there.as_deref(), (from, to), values, visit)?;
+        let mut there = from_there.clone();
+        for (_, place) in covered.range((hour(info.first), 0)..=(hour(info.first), u32::MAX)) {
+            if let Some(asked) = there.as_mut().and_then(|there| there.get_mut(*place as usize)) {
+                *asked = false;
+            }
+        }
+        rows(file, &block, info, &wanted, there.as_deref(), (from, to), values, visit)?;
     }
     Ok(())
 }
@@ -80,6 +89,7 @@ fn chosen<'f>(
     file: &'f IndexFile,
     question: &Question,
     from_there: Option<&[bool]>,
+    covered: &BTreeSet<(u32, u32)>,
     (from, to): (UnixMicros, UnixMicros),
 ) -> Result<Vec<&'f BlockInfo>, Unreadable> {
     let blocks = &file.footer.blocks;
@@ -87,11 +97,14 @@ fn chosen<'f>(
     if let Some(from_there) = from_there {
         let mut numbers = BTreeSet::new();
         let mut bytes = Vec::new();
-        let asked = file.footer.networks.iter().zip(from_there).filter(|(_, wanted)| **wanted);
-        for (network, _) in asked {
+        let asked = file.footer.networks.iter().zip(from_there).zip(0_u32..);
+        for ((network, _), place) in asked.filter(|((_, wanted), _)| **wanted) {
             file.read(network.at, &mut bytes)?;
             let (each, _) = bytes.as_chunks::<4>();
-            numbers.extend(each.iter().map(|number| u32::from_le_bytes(*number)));
+            let each = each.iter().map(|number| u32::from_le_bytes(*number));
+            let hour_of = |number: u32| blocks.get(number as usize).map(|info| hour(info.first));
+            let is_covered = |hour: u32| covered.contains(&(hour, place));
+            numbers.extend(each.filter(|number| !hour_of(*number).is_some_and(is_covered)));
         }
         let places: Option<BTreeSet<u32>> = question
             .integrations
@@ -163,14 +176,20 @@ pub(super) fn block_of(
     if info.last < question.from.0 || info.first >= question.to.0 {
         return Ok(());
     }
-    let wanted = contexts(question, &file.footer.contexts);
     let mut bytes = Vec::new();
     file.read(info.at, &mut bytes)?;
     let mut block = Block::default();
     block.decode(&bytes, info.rows, info.touches)?;
+    if !block.ordinals.contains(&ordinal) {
+        return Ok(());
+    }
     let window = (question.from, question.to);
-    rows(file, &block, info, &wanted, None, window, &[], &mut |released| {
-        if released.ordinals.contains(&ordinal) && question.has_network(released.network) {
+    let all = vec![true; file.footer.contexts.len()];
+    rows(file, &block, info, &all, None, window, &[], &mut |released| {
+        if released.ordinals.contains(&ordinal)
+            && question.covers_context(released.context)
+            && question.has_network(released.network)
+        {
             visit(released);
         }
     })

@@ -9,6 +9,9 @@ use super::table::{DAY, Table, hour};
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeMap;
 
+/// A network with this many touches in an hour has a run of its own, so that whoever polls from one is found without reading releases.
+const BUSY: u64 = if cfg!(test) { 3 } else { 4_096 };
+
 /// The bytes of the part's file. The same table gives the same bytes.
 pub fn seal(table: &Table) -> Vec<u8> {
     let mut part = Part::new(table);
@@ -22,7 +25,7 @@ pub fn seal(table: &Table) -> Vec<u8> {
             (integration, day_rows) = (place, (0, 0));
         }
         let touches = part.blocks(place, &rows);
-        let pairs = part.hour_run(place, hour, &rows, touches);
+        let pairs = part.run_of(Whose::One(place), hour, &rows, touches);
         day_rows = (day_rows.0 + rows.len() as u64, day_rows.1 + touches);
         day.push(pairs.clone());
         hours.entry(hour).or_default().push(pairs);
@@ -31,6 +34,7 @@ pub fn seal(table: &Table) -> Vec<u8> {
     for (hour, lists) in hours {
         part.all_of_hour(hour, &lists);
     }
+    part.busy_networks();
     part.networks();
     part.finish()
 }
@@ -189,8 +193,8 @@ impl<'a> Part<'a> {
         block.clear();
     }
 
-    /// Writes the run of a cell, and returns its pairs.
-    fn hour_run(&mut self, place: u32, hour: u32, rows: &[usize], touches: u64) -> Vec<u64> {
+    /// Writes the run of some rows of an hour, and returns its pairs.
+    fn run_of(&mut self, whose: Whose, hour: u32, rows: &[usize], touches: u64) -> Vec<u64> {
         let mut pairs = Vec::with_capacity(usize::try_from(touches).unwrap_or(0));
         for &row in rows {
             pairs.extend(self.touches(row).iter().map(|touch| {
@@ -200,7 +204,7 @@ impl<'a> Part<'a> {
         }
         settle(&mut pairs, &mut self.masks);
         let counts = (rows.len() as u64, touches);
-        self.run((Length::Hour, Whose::One(place), hour), &pairs, counts);
+        self.run((Length::Hour, whose, hour), &pairs, counts);
         pairs
     }
 
@@ -240,7 +244,10 @@ impl<'a> Part<'a> {
         let start = self.writer.offset();
         let (masks, sets) = (&self.masks, &mut self.sets);
         run::write_head(&mut self.writer.out, &histogram, &mut |value| sets.number(value, masks));
-        let of_hour = |run: &&RunInfo| run.length == Length::Hour && run.bucket == hour;
+        let of_hour = |run: &&RunInfo| {
+            let whose = matches!(run.whose, Whose::One(_));
+            run.length == Length::Hour && run.bucket == hour && whose
+        };
         let of_hour = || self.footer.runs.iter().filter(of_hour);
         let info = RunInfo {
             length: Length::Hour,
@@ -252,6 +259,24 @@ impl<'a> Part<'a> {
             touches: of_hour().map(|run| run.touches).sum(),
         };
         self.footer.runs.push(info);
+    }
+
+    /// Writes the hours of networks that much was read from.
+    fn busy_networks(&mut self) {
+        let mut rows: BTreeMap<(u32, u32), (u64, Vec<usize>)> = BTreeMap::new();
+        for (at, row) in self.table.rows.iter().enumerate() {
+            if !row.taken_back {
+                let place = self.network_places.get(row.network as usize).copied().unwrap_or(0);
+                let of_hour = rows.entry((place, hour(row.time))).or_default();
+                of_hour.0 += self.touches(at).len() as u64;
+                of_hour.1.push(at);
+            }
+        }
+        for ((place, hour), (touches, rows)) in rows {
+            if touches >= BUSY {
+                self.run_of(Whose::Network(place), hour, &rows, touches);
+            }
+        }
     }
 
     fn networks(&mut self) {
@@ -278,7 +303,7 @@ impl<'a> Part<'a> {
 
 /// Unites lists in memory, each in order of ordinal.
 fn united(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
-    const FEW: usize = 1 << 16;
+    const FEW: usize = if cfg!(test) { 4 } else { 1 << 16 };
     let all = lists.iter().map(Vec::len).sum::<usize>();
     if let [one] = lists {
         return one.clone();

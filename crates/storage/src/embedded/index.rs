@@ -11,6 +11,7 @@ use exposure::index::{
     Unreadable, level, seal,
 };
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -320,6 +321,17 @@ impl ReadRange for Ranges {
         // Grows by what the footer says, whose checksum holds; a file that is shorter ends in an error.
         into.resize(length, 0);
         self.0.read_exact_at(into, offset)
+    }
+
+    fn read_at_hand(&self, offset: u64, length: usize, into: &mut Vec<u8>) -> io::Result<bool> {
+        into.resize(length, 0);
+        let slice = &mut [io::IoSliceMut::new(into)];
+        match preadv2(&self.0, slice, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == length),
+            // Not in memory; or a file system that cannot tell, where everything is waited for.
+            Err(Errno::AGAIN | Errno::NOTSUP) => Ok(false),
+            Err(failed) => Err(failed.into()),
+        }
     }
 
     fn expect(&self, offset: u64, length: u64) {
