@@ -1,5 +1,9 @@
 //! The exposure index beside a log that grows: what was released a moment ago is in every answer, and an index that grew is the one
 //! that is built from the log alone.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the allowances of clippy.toml reach test functions only, not what they call"
+)]
 
 use exposure::{Exposure, Question, Seen};
 use ledger::note::SigningKey;

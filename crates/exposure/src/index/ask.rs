@@ -422,7 +422,7 @@ impl<'a> Index<'a> {
         let in_file = |file: &'a IndexFile| -> Vec<(&'a IndexFile, Whose)> {
             let places = match &question.integrations {
                 Some(ids) => ids.iter().filter_map(|id| file.place_of(id)).collect(),
-                None if file.span() == Span::Part => {
+                None if file.span() != Span::Month => {
                     (0..u32::try_from(file.footer.integrations.len()).unwrap_or(0)).collect()
                 }
                 None => return vec![(file, Whose::All)],

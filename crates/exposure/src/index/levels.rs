@@ -44,15 +44,19 @@ pub fn level(
         let info = (length, Whose::One(place), bucket);
         runs.push(put(&mut writer, info, &pairs, counts, &masks, &mut list));
         sums = (sums.0 + counts.0, sums.1 + counts.1);
-        everybody.push(pairs);
+        if span == Span::Month {
+            everybody.push(pairs);
+        }
         if everybody.iter().map(Vec::len).sum::<usize>() > WAITING_MAX {
             everybody = vec![run::unite_lists(&everybody, &mut masks)];
         }
         write(&writer.take())?;
     }
-    let all = run::unite_lists(&everybody, &mut masks);
+    if span == Span::Month {
+        let all = run::unite_lists(&everybody, &mut masks);
+        runs.push(put(&mut writer, (length, Whose::All, bucket), &all, sums, &masks, &mut list));
+    }
     drop(everybody);
-    runs.push(put(&mut writer, (length, Whose::All, bucket), &all, sums, &masks, &mut list));
     runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
     let footer = Footer {
         span,

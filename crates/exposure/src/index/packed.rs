@@ -5,8 +5,8 @@ const GROUP: usize = 8;
 
 /// How many bits `largest` takes.
 pub(super) const fn width_of(largest: u32) -> u8 {
-    // At most 32, which fits.
-    (32 - largest.leading_zeros()) as u8
+    let [bits, ..] = (u32::BITS - largest.leading_zeros()).to_le_bytes();
+    bits
 }
 
 /// How many bytes `count` numbers of `width` bits take.

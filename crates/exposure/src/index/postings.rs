@@ -21,9 +21,9 @@ pub(super) fn write(writer: &mut Writer, touches: &[u64], blocks: usize) -> Post
     let Some(highest) = named().map(ordinal_of).max() else { return PostingsInfo::default() };
     let block_bits = packed::width_of(u32::try_from(blocks.saturating_sub(1)).unwrap_or(u32::MAX));
     let buckets_of = |low_bits: u8| (highest >> low_bits) as usize + 1;
-    let low_bits = (0..32 - block_bits)
+    let low_bits = (0..31_u8.saturating_sub(block_bits))
         .find(|&low_bits| buckets_of(low_bits) <= touches.len() / BUCKET + 1)
-        .unwrap_or(32 - block_bits);
+        .unwrap_or(31_u8.saturating_sub(block_bits));
     let bucket = |pair: u64| (ordinal_of(pair) >> low_bits) as usize;
 
     // Sorted by bucket in two passes, then within each bucket.
@@ -66,7 +66,8 @@ pub(super) fn write(writer: &mut Writer, touches: &[u64], blocks: usize) -> Post
     }
     let all = u32::try_from(sorted.len()).unwrap_or(u32::MAX);
     writer.out.extend_from_slice(&all.to_le_bytes());
-    let low = |pair: u64| ordinal_of(pair) & ((1_u64 << low_bits) - 1) as u32;
+    // No wider than 31 bits, since ordinals with a name are below 2^31.
+    let low = |pair: u64| ordinal_of(pair) & ((1_u32 << low_bits) - 1);
     let entries = sorted.iter().map(|entry| low(*entry) << block_bits | value_of(*entry));
     packed::write(&mut writer.out, entries, low_bits + block_bits);
     let buckets = u32::try_from(ends.len()).unwrap_or(u32::MAX);

@@ -1,12 +1,14 @@
 //! A run: subjects in order of ordinal, each once, with the union of the classes that were read of them.
 //!
 //! ```text
-//! run   = sets | (set | subjects)*sets | block*                          numbers as LEB128
-//! block = first ordinal u32 | width u8 | packed gaps | packed codes      up to 128 subjects
+//! run   = sets | (set | subjects)*sets | width u8 | block*               numbers as LEB128
+//! block = first ordinal u32 | width u8 | packed gaps | packed codes | packed rare codes      up to 128 subjects
 //! ```
 //!
-//! A gap is the distance to the ordinal before, less one. A code is a place in the run's own list of sets, which are
-//! numbers of the file's list. The head alone says how many subjects there are of each set, and so of each class.
+//! A gap is the distance to the ordinal before, less one. A code is a place in the run's own list of sets, the most frequent first, which are
+//! numbers of the file's list. Codes are packed in fewer bits than the list needs if that is shorter: the highest number of that
+//! width then says that the code is among the rare ones behind. The head alone says how many subjects there are of each set,
+//! and so of each class.
 
 use super::Damaged;
 use super::masks::Masks;
@@ -87,7 +89,7 @@ pub(super) fn settle_many(pairs: &mut Vec<u64>, sorted: &mut Vec<u64>, masks: &m
     }
 }
 
-/// How often each value stands in a run, in order of value.
+/// How often each value stands in a run, the most frequent first.
 pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
     let mut counts = Counts::default();
     for pair in pairs {
@@ -102,6 +104,12 @@ struct Counts {
     far: HashMap<u32, u32>,
 }
 
+/// A value's place in a table of 64.
+#[inline(always)]
+fn place_of(value: u32) -> usize {
+    (value.wrapping_mul(0x9e37_79b1) >> 26) as usize
+}
+
 impl Default for Counts {
     fn default() -> Self {
         Self { near: [(0, 0); 64], far: HashMap::new() }
@@ -111,8 +119,7 @@ impl Default for Counts {
 impl Counts {
     #[inline(always)]
     fn add(&mut self, value: u32) {
-        let place = value.wrapping_mul(0x9e37_79b1) >> 26;
-        let Some(slot) = self.near.get_mut(place as usize) else { return };
+        let Some(slot) = self.near.get_mut(place_of(value)) else { return };
         if slot.0 != value {
             let before = std::mem::replace(slot, (value, 0));
             if before.1 > 0 {
@@ -127,7 +134,7 @@ impl Counts {
             *self.far.entry(value).or_default() += count;
         }
         let mut counts: Vec<_> = self.far.into_iter().collect();
-        counts.sort_unstable();
+        counts.sort_unstable_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
         counts
     }
 }
@@ -136,8 +143,20 @@ impl Counts {
 pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut(u32) -> u32) {
     let histogram = histogram(pairs);
     write_head(out, &histogram, &mut set_number);
-    let codes: Vec<u32> = histogram.iter().map(|(value, _)| *value).collect();
-    let width = code_width(codes.len());
+    let common = common_width(&histogram);
+    out.push(common);
+    let escape = (1_u32 << common) - 1;
+    let wide = code_width(histogram.len());
+    let codes: HashMap<u32, u32> = histogram.iter().map(|(value, _)| *value).zip(0..).collect();
+    let mut near = [(0_u32, 0_u32); 64]; // the code of a value is found here most of the time
+    let mut code_of = move |value: u32| {
+        let Some(slot) = near.get_mut(place_of(value)) else { return 0 };
+        if slot.0 != value {
+            *slot = (value, codes.get(&value).copied().unwrap_or(0));
+        }
+        slot.1
+    };
+    let mut all = Vec::with_capacity(BLOCK);
     for block in pairs.chunks(BLOCK) {
         let Some(first) = block.first().map(|pair| ordinal_of(*pair)) else { continue };
         let gaps = || {
@@ -146,20 +165,33 @@ pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut
                 _ => 0,
             })
         };
-        let gap_width = packed::width_of(gaps().max().unwrap_or(0));
+        // The bits of all gaps together are as many as those of the largest.
+        let gap_width = packed::width_of(gaps().fold(0, |bits, gap| bits | gap));
         out.extend_from_slice(&first.to_le_bytes());
         out.push(gap_width);
         packed::write(out, gaps(), gap_width);
-        let mut last = (0, 0); // most neighbours have the same set
-        let code = |pair: &u64| {
-            let value = value_of(*pair);
-            if last.0 != value {
-                last = (value, codes.binary_search(&value).unwrap_or(0));
-            }
-            u32::try_from(last.1).unwrap_or(0)
-        };
-        packed::write(out, block.iter().map(code), width);
+        all.clear();
+        all.extend(block.iter().map(|pair| code_of(value_of(*pair))));
+        if common == wide {
+            packed::write(out, all.iter().copied(), wide);
+        } else {
+            packed::write(out, all.iter().map(|code| (*code).min(escape)), common);
+            packed::write(out, all.iter().copied().filter(|code| *code >= escape), wide);
+        }
     }
+}
+
+/// In how many bits most codes of a run are written: as many as make it shortest.
+fn common_width(histogram: &[(u32, u32)]) -> u8 {
+    let wide = code_width(histogram.len());
+    let all: u64 = histogram.iter().map(|(_, count)| u64::from(*count)).sum();
+    let bits = |width: u8| {
+        let rare =
+            histogram.iter().skip((1_usize << width) - 1).map(|(_, count)| u64::from(*count));
+        let rare = if width == wide { 0 } else { rare.sum::<u64>() };
+        all * u64::from(width) + rare * u64::from(wide)
+    };
+    (0..=wide).min_by_key(|width| bits(*width)).unwrap_or(wide)
 }
 
 /// Appends only what stands before the blocks: a run of which nothing but the numbers is kept.
@@ -233,9 +265,12 @@ pub(super) struct Cursor {
     left: usize,
     /// The value that each code stands for in this question; 0 if nothing of it is asked for.
     values: Vec<u32>,
-    width: u8,
+    /// Of most codes, and of those that do not fit it.
+    common: u8,
+    wide: u8,
     ordinals: [u32; BLOCK],
     codes: [u32; BLOCK],
+    rare: [u32; BLOCK],
     /// What of the block that was read is not yet taken.
     taken: usize,
     held: usize,
@@ -250,14 +285,18 @@ impl Cursor {
     ) -> Result<Self, Damaged> {
         let head = head(&bytes)?;
         let values = head.sets.iter().map(|(set, _)| value(*set)).collect::<Result<Vec<_>, _>>()?;
+        // A run of which only the head is kept has no blocks and no width.
+        let common = bytes.get(head.blocks).copied().unwrap_or(0);
         let mut cursor = Self {
             bytes,
-            at: head.blocks,
+            at: head.blocks + 1,
             left: usize::try_from(subjects).unwrap_or(usize::MAX),
-            width: code_width(values.len()),
+            common,
+            wide: code_width(values.len()),
             values,
             ordinals: [0; BLOCK],
             codes: [0; BLOCK],
+            rare: [0; BLOCK],
             taken: 0,
             held: 0,
         };
@@ -288,7 +327,7 @@ impl Cursor {
         let (first, rest) = rest.split_first_chunk().ok_or(BROKEN)?;
         let (&gap_width, rest) = rest.split_first().ok_or(BROKEN)?;
         let gaps = packed::length(self.held - 1, gap_width);
-        let codes = packed::length(self.held, self.width);
+        let codes = packed::length(self.held, self.common);
         let (first_slot, later) = self.ordinals.split_first_mut().ok_or(BROKEN)?;
         let later = later.get_mut(..self.held - 1).ok_or(BROKEN)?;
         packed::read(rest, gap_width, later).ok_or(BROKEN)?;
@@ -299,8 +338,18 @@ impl Cursor {
             *gap = ordinal;
         }
         let to = self.codes.get_mut(..self.held).ok_or(BROKEN)?;
-        packed::read(rest.get(gaps..).ok_or(BROKEN)?, self.width, to).ok_or(BROKEN)?;
+        packed::read(rest.get(gaps..).ok_or(BROKEN)?, self.common, to).ok_or(BROKEN)?;
         self.at += 5 + gaps + codes;
+        if self.common < self.wide {
+            let escape = (1_u32 << self.common) - 1;
+            let rare = to.iter().filter(|code| **code == escape).count();
+            let from = rest.get(gaps + codes..).ok_or(BROKEN)?;
+            let codes = self.rare.get_mut(..rare).ok_or(BROKEN)?;
+            packed::read(from, self.wide, codes).ok_or(BROKEN)?;
+            let escaped = to.iter_mut().filter(|code| **code == escape);
+            escaped.zip(codes).for_each(|(code, rare)| *code = *rare);
+            self.at += packed::length(rare, self.wide);
+        }
         Ok(())
     }
 

@@ -147,7 +147,7 @@ impl Traffic {
         let all = classes_of(operation);
         for _ in 0..length {
             let number = self.dice.roll();
-            let subject = u32::try_from((number >> 32) * u64::from(self.subjects) >> 32);
+            let subject = u32::try_from(((number >> 32) * u64::from(self.subjects)) >> 32);
             // Now and then a field is not set.
             let missing = if number & 7 == 0 { 1_u16 << (number >> 3 & 3) } else { 0 };
             let mut classes = all & !missing;
