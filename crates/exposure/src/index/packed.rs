@@ -20,26 +20,24 @@ pub(super) fn write(out: &mut Vec<u8>, values: impl Iterator<Item = u32>, width:
         return;
     }
     let (mut word, mut bits, mut count) = (0_u64, 0_u32, 0_usize);
-    let mut flush = |word: &mut u64, bits: &mut u32, all: bool| {
-        while *bits >= 8 || (all && *bits > 0) {
-            let [low, ..] = word.to_le_bytes();
-            out.push(low);
-            *word >>= 8;
-            *bits = bits.saturating_sub(8);
-        }
-    };
     for value in values {
         word |= u64::from(value) << bits;
         bits += u32::from(width);
         count += 1;
-        flush(&mut word, &mut bits, false);
+        if bits >= u32::BITS {
+            let [low, high] = halves(word);
+            out.extend_from_slice(&low.to_le_bytes());
+            word = u64::from(high);
+            bits -= u32::BITS;
+        }
     }
-    let padding = count.next_multiple_of(GROUP) - count;
-    for _ in 0..padding {
-        bits += u32::from(width);
-        flush(&mut word, &mut bits, false);
-    }
-    flush(&mut word, &mut bits, true);
+    // What is left, and zeros up to the end of the last group.
+    let padding = (count.next_multiple_of(GROUP) - count) * usize::from(width);
+    let left = (bits as usize + padding).div_ceil(8);
+    let bytes = word.to_le_bytes();
+    let (known, zeros) = (left.min(bytes.len()), left.saturating_sub(bytes.len()));
+    out.extend_from_slice(bytes.get(..known).unwrap_or(&bytes));
+    out.resize(out.len() + zeros, 0);
 }
 
 /// Reads `out.len()` numbers of `width` bits from the front of `bytes`. `None` if there are too few bytes or the width is above 32.

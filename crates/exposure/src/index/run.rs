@@ -10,10 +10,11 @@
 //! width then says that the code is among the rare ones behind. The head alone says how many subjects there are of each set,
 //! and so of each class.
 
-use super::Damaged;
 use super::masks::Masks;
-use super::packed;
+use super::table::Mixed;
+use super::{Damaged, packed};
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 /// Subjects in a block.
 pub(super) const BLOCK: usize = 128;
@@ -101,7 +102,7 @@ pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
 /// Counts values, of which there are few different ones: most are found at their own place of a small table.
 struct Counts {
     near: [(u32, u32); 64],
-    far: HashMap<u32, u32>,
+    far: HashMap<u32, u32, BuildHasherDefault<Mixed>>,
 }
 
 /// A value's place in a table of 64.
@@ -112,7 +113,7 @@ fn place_of(value: u32) -> usize {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { near: [(0, 0); 64], far: HashMap::new() }
+        Self { near: [(0, 0); 64], far: HashMap::default() }
     }
 }
 

@@ -53,7 +53,8 @@ struct Part<'a> {
     integration_of: Vec<u32>,
     block: Block,
     postings: Vec<u64>,
-    in_network: Vec<BTreeMap<u32, u32>>,
+    /// Of each network the blocks with releases to it, and how many touches.
+    in_network: Vec<Vec<(u32, u32)>>,
 }
 
 impl<'a> Part<'a> {
@@ -87,7 +88,7 @@ impl<'a> Part<'a> {
             integration_of: integration_of.collect(),
             block: Block::default(),
             postings: Vec::with_capacity(table.touches.len()),
-            in_network: vec![BTreeMap::new(); networks.len()],
+            in_network: vec![Vec::new(); networks.len()],
             footer: Footer {
                 span: Span::Part,
                 first_record: table.first_record,
@@ -186,8 +187,10 @@ impl<'a> Part<'a> {
         });
         self.postings.extend(block.ordinals.iter().map(|ordinal| posting(*ordinal, number)));
         for (network, count) in block.networks.iter().zip(&block.counts) {
-            if let Some(blocks) = self.in_network.get_mut(*network as usize) {
-                *blocks.entry(number).or_default() += count;
+            let Some(blocks) = self.in_network.get_mut(*network as usize) else { continue };
+            match blocks.last_mut().filter(|(last, _)| *last == number) {
+                Some((_, touches)) => *touches += count,
+                None => blocks.push((number, *count)),
             }
         }
         block.clear();
@@ -263,31 +266,39 @@ impl<'a> Part<'a> {
 
     /// Writes the hours of networks that much was read from.
     fn busy_networks(&mut self) {
-        let mut rows: BTreeMap<(u32, u32), (u64, Vec<usize>)> = BTreeMap::new();
-        for (at, row) in self.table.rows.iter().enumerate() {
-            if !row.taken_back {
-                let place = self.network_places.get(row.network as usize).copied().unwrap_or(0);
-                let of_hour = rows.entry((place, hour(row.time))).or_default();
-                of_hour.0 += self.touches(at).len() as u64;
-                of_hour.1.push(at);
+        // Of each network the hour it is in, and its rows there; rows are in order of time.
+        let mut current = vec![(0_u32, 0_u64, Vec::new()); self.in_network.len()];
+        for (at, row) in self.table.rows.iter().enumerate().filter(|(_, row)| !row.taken_back) {
+            let place = self.network_places.get(row.network as usize).copied().unwrap_or(0);
+            let Some(of_network) = current.get_mut(place as usize) else { continue };
+            if of_network.0 != hour(row.time) {
+                let (hour, touches, rows) =
+                    std::mem::replace(of_network, (hour(row.time), 0, Vec::new()));
+                self.busy_network(place, hour, touches, &rows);
             }
+            of_network.1 += self.touches(at).len() as u64;
+            of_network.2.push(at);
         }
-        for ((place, hour), (touches, rows)) in rows {
-            if touches >= BUSY {
-                self.run_of(Whose::Network(place), hour, &rows, touches);
-            }
+        for ((hour, touches, rows), place) in current.into_iter().zip(0..) {
+            self.busy_network(place, hour, touches, &rows);
+        }
+    }
+
+    fn busy_network(&mut self, place: u32, hour: u32, touches: u64, rows: &[usize]) {
+        if touches >= BUSY {
+            self.run_of(Whose::Network(place), hour, rows, touches);
         }
     }
 
     fn networks(&mut self) {
         for (info, blocks) in self.footer.networks.iter_mut().zip(&self.in_network) {
             let start = self.writer.offset();
-            for block in blocks.keys() {
+            for (block, _) in blocks {
                 self.writer.out.extend_from_slice(&block.to_le_bytes());
             }
             info.at = self.writer.extent_since(start);
             info.blocks = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
-            info.touches = blocks.values().sum();
+            info.touches = blocks.iter().map(|(_, touches)| touches).sum();
         }
     }
 

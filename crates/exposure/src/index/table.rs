@@ -12,7 +12,7 @@ use model::{
     Pseudonym, SubjectOrdinal, UnixMicros, VendorId,
 };
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A part is cut before it has more touches than this, so that the one in memory takes some 50 MB at most.
 pub const PART_TOUCHES_MAX: usize = if cfg!(test) { 12 } else { 1 << 22 };
@@ -78,13 +78,38 @@ pub struct Release<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Numbering<T> {
     pub(super) items: Vec<T>,
-    numbers: HashMap<T, u32>,
+    numbers: HashMap<T, u32, BuildHasherDefault<Mixed>>,
     last: u32,
 }
 
 impl<T> Default for Numbering<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), numbers: HashMap::new(), last: 0 }
+        Self { items: Vec::new(), numbers: HashMap::default(), last: 0 }
+    }
+}
+
+/// A hash for keys that nobody outside can choose at will: sets of classes, contexts, addresses that proved a credential.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
