@@ -9,7 +9,7 @@ use ::parquet::basic::Compression;
 use ::parquet::file::properties::ReaderProperties;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::serialized_reader::ReadOptionsBuilder;
-use exposure::{Exposure, Fold, Question};
+use exposure::{Exposure, Fold, Person, Question};
 use ledger::record::Chain;
 use ledger::{Draft, Record};
 use model::{ClassTable, Micros, Pseudonym, SubjectId, UnixMicros};
@@ -56,7 +56,11 @@ fn plain(exposure: Exposure) -> Plain {
     let table = log::table();
     let subjects =
         exposure.subjects.iter().map(|(subject, seen)| (subject.as_str().to_owned(), seen));
-    let erased = exposure.erased.iter().map(|(pseudonym, seen)| (hex(pseudonym), seen));
+    // The fold is handed pseudonyms, so whoever it cannot name stands by one.
+    let erased = exposure.erased.iter().filter_map(|(who, seen)| match who {
+        Person::Nameless(pseudonym) => Some((hex(pseudonym), seen)),
+        Person::Known(_) => None,
+    });
     let seen = subjects.chain(erased).map(|(who, seen)| {
         let classes = table.names(&seen.classes).into_iter().map(str::to_owned).collect();
         (who, (classes, seen.first.0, seen.last.0, seen.count))
