@@ -4,7 +4,7 @@ use crate::questions::{Archive, Asked, CannotAnswer};
 use exposure::Question;
 use exposure::index::{Gap, GapCause, Touched};
 use incident::people::People;
-use model::{ClassSet, IntegrationId, SubjectId, UnixMicros};
+use model::{ClassSet, DataClass, IntegrationId, SubjectId, UnixMicros};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,23 +42,39 @@ impl Archive {
             return self.difference((before, after));
         }
         let question = &asked.question;
+        let one = matches!(asked.wanted, Wanted::Exposure | Wanted::History);
+        if (asked.subject.is_some() && !one)
+            || (asked.scope.is_some() && asked.wanted != Wanted::Exposure)
+        {
+            let wrong = "hours, countries, classes and what is held are of everybody, and cannot be frozen: leave subject and scope out";
+            return Err(CannotAnswer::Question(wrong.into()));
+        }
         let answer = match asked.wanted {
             Wanted::Exposure => self.exposure(asked, snapshot)?,
             Wanted::Timeline => self.timeline(question, snapshot)?,
             Wanted::Countries => self.countries(question)?,
             Wanted::Classes => {
                 let classes = self.index.ask(|index| index.classes(question))?;
-                let known = snapshot.classes.classes().iter();
                 let read = snapshot.classes.names(&classes);
-                let never = known.map(|class| class.as_str()).filter(|name| !read.contains(name));
+                // Nothing is said of classes that were not asked for.
+                let asked = |class: &&DataClass| {
+                    let number = snapshot.classes.number(class);
+                    question.classes.is_none_or(|set| number.is_some_and(|n| set.contains(n)))
+                };
+                let known = snapshot.classes.classes().iter().filter(asked);
+                let never = known.map(DataClass::as_str).filter(|name| !read.contains(name));
                 json!({ "schema": "portcullis.classes/1", "read": read, "never": never.collect::<Vec<_>>() })
             }
             Wanted::History => self.history(asked, snapshot)?,
             Wanted::Held => self.held(asked, snapshot)?,
         };
+        Ok(with_window(answer, question, self.gaps(question)?))
+    }
+
+    /// Where the record of the window may lack something.
+    pub(crate) fn gaps(&self, question: &Question) -> Result<Vec<Value>, CannotAnswer> {
         let gaps = self.index.ask(|index| Ok(index.gaps(question.from, question.to)))?;
-        let gaps = gaps.iter().map(|gap| self.gap(gap)).collect();
-        Ok(with_window(answer, question, gaps))
+        Ok(gaps.iter().map(|gap| self.gap(gap)).collect())
     }
 
     /// What may be missing, and what to do about it.
@@ -67,7 +83,7 @@ impl Archive {
         let (why, advice) = match gap.cause {
             GapCause::LostEnd => (
                 "the log begins here, because the generation before it lost its end".to_owned(),
-                "Ask the directory of the former generation for what was before, and count what its last second may have held as read",
+                "What was before is in `generations/`, where `portcullis verify --full` still reads it; this node cannot answer from there. Count as read whatever its last second may have held",
             ),
             GapCause::WithoutLease(open) => (
                 format!("{open} requests were open when the node's lease had run out"),
@@ -123,7 +139,8 @@ impl Archive {
             .subject
             .as_ref()
             .ok_or_else(|| CannotAnswer::Question("a history is of one subject: name it".into()))?;
-        let releases = match self.vault.ordinal(subject) {
+        let known = self.vault.ordinal(subject);
+        let releases = match known {
             None => Vec::new(),
             Some(ordinal) => self.index.ask(|index| index.history(ordinal, &asked.question))?,
         };
@@ -142,9 +159,13 @@ impl Archive {
             })
         };
         let rows: Vec<Value> = releases.iter().map(row).collect();
-        Ok(
-            json!({ "schema": "portcullis.subject/1", "subject": subject.as_str(), "releases": rows }),
-        )
+        Ok(json!({
+            "schema": "portcullis.subject/1",
+            "subject": subject.as_str(),
+            // Nobody the node does not know was ever read under that name, or they were erased.
+            "known": known.is_some(),
+            "releases": rows,
+        }))
     }
 
     /// Each integration in its own window: what it got within the time for which its vendor says that it keeps data.
@@ -156,7 +177,8 @@ impl Archive {
         let mut rows = Vec::new();
         for integration in integrations {
             let days = asked.retention.get(&integration).copied();
-            let kept = days.map(|days| model::Micros::from_secs(u64::from(days) * 86_400));
+            let kept =
+                days.map(|days| model::Micros(u64::from(days).saturating_mul(86_400_000_000)));
             let since = kept.map_or(UnixMicros(0), |kept| asked.question.to - kept);
             let question = Question {
                 integrations: Some(BTreeSet::from([integration])),
@@ -214,7 +236,9 @@ impl Archive {
         let mut frozen: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
         let rows = frozen.get_mut("subjects").and_then(Value::as_array_mut);
         let row = |row: &mut Value| {
-            let id = SubjectId::new(row.get("id")?.as_str()?)?;
+            // Whoever was erased since is nobody to be compared.
+            let id = row.get("id")?.as_str().filter(|id| *id != "erased")?;
+            let id = SubjectId::new(id)?;
             Some((id, row.get_mut("classes")?.take()))
         };
         Ok(rows.into_iter().flatten().filter_map(row).collect())

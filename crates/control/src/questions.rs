@@ -220,6 +220,15 @@ impl Archive {
             return Err(CannotAnswer::Question(wrong.into()));
         }
         let question = self.named(asked);
+        if asked.scope.is_some()
+            && let [gap, ..] = self.gaps(&question)?.as_slice()
+        {
+            // Letters, filings and evidence would speak of it as if it were whole.
+            return Err(CannotAnswer::Scope(format!(
+                "the record of this window has a gap, so it is not frozen: {}. Freeze a window without it",
+                gap.get("why").and_then(Value::as_str).unwrap_or("?")
+            )));
+        }
         let exposure = self.who(asked)?;
         let scope = asked
             .scope
@@ -255,6 +264,10 @@ impl Archive {
                 ))),
             }
         };
+        if frozen.pointer("/question/pseudonyms").is_some_and(Value::is_array) {
+            let wrong = "the scope is of one subject, and evidence is of everybody in a window";
+            return Err(CannotAnswer::NoProof(wrong.into()));
+        }
         let text = |pointer: &str| frozen.pointer(pointer).and_then(Value::as_str);
         let question = json!({
             "credential": one("credentials")?,
@@ -269,12 +282,16 @@ impl Archive {
         asked.question.integrations =
             integrations.map(|ids| ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect());
         let classes = frozen.pointer("/question/classes").and_then(Value::as_array);
-        asked.question.classes = classes.map(|names| {
-            let numbers = names
-                .iter()
-                .filter_map(|name| snapshot.classes.number(&DataClass::new(name.as_str()?)?));
-            numbers.collect()
-        });
+        let number = |name: &Value| {
+            let class = DataClass::new(name.as_str()?)?;
+            snapshot.classes.number(&class)
+        };
+        asked.question.classes = classes
+            .map(|names| {
+                let unknown = || CannotAnswer::Scope("it names a class that nobody knows".into());
+                names.iter().map(|name| number(name).ok_or_else(unknown)).collect()
+            })
+            .transpose()?;
         Ok(asked)
     }
 

@@ -364,7 +364,7 @@ async fn index_along(index: Weak<ExposureIndex>) {
         let failed = match caught_up {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),
-            Err(_) => return,
+            Err(broken) => Some(broken.to_string()),
         };
         if let Some(why) = failed.as_ref().filter(|_| said != failed) {
             warn!("the exposure index does not grow: {why}");

@@ -5,8 +5,8 @@
 //! vault and the registry. A whole directory that is older contradicts nothing in itself; only somebody outside can tell.
 
 use anyhow::{Result, bail};
-use ledger::Record;
 use ledger::record::Body;
+use ledger::{NodeEvent, Record};
 use model::{Pseudonym, UnixMicros};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::embedded::Vault;
@@ -36,6 +36,10 @@ impl Expected {
 
     /// Takes in a record, in order.
     pub(crate) fn take(&mut self, record: &Record) {
+        // What was recorded in a generation that lost its end is not in this one.
+        if let Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) }) = &record.body {
+            self.since = self.since.max(record.header.time);
+        }
         let (Body::OperatorAction { detail, .. } | Body::Vetting { detail, .. }) = &record.body
         else {
             return;

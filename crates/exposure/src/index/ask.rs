@@ -325,6 +325,7 @@ impl<'a> Index<'a> {
         ordinal: SubjectOrdinal,
         question: &Question,
     ) -> Result<Vec<Touched>, Unreadable> {
+        let question = &self.within_data(question);
         let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
         let days = day(question.from)..=day(question.to);
         let mut found = Vec::new();

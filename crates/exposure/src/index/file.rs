@@ -116,6 +116,8 @@ pub(super) struct PostingsInfo {
     pub(super) low_bits: u8,
     pub(super) block_bits: u8,
     pub(super) buckets: u32,
+    /// Checksum of where the buckets begin.
+    pub(super) table_crc: u32,
 }
 
 /// What lies in a file.
@@ -219,6 +221,7 @@ impl Footer {
         w.u8(self.postings.low_bits);
         w.u8(self.postings.block_bits);
         w.u32(self.postings.buckets);
+        w.u32(self.postings.table_crc);
         w.u32(self.nameless_before);
         w.list(&self.nameless, |w, pseudonym| w.bytes(&pseudonym.0));
         w.list(&self.gaps, |w, gap| {
@@ -310,6 +313,7 @@ impl Footer {
                 low_bits: r.u8()?,
                 block_bits: r.u8()?,
                 buckets: r.u32()?,
+                table_crc: r.u32()?,
             },
             nameless_before: r.u32()?,
             nameless: r.list(|r| Some(Pseudonym(r.fixed()?)))?,
@@ -334,7 +338,7 @@ fn optional<'a, T>(bytes: &'a [u8], read: impl FnOnce(&'a [u8]) -> Option<T>) ->
 /// An open file.
 pub struct IndexFile {
     pub(super) footer: Footer,
-    /// Entries of the postings before each bucket.
+    /// Where each bucket of the postings begins.
     pub(super) buckets: Vec<u32>,
     data: Box<dyn ReadRange>,
     sizes: Sizes,
@@ -368,7 +372,7 @@ impl IndexFile {
         let touches = sum(&mut footer.blocks.iter().map(|block| &block.at))
             + sum(&mut footer.networks.iter().map(|network| &network.at));
         let sizes = Sizes {
-            runs: length - touches - footer.postings.bytes,
+            runs: length.saturating_sub(touches).saturating_sub(footer.postings.bytes),
             touches,
             postings: footer.postings.bytes,
         };
@@ -376,11 +380,13 @@ impl IndexFile {
         let mut buckets = Vec::new();
         if postings.bytes > 0 {
             let table = (postings.buckets as usize).saturating_add(1).saturating_mul(4);
-            data.read(
-                postings.at,
-                table.min(usize::try_from(length).unwrap_or(table)),
-                &mut bytes,
-            )?;
+            if table as u64 > postings.bytes || postings.bytes > length {
+                return Err(BROKEN);
+            }
+            data.read(postings.at, table, &mut bytes)?;
+            if crc32c::crc32c(&bytes) != postings.table_crc {
+                return Err(BROKEN);
+            }
             let (words, _) = bytes.as_chunks::<4>();
             buckets.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
         }

@@ -1,11 +1,13 @@
 //! Where a subject is: for each, the blocks of a part that have a touch of it.
 //!
 //! ```text
-//! postings = entries before bucket u32*(buckets + 1) | packed entries          integers little-endian
+//! postings = where each bucket begins u32*(buckets + 1) | bucket*          integers little-endian
+//! bucket   = CRC32C u32 | entries u32 | packed entries                    nothing if it has no entries
 //! entry    = low bits of the ordinal, then the block
 //! ```
 //!
-//! An ordinal's higher bits are its bucket, so that two short reads find what there is. Subjects without a name have no postings.
+//! An ordinal's higher bits are its bucket. Where buckets begin is held in memory, so one short read finds what there is. Both are checked
+//! before they are believed: a pointer that is lost would be a release that nobody is told of. Subjects without a name have no postings.
 
 use super::file::{IndexFile, PostingsInfo, Writer};
 use super::run::{ordinal_of, pair, value_of};
@@ -56,22 +58,40 @@ pub(super) fn write(writer: &mut Writer, touches: &[u64], blocks: usize) -> Post
     }
     sorted.dedup();
 
-    let at = writer.offset();
-    let mut last_bucket = None;
-    for (entry, before) in sorted.iter().zip(0_u32..) {
-        for _ in last_bucket.map_or(0, |last: usize| last + 1)..bucket(*entry) + 1 {
-            writer.out.extend_from_slice(&before.to_le_bytes());
-        }
-        last_bucket = Some(bucket(*entry));
-    }
-    let all = u32::try_from(sorted.len()).unwrap_or(u32::MAX);
-    writer.out.extend_from_slice(&all.to_le_bytes());
     // No wider than 31 bits, since ordinals with a name are below 2^31.
     let low = |pair: u64| ordinal_of(pair) & ((1_u32 << low_bits) - 1);
-    let entries = sorted.iter().map(|entry| low(*entry) << block_bits | value_of(*entry));
-    packed::write(&mut writer.out, entries, low_bits + block_bits);
-    let buckets = u32::try_from(ends.len()).unwrap_or(u32::MAX);
-    PostingsInfo { at, bytes: writer.offset() - at, low_bits, block_bits, buckets }
+    let (mut table, mut buckets) = (Vec::new(), Vec::new());
+    let mut rest = sorted.as_slice();
+    for number in 0..ends.len() {
+        table.extend_from_slice(&place(buckets.len()).to_le_bytes());
+        let (these, later) = rest.split_at(rest.partition_point(|pair| bucket(*pair) <= number));
+        rest = later;
+        if these.is_empty() {
+            continue;
+        }
+        let mut body = place(these.len()).to_le_bytes().to_vec();
+        let entries = these.iter().map(|entry| low(*entry) << block_bits | value_of(*entry));
+        packed::write(&mut body, entries, low_bits + block_bits);
+        buckets.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        buckets.extend_from_slice(&body);
+    }
+    table.extend_from_slice(&place(buckets.len()).to_le_bytes());
+    let at = writer.offset();
+    writer.out.extend_from_slice(&table);
+    writer.out.extend_from_slice(&buckets);
+    PostingsInfo {
+        at,
+        bytes: writer.offset() - at,
+        low_bits,
+        block_bits,
+        buckets: place(ends.len()),
+        table_crc: crc32c::crc32c(&table),
+    }
+}
+
+/// A part has fewer entries, and less than 4 GiB of them.
+fn place(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// The blocks that have a touch of a subject, in order.
@@ -101,14 +121,10 @@ pub(super) fn at_hand(
 
 const BROKEN: Damaged = Damaged("a subject's postings");
 
-/// Where a subject's bucket lies: whole groups of packed entries.
+/// Where a subject's bucket lies.
 struct Place {
     offset: u64,
     length: usize,
-    /// Entries of the bucket before it in its first group.
-    before: usize,
-    /// Entries up to its end, those before it included.
-    count: usize,
 }
 
 impl Place {
@@ -121,29 +137,31 @@ impl Place {
         }
         let ends = file.buckets.get(bucket as usize..).and_then(|rest| rest.first_chunk());
         let &[from, until] = ends.ok_or(BROKEN)?;
-        // Beyond what the section can hold only if it is damaged; a bucket has some dozens of entries.
-        if u64::from(until) > info.bytes * 8 || from > until {
-            return Err(BROKEN);
-        }
-        let first_group = from / 8;
-        let (before, count) =
-            ((from - first_group * 8) as usize, (until - first_group * 8) as usize);
-        let width = info.low_bits + info.block_bits;
-        let entries = info.at + (u64::from(info.buckets) + 1) * 4;
-        let offset = entries + u64::from(first_group) * u64::from(width);
-        let length = packed::length(count, width);
-        Ok((from < until).then_some(Self { offset, length, before, count }))
+        let length = until.checked_sub(from).ok_or(BROKEN)?;
+        let table = (u64::from(info.buckets) + 1) * 4;
+        let offset = info.at.checked_add(table + u64::from(from)).ok_or(BROKEN)?;
+        Ok((length > 0).then_some(Self { offset, length: length as usize }))
     }
 
     fn blocks(&self, file: &IndexFile, ordinal: u32, bytes: &[u8]) -> Result<Vec<u32>, Damaged> {
         let info = &file.footer.postings;
-        let mut entries = vec![0; self.count];
-        packed::read(bytes, info.low_bits + info.block_bits, &mut entries).ok_or(BROKEN)?;
+        let (crc, body) = bytes.split_first_chunk().ok_or(BROKEN)?;
+        let (count, entries) = body.split_first_chunk().ok_or(BROKEN)?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+            return Err(BROKEN);
+        }
+        let width = info.low_bits.checked_add(info.block_bits).ok_or(BROKEN)?;
+        let count = u32::from_le_bytes(*count) as usize;
+        if width == 0 || packed::length(count, width) != entries.len() {
+            return Err(BROKEN);
+        }
+        let mut numbers = vec![0; count];
+        packed::read(entries, width, &mut numbers).ok_or(BROKEN)?;
         let wanted = u64::from(ordinal) & ((1 << info.low_bits) - 1);
         let block_mask = (1_u64 << info.block_bits) - 1;
-        let here = entries.get(self.before..).ok_or(BROKEN)?.iter().map(|entry| u64::from(*entry));
-        let matching = here.filter(|entry| entry >> info.block_bits == wanted);
-        Ok(matching.map(|entry| u32::try_from(entry & block_mask).unwrap_or(0)).collect())
+        let numbers = numbers.iter().map(|entry| u64::from(*entry));
+        let matching = numbers.filter(|entry| entry >> info.block_bits == wanted);
+        Ok(matching.map(|entry| place((entry & block_mask) as usize)).collect())
     }
 }
 

@@ -181,7 +181,7 @@ pub(super) fn block_of(
     let mut block = Block::default();
     block.decode(&bytes, info.rows, info.touches)?;
     if !block.ordinals.contains(&ordinal) {
-        return Ok(());
+        return Err(Damaged("a subject's postings").into());
     }
     let window = (question.from, question.to);
     let all = vec![true; file.footer.contexts.len()];

@@ -303,6 +303,21 @@ proptest! {
     }
 
     #[test]
+    fn a_window_that_ends_before_it_begins_is_empty(steps in steps(), mut question in questions()) {
+        let records = records(&steps, false);
+        let state = build(&records, true);
+        std::mem::swap(&mut question.from, &mut question.to);
+        let index = state.index();
+        if question.from > question.to {
+            prop_assert!(index.subjects(&question).unwrap().is_empty());
+            prop_assert!(index.count(&question).unwrap().subjects.is_empty());
+            prop_assert!(index.timeline(&question).unwrap().is_empty());
+            prop_assert!(index.classes(&question).unwrap().is_empty());
+            prop_assert!(index.history(SubjectOrdinal(1_000), &question).unwrap().is_empty());
+        }
+    }
+
+    #[test]
     fn a_history_is_every_release_of_one_subject(steps in steps(), subject in 0_u8..36, question in questions()) {
         let records = records(&steps, false);
         let state = build(&records, false);
@@ -356,7 +371,10 @@ proptest! {
             let file = open(bytes).ok()?;
             let index = Index::new([&file], []);
             let subjects: Vec<_> = index.subjects(&all).ok()?.iter().collect();
-            Some((subjects, index.count(&all).ok()?.subjects))
+            let counted = index.count(&all).ok()?.subjects;
+            let known = (0..36_u32).map(|n| SubjectOrdinal(n * n * 1_000));
+            let histories: Option<Vec<_>> = known.map(|who| index.history(who, &all).ok()).collect();
+            Some((subjects, counted, histories?))
         };
         let wanted = answer(good);
         prop_assert!(wanted.is_some());

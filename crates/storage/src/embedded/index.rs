@@ -88,7 +88,12 @@ impl ExposureIndex {
     /// [`CannotIndex`]. What was taken in stays.
     pub fn catch_up(&self) -> Result<(), CannotIndex> {
         self.take_in(&mut self.state())?;
-        self.write_files()
+        let written = self.write_files();
+        if let Err(CannotIndex::Index(Unreadable::Damaged(what))) = written {
+            tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
+            self.forget()?;
+        }
+        written
     }
 
     /// Answers with everything that was durable when it was called.
@@ -101,9 +106,41 @@ impl ExposureIndex {
     ) -> Result<T, CannotIndex> {
         let mut state = self.state();
         self.take_in(&mut state)?;
-        let sealing = state.sealing.iter().map(|table| &**table);
-        let tail = sealing.chain(state.indexer.tail());
-        Ok(answer(&Index::new(state.files.iter().map(|file| &**file), tail))?)
+        let answered = {
+            let sealing = state.sealing.iter().map(|table| &**table);
+            let tail = sealing.chain(state.indexer.tail());
+            answer(&Index::new(state.files.iter().map(|file| &**file), tail))
+        };
+        if let Err(Unreadable::Damaged(what)) = answered {
+            tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
+            self.begin_again(&mut state)?;
+        }
+        Ok(answered?)
+    }
+
+    /// Throws every file away. The next question takes the whole log in.
+    ///
+    /// For when the vault no longer knows whom an ordinal was: an erasure was carried out.
+    ///
+    /// # Errors
+    /// Those of the file system; what could not be removed is thrown away at the next start.
+    pub fn forget(&self) -> Result<(), CannotIndex> {
+        // Before the state, as whoever writes files does it: a file that is under way is there before it is thrown away.
+        let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin_again(&mut self.state())
+    }
+
+    fn begin_again(&self, state: &mut State) -> Result<(), CannotIndex> {
+        state.files.clear();
+        state.sealing.clear();
+        state.indexer = Indexer::resume(0, Vec::new());
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "idx") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes on disk by what they serve.
@@ -143,10 +180,13 @@ impl ExposureIndex {
         Ok(())
     }
 
-    /// Writes every settled part, with the state held.
+    /// Writes every settled part, with the state held; unless somebody is at it already, who will come to them.
     fn write_parts(&self, state: &mut State) -> Result<(), CannotIndex> {
-        for table in std::mem::take(&mut state.sealing) {
+        let Ok(_only) = self.writing.try_lock() else { return Ok(()) };
+        while let Some(table) = state.sealing.first().cloned() {
+            // Taken out only when its file is there: until then it answers from memory.
             let part = write_part(&self.dir, &table)?;
+            state.sealing.remove(0);
             state.files.push(Arc::new(part));
         }
         Ok(())
@@ -167,7 +207,11 @@ impl ExposureIndex {
         let files = self.state().files.clone();
         for (span, day) in missing_levels(&files) {
             let file = write_level(&self.dir, span, day, &files)?;
-            self.state().files.push(Arc::new(file));
+            let mut state = self.state();
+            // Unless the parts it is made of were thrown away meanwhile.
+            if files.iter().all(|part| state.files.iter().any(|other| Arc::ptr_eq(part, other))) {
+                state.files.push(Arc::new(file));
+            }
         }
         Ok(())
     }
@@ -234,11 +278,12 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
     for path in names {
         let file = match open(&path) {
             Ok(file) => Arc::new(file),
-            Err(Unreadable::Damaged(_)) => {
+            // Derived as it is, the index never keeps a node from starting.
+            Err(reason) => {
+                tracing::warn!(file = %path.display(), %reason, "not a file of the index");
                 discarded.push(path);
                 continue;
             }
-            Err(other) => return Err(other.into()),
         };
         let next = parts.last().map_or(0, |(_, part)| part.records().end);
         match file.span() {
@@ -247,11 +292,14 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
             Span::Part => discarded.push(path),
         }
     }
-    while let Some((_, part)) = parts.last()
-        && !is_of(part, view)?
-    {
-        discarded.extend(parts.pop().map(|(path, _)| path));
+    let mut of_log = 0;
+    for (_, part) in &parts {
+        if !is_of(part, view)? {
+            break;
+        }
+        of_log += 1;
     }
+    discarded.extend(parts.drain(of_log..).map(|(path, _)| path));
     let end = parts.last().map_or(0, |(_, part)| part.records().end);
     let last_leaf = |end: u64| {
         parts.iter().find(|(_, part)| part.records().end == end).map(|(_, part)| *part.end_leaf())
@@ -265,8 +313,10 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
         of_them
     });
     for path in discarded {
-        tracing::warn!(file = %path.display(), "not of this log, or damaged: made again");
-        fs::remove_file(path)?;
+        // What cannot be removed, a directory say, is in nobody's way: no file of ours has its name, or is renamed over it.
+        if let Err(reason) = fs::remove_file(&path) {
+            tracing::warn!(file = %path.display(), %reason, "cannot be removed");
+        }
     }
     Ok(parts.into_iter().chain(levels).map(|(_, file)| file).collect())
 }
