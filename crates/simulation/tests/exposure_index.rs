@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use storage::embedded::ExposureIndex;
 use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::{KeepSynced, LocalDisk};
 use storage::embedded::journal::JournalSizes;
@@ -26,6 +25,7 @@ use storage::embedded::log::prepare_segment;
 use storage::embedded::recorder::{Opening, Parts, open_parts};
 use storage::embedded::vault::{Vault, VaultKeys};
 use storage::embedded::view::LogView;
+use storage::embedded::{CannotIndex, ExposureIndex};
 
 const SIZES: JournalSizes = JournalSizes { segment_bytes: 64 << 10, reserve_bytes: 2 << 10 };
 /// Some days before a quarter ends.
@@ -144,11 +144,18 @@ impl World {
 }
 
 fn answer(index: &ExposureIndex, vault: &Vault) -> BTreeMap<SubjectId, Seen> {
+    try_answer(index, vault).unwrap()
+}
+
+fn try_answer(
+    index: &ExposureIndex,
+    vault: &Vault,
+) -> Result<BTreeMap<SubjectId, Seen>, CannotIndex> {
     let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
-    let counted = index.ask(|index| index.count(&all)).unwrap();
+    let counted = index.ask(|index| index.count(&all))?;
     let exposure = Exposure::from_counted(counted, |ordinal| vault.subject(ordinal)).unwrap();
     assert!(exposure.erased.is_empty(), "somebody lost their name");
-    exposure.subjects
+    Ok(exposure.subjects)
 }
 
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -238,4 +245,52 @@ fn files_that_are_damaged_missing_or_of_another_log_are_made_again() {
         index.catch_up().unwrap();
         assert!(files(&root) == good, "round {round}: {name}");
     }
+}
+
+#[test]
+fn a_disk_that_takes_no_file_costs_no_answer() {
+    let mut world = World::new(11);
+    let root = world.dir.path().to_owned();
+    let index = world.index(&root);
+    // Where the first part would be written there is something in the way.
+    let obstacle = root.join("index").join("part-00000000000000000000.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    let mut refused = 0;
+    for _ in 0..120 {
+        world.step();
+        if world.dice.one_in(4) {
+            refused += u32::from(index.catch_up().is_err());
+            if let Ok(given) = try_answer(&index, &world.parts.vault) {
+                assert_eq!(given, world.wanted());
+            }
+        }
+    }
+    assert!(refused > 0, "nothing was in the way");
+    fs::remove_dir(&obstacle).unwrap();
+    index.catch_up().unwrap();
+    assert_eq!(answer(&index, &world.parts.vault), world.wanted());
+    let elsewhere = tempfile::tempdir().unwrap();
+    world.index(elsewhere.path()).catch_up().unwrap();
+    assert!(files(&root) == files(elsewhere.path()));
+}
+
+#[test]
+fn damage_that_a_question_meets_is_an_error_once_and_then_mended() {
+    let mut world = World::new(12);
+    let root = world.dir.path().to_owned();
+    for _ in 0..120 {
+        world.step();
+    }
+    world.index(&root).catch_up().unwrap();
+    let good = files(&root);
+    let part = good.keys().find(|name| name.starts_with("part")).unwrap();
+    let mut bytes = good.get(part).unwrap().clone();
+    // The first byte is of a block of releases, which is looked at when it is read.
+    *bytes.first_mut().unwrap() ^= 0xff;
+    fs::write(root.join("index").join(part), bytes).unwrap();
+    let index = world.index(&root);
+    assert!(try_answer(&index, &world.parts.vault).is_err());
+    assert_eq!(answer(&index, &world.parts.vault), world.wanted());
+    index.catch_up().unwrap();
+    assert!(files(&root) == good);
 }
