@@ -9,6 +9,7 @@ mod disk_full;
 mod erasure;
 mod evidence;
 mod export;
+mod exposure;
 mod letters;
 mod origin;
 mod process;
