@@ -74,15 +74,29 @@ fn read_groups<const W: usize>(bytes: &[u8], out: &mut [u32]) -> Option<()> {
 
 #[inline(always)]
 fn read_group<const W: usize>(group: &[u8; W]) -> [u32; GROUP] {
+    let mask = u64::MAX >> (64 - W);
+    let mut numbers = [0_u32; GROUP];
+    let mut bit = 0;
+    // Constant bounds: the loops are unrolled, and every offset in them is a constant.
+    if W <= 8 {
+        // The whole group is one word.
+        let mut word = [0_u8; 8];
+        if let Some(front) = word.first_chunk_mut::<W>() {
+            *front = *group;
+        }
+        let word = u64::from_le_bytes(word);
+        for number in &mut numbers {
+            let [low, _] = halves(word >> bit & mask);
+            *number = low;
+            bit += W;
+        }
+        return numbers;
+    }
     // Eight bytes of zeros behind the group, so that each number is one load and one shift.
     let mut padded = [0_u8; 40];
     if let Some(front) = padded.first_chunk_mut::<W>() {
         *front = *group;
     }
-    let mask = u64::MAX >> (64 - W);
-    let mut numbers = [0_u32; GROUP];
-    let mut bit = 0;
-    // Constant bounds: the loop is unrolled, and every offset in it is a constant.
     for number in &mut numbers {
         let bytes = padded.get(bit / 8..bit / 8 + 8).and_then(|bytes| bytes.first_chunk());
         let word = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));

@@ -396,15 +396,18 @@ impl Cursor {
 
     /// Appends what is left to `out` as it is.
     pub(super) fn drain_into(&mut self, out: &mut Vec<u64>) -> Result<(), Damaged> {
+        let all = self.values.iter().all(|value| *value != 0);
         while self.taken < self.held {
             let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
             let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
-            out.reserve(BLOCK);
-            for (ordinal, code) in ordinals.iter().zip(codes) {
-                let value = self.values.get(*code as usize).copied().unwrap_or(0);
-                if value != 0 {
-                    out.push(pair(*ordinal, value));
-                }
+            let pairs = ordinals.iter().zip(codes).map(|(ordinal, code)| {
+                pair(*ordinal, self.values.get(*code as usize).copied().unwrap_or(0))
+            });
+            if all {
+                // A known number of pairs, so that room is made for them once.
+                out.extend(pairs);
+            } else {
+                out.extend(pairs.filter(|pair| value_of(*pair) != 0));
             }
             self.fill()?;
         }
