@@ -343,10 +343,13 @@ impl<'a> Index<'a> {
             found.extend(blocks.into_iter().map(|block| (part, block)));
         }
         found.sort_by_key(|(part, block)| (part.records().start, *block));
-        for (part, block) in &found {
-            if let Some(info) = part.footer.blocks.get(*block as usize) {
-                part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
-            }
+        let mut blocks = Vec::with_capacity(found.len());
+        for (part, block) in found {
+            let info = part.footer.blocks.get(block as usize);
+            let info = info.ok_or(Unreadable::Damaged("a subject's postings"))?;
+            let mut bytes = Vec::new();
+            let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+            blocks.push((part, info, at_hand.then_some(bytes)));
         }
         let mut history = Vec::new();
         let mut take = |released: &Released<'_>, sets: &[ClassSet]| {
@@ -361,9 +364,17 @@ impl<'a> Index<'a> {
                 history.push(Touched { record, time, context, network, classes });
             }
         };
-        for (part, block) in found {
+        for (part, info, at_hand) in blocks {
             let sets = &part.footer.sets;
-            scan::block_of(part, question, block, ordinal.0, &mut |released| take(released, sets))?;
+            let bytes = match at_hand {
+                Some(bytes) => bytes,
+                None => {
+                    part.read_raw(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+                    std::mem::take(&mut bytes)
+                }
+            };
+            let mut visit = |released: &Released<'_>| take(released, sets);
+            scan::block_of(part, question, (info, &bytes), ordinal.0, &mut visit)?;
         }
         for table in &self.tail {
             let window = (question.from, question.to);

@@ -161,7 +161,7 @@ impl Place {
         let block_mask = (1_u64 << info.block_bits) - 1;
         let numbers = numbers.iter().map(|entry| u64::from(*entry));
         let matching = numbers.filter(|entry| entry >> info.block_bits == wanted);
-        Ok(matching.map(|entry| place((entry & block_mask) as usize)).collect())
+        Ok(matching.map(|entry| u32::try_from(entry & block_mask).unwrap_or(0)).collect())
     }
 }
 

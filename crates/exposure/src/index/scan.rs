@@ -163,23 +163,19 @@ fn rows(
     Ok(())
 }
 
-/// Calls `visit` with the releases of one block that have a touch of `ordinal`.
+/// Calls `visit` with the releases of one block, as read, that have a touch of `ordinal`.
 pub(super) fn block_of(
     file: &IndexFile,
     question: &Question,
-    number: u32,
+    (info, bytes): (&BlockInfo, &[u8]),
     ordinal: u32,
     visit: &mut impl FnMut(&Released<'_>),
 ) -> Result<(), Unreadable> {
-    let info = file.footer.blocks.get(number as usize);
-    let info = info.ok_or(Damaged("a subject's postings"))?;
-    if info.last < question.from.0 || info.first >= question.to.0 {
-        return Ok(());
+    if crc32c::crc32c(bytes) != info.at.crc {
+        return Err(Damaged("a block of releases").into());
     }
-    let mut bytes = Vec::new();
-    file.read(info.at, &mut bytes)?;
     let mut block = Block::default();
-    block.decode(&bytes, info.rows, info.touches)?;
+    block.decode(bytes, info.rows, info.touches)?;
     if !block.ordinals.contains(&ordinal) {
         return Err(Damaged("a subject's postings").into());
     }
