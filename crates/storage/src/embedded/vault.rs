@@ -56,13 +56,15 @@ pub struct Vault {
     index_key: hmac::Key,
     random: SystemRandom,
     shards: Vec<RwLock<Shard>>,
-    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`.
+    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`. `forgotten` is last of all.
     quarters: RwLock<BTreeMap<u32, Arc<QuarterMap>>>,
     pending: Mutex<Pending>,
     /// Rows that are durable.
     durable: AtomicU32,
     /// Rows of nobody any more.
     erased: AtomicU32,
+    /// Rows that nobody is found by and that are still whole in the file, with their marks. Each goes when a rewrite without it is durable.
+    forgotten: Mutex<BTreeMap<SubjectOrdinal, [u8; 32]>>,
     store: RwLock<Store>,
     rewriting: Mutex<()>,
 }
@@ -163,6 +165,7 @@ impl Vault {
             }),
             durable: AtomicU32::new(0),
             erased: AtomicU32::new(0),
+            forgotten: Mutex::default(),
             store: RwLock::new(Store { file, key }),
             rewriting: Mutex::default(),
         })
@@ -189,7 +192,10 @@ impl Vault {
             Some(known) => {
                 let pseudonym = pseudonym(&known.seed, quarter);
                 let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-                shard.insert(key, Known { quarter, pseudonym, ..known });
+                // Forgotten meanwhile, it stays forgotten.
+                if let Some(still) = shard.get_mut(&key).filter(|it| it.ordinal == known.ordinal) {
+                    *still = Known { quarter, pseudonym, ..known };
+                }
                 Ok((known.ordinal, pseudonym))
             }
             None => {
@@ -250,6 +256,9 @@ impl Vault {
     /// # Errors
     /// [`Unavailable::Stopped`] if the row cannot be read.
     pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
+        if self.forgotten().contains_key(&ordinal) {
+            return Ok(None);
+        }
         let mut row = [0; ROW_BYTES];
         let store = self.store();
         {
@@ -268,10 +277,19 @@ impl Vault {
             let read = store.file.read_at(row_offset(ordinal.0), &mut row);
             read.map_err(|e| Unavailable::Stopped(format!("`{ROWS_PATH}` cannot be read: {e}")))?;
         }
-        Ok(row::read(&row)
-            .filter(|header| !header.erased)
-            .and_then(|_| row::open(&row, &store.key))
-            .map(|(subject, _)| subject))
+        // A row that says nothing is not one of nobody: that person would be left out of an answer as erased.
+        let unreadable = |what| {
+            let place = format!("`{ROWS_PATH}` at offset {}", row_offset(ordinal.0));
+            Unavailable::Stopped(format!("{place}: {what}"))
+        };
+        let header = row::read(&row).filter(|header| header.ordinal == ordinal);
+        let header = header.ok_or_else(|| unreadable("there is no whole row of this place"))?;
+        if header.erased {
+            return Ok(None);
+        }
+        let (subject, _) = row::open(&row, &store.key)
+            .ok_or_else(|| unreadable("the row does not open under the key of its vault"))?;
+        Ok(Some(subject))
     }
 
     /// Calls `visit` with the pseudonym in `quarter` and the ordinal of every subject, in no order.
@@ -291,7 +309,8 @@ impl Vault {
 
     /// How many subjects were erased.
     pub fn erased(&self) -> u32 {
-        self.erased.load(Ordering::Relaxed)
+        let forgotten = self.forgotten();
+        self.erased.load(Ordering::Relaxed) + u32::try_from(forgotten.len()).unwrap_or(0)
     }
 
     /// Which file the rows are in.
@@ -433,6 +452,10 @@ impl Vault {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn forgotten(&self) -> MutexGuard<'_, BTreeMap<SubjectOrdinal, [u8; 32]>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads every row into the map. Gives their number, and whether there is a torn tail.
     fn load(&self, wrapping_id: u16) -> Result<(u32, bool), OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
@@ -515,7 +538,12 @@ impl Vault {
         };
         let shard = self.shards.get(shard_of(key)).ok_or("no shard")?;
         let before = shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, known);
-        before.map_or(Ok(()), |_| Err("the subject has two rows"))
+        // Read again while an erasure had not come to its end: the earlier row is the one that was to go. Whether the log says so is
+        // held against it by `forget_again`.
+        if let Some(earlier) = before {
+            self.forgotten().insert(earlier.ordinal, erase::mark(&earlier.seed));
+        }
+        Ok(())
     }
 }
 
