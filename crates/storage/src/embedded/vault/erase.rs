@@ -37,7 +37,7 @@ pub const ERASED_ACTION: &str = "subject_erased";
 pub struct ErasedRow {
     /// The row.
     pub ordinal: SubjectOrdinal,
-    mark: [u8; 32],
+    pub(super) mark: [u8; 32],
 }
 
 #[derive(Serialize, Deserialize)]
