@@ -154,7 +154,7 @@ fn no_subject_stands_in_the_file() {
     assert!(!bytes.windows(7).any(|window| window == b"account"));
 }
 
-/// The row of `subject(0)` in a vault of three is damaged while the vault is open; what asking for it says.
+/// The last row of a vault of three is damaged while the vault is open; what asking for it says.
 fn asked_after(damage: impl Fn(&Path)) -> Result<Option<SubjectId>, Unavailable> {
     let dir = tempfile::tempdir().unwrap();
     let pseudonyms = with_subjects(dir.path(), 3);
