@@ -83,6 +83,10 @@ pub struct Done {
     pub full: u64,
     /// Subjects erased.
     pub erased: u64,
+    /// Erasures that failed; and those that came to their end at a later try.
+    pub not_erased: u64,
+    /// See [`Done::not_erased`].
+    pub erased_later: u64,
 }
 
 impl AddAssign for Done {
@@ -94,6 +98,8 @@ impl AddAssign for Done {
         self.cuts += other.cuts;
         self.full += other.full;
         self.erased += other.erased;
+        self.not_erased += other.not_erased;
+        self.erased_later += other.erased_later;
     }
 }
 
@@ -278,9 +284,14 @@ impl Node {
             theirs.filter(|(id, _)| *id == subject).map(|(_, pseudonym)| *pseudonym).collect();
         self.erasing.extend(&theirs);
         parts.log.commit()?;
-        parts.eraser.erase(&BTreeSet::from([row.ordinal]))?;
+        // From here on they are known to nobody, whatever becomes of the rows.
+        parts.eraser.forget(&subject);
         self.erased.extend(theirs);
-        self.done.erased += 1;
+        match parts.eraser.erase() {
+            Ok(()) => self.done.erased += 1,
+            // The node goes on, reads them again, and tries again.
+            Err(_) => self.done.not_erased += 1,
+        }
         Ok(())
     }
 
@@ -304,6 +315,8 @@ impl Node {
 
         if self.dice.one_in(6) {
             self.erase(parts)?;
+        } else if parts.eraser.is_due() && self.dice.one_in(4) && parts.eraser.erase().is_ok() {
+            self.done.erased_later += 1;
         }
         let mut drafts = Vec::new();
         for _ in 0..1 + self.dice.below(3) {

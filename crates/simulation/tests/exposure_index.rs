@@ -211,6 +211,47 @@ fn an_index_that_grew_is_the_one_that_is_built_from_the_log() {
 }
 
 #[test]
+fn no_file_ties_the_pseudonyms_of_somebody_erased_after_the_index_forgot() {
+    let mut world = World::new(9);
+    let root = world.dir.path().to_owned();
+    let index = world.index(&root);
+    for _ in 0..120 {
+        world.step();
+    }
+    index.catch_up().unwrap();
+    let before = files(&root);
+    let subject = world.wanted().into_keys().next().unwrap();
+    let ordinal = world.parts.vault.ordinal(&subject).unwrap();
+    let count = |index: &ExposureIndex| {
+        let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+        let counted = index.ask(|index| index.count(&all)).unwrap();
+        let vault = &world.parts.vault;
+        Exposure::from_counted(counted, |ordinal| vault.subject(ordinal)).unwrap()
+    };
+    let named = |index: &ExposureIndex| {
+        let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+        index.ask(|index| Ok(index.subjects(&all)?.ordinals().any(|it| it == ordinal))).unwrap()
+    };
+    world.parts.eraser.forget(&subject);
+    world.parts.eraser.erase().unwrap();
+    assert!(named(&index), "there is nothing to forget");
+
+    index.forget().unwrap();
+    assert_eq!(files(&root), BTreeMap::new());
+    assert!(!named(&index));
+    index.catch_up().unwrap();
+    let after = files(&root);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert!(!named(&world.index(&root)), "as the files have it");
+    // Everybody else is in the answer as before, and the erased subject by pseudonym, one for each quarter.
+    let exposure = count(&index);
+    let mut wanted = world.wanted();
+    wanted.remove(&subject);
+    assert_eq!(exposure.subjects, wanted);
+    assert!(exposure.erased.len() > 1, "{}", exposure.erased.len());
+}
+
+#[test]
 fn files_that_are_damaged_missing_or_of_another_log_are_made_again() {
     let mut world = World::new(7);
     let root = world.dir.path().to_owned();

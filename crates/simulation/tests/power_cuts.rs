@@ -41,6 +41,8 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
     assert!(all.full > SEEDS / 10, "hardly any disk was full: {all:?}");
     assert!(all.acknowledged > SEEDS * 5, "hardly any record was acknowledged: {all:?}");
     assert!(all.erased > SEEDS / 20, "hardly anybody was erased: {all:?}");
+    assert!(all.not_erased > SEEDS / 100, "hardly any erasure failed: {all:?}");
+    assert!(all.erased_later > SEEDS / 100, "hardly any erasure was tried again: {all:?}");
     assert!(all.cuts > SEEDS, "hardly any cut was acknowledged: {all:?}");
 }
 

@@ -1,13 +1,12 @@
 //! The desk's part in erasing: requests that are due are carried out, all of them at once, unless an incident is open.
 //!
-//! The order, of which each step can be taken again after a crash: the log says which row goes; the vault forgets it and its key; the
+//! The order, of which each step can be taken again after a crash: the log says which row goes; the vault forgets it, then its key; the
 //! outbox, the directory of addresses and scopes nobody holds forget the subject; the registry forgets it last, because the request in it is
 //! what a start after a crash goes on from.
 
 use super::{Desk, NotDone};
 use ledger::Draft;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::Unavailable;
@@ -48,24 +47,24 @@ impl Desk {
                 );
             }
         }
-        if due.is_empty() && !self.eraser.key_is_due() {
+        if due.is_empty() && !self.eraser.is_due() {
             return Ok(0);
         }
-        let mut ordinals = BTreeSet::new();
         for erasure in &due {
             let Some(subject) = &erasure.subject else { continue };
-            let row = self.archive.vault.erased_row(subject);
+            // Once begun, the log names the row and the vault has forgotten it, or did when it opened after a crash. Whoever has a row
+            // all the same was read since, and is somebody new.
             if erasure.state == ErasureState::Pending {
-                if let Some(row) = row {
+                if let Some(row) = self.archive.vault.erased_row(subject) {
                     self.recorder.append(record(erasure, &row.to_detail(&erasure.id))).await?;
+                    self.eraser.forget(subject);
                 }
                 self.registry.begin_erasure(&erasure.id, now).await?;
             }
-            ordinals.extend(row.map(|row| row.ordinal));
         }
         let eraser = Arc::clone(&self.eraser);
-        if !ordinals.is_empty() || eraser.key_is_due() {
-            let erased = tokio::task::spawn_blocking(move || eraser.erase(&ordinals)).await;
+        if eraser.is_due() {
+            let erased = tokio::task::spawn_blocking(move || eraser.erase()).await;
             erased.unwrap_or_else(|_| Err(Unavailable::Stopped("erasing panicked".into())))?;
         }
         for erasure in &due {

@@ -143,6 +143,25 @@ impl ExposureIndex {
         Ok(())
     }
 
+    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
+    /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
+    ///
+    /// # Errors
+    /// Those of the file system: call again. What was in memory is gone all the same, so no answer has it.
+    pub fn forget(&self) -> Result<(), CannotIndex> {
+        let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        *state = State {
+            files: Vec::new(),
+            sealing: Vec::new(),
+            indexer: Indexer::resume(0, Vec::new()),
+        };
+        for entry in fs::read_dir(&self.dir)? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(File::open(&self.dir)?.sync_all()?)
+    }
+
     /// Bytes on disk by what they serve.
     pub fn sizes(&self) -> Sizes {
         let mut sizes = Sizes::default();

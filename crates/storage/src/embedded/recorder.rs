@@ -253,10 +253,9 @@ pub fn open_parts(
         kept: Arc::clone(log.kept()),
         key_is_due: AtomicBool::new(false),
     };
-    // Whoever was erased and came back with an older copy of the vault goes before anything is served.
-    let back = vault.still_there(&erased);
-    if !back.is_empty() {
-        vault.rewrite(&**disk, log.kept(), &back, None).map_err(OpenFailed::NotErased)?;
+    // Whoever was erased and came back with an older copy of the vault, or whom a crash kept there, goes before anything is served.
+    if vault.forget_again(&erased)? {
+        vault.rewrite(&**disk, log.kept(), None).map_err(OpenFailed::NotErased)?;
         eraser.key_is_due.store(true, Ordering::Relaxed);
     }
     keys::destroy_others(&**disk, vault.wrapping_id())

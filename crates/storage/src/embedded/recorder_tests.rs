@@ -219,6 +219,57 @@ fn a_subject_in_a_durable_record_is_in_the_vault_after_a_crash() {
     assert_eq!(vault.subject_of(&pseudonym, now.quarter()), Ok(Some(subject)));
 }
 
+/// An erasure fails, its subject is read again; then it is tried again, or the node dies first.
+#[test]
+fn an_erasure_that_failed_comes_to_its_end_and_who_was_read_since_stays() {
+    let now = UnixMicros(1_790_000_000_000_000);
+    let subject = SubjectId::new("account-1").unwrap();
+    let other = SubjectId::new("account-2").unwrap();
+    for tried_again in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { recorder, vault, eraser, .. } = open(dir.path(), opening()).unwrap();
+        let (ordinal, first) = vault.row(&subject, now).unwrap();
+        vault.row(&other, now).unwrap();
+        let detail = vault.erased_row(&subject).unwrap().to_detail("test");
+        let operator = model::OperatorId::from_bytes([7; 16]);
+        let action = ERASED_ACTION.to_owned();
+        recorder.append_blocking(Draft::OperatorAction { operator, action, detail }).unwrap();
+        eraser.forget(&subject);
+        let in_the_way = dir.path().join("vault/rows.new");
+        fs::create_dir(&in_the_way).unwrap();
+        eraser.erase().unwrap_err();
+        assert_eq!(vault.subject(ordinal), Ok(None));
+        assert_eq!(vault.subject_of(&first, now.quarter()), Ok(None));
+        assert_eq!((vault.erased(), eraser.is_due()), (1, true));
+        let (later, second) = vault.row(&subject, now).unwrap();
+        recorder.append_blocking(refusals(1)).unwrap();
+        fs::remove_dir(&in_the_way).unwrap();
+        if tried_again {
+            eraser.erase().unwrap();
+            assert_eq!((vault.erased(), eraser.is_due()), (1, false));
+            assert_eq!(vault.subject(later), Ok(Some(subject.clone())));
+        }
+        drop((vault, eraser, recorder));
+
+        let disk = LocalDisk::new(dir.path()).unwrap();
+        let (wrapping_id, path) =
+            if tried_again { keys::in_use(&disk).unwrap() } else { (1, String::new()) };
+        let wrapping =
+            fs::read(dir.path().join(path)).map_or([2; 32], |key| key.try_into().unwrap());
+        let vault = VaultKeys { index: [1; 32], wrapping, wrapping_id };
+        let reopened = open(dir.path(), Opening { vault, ..opening() }).unwrap();
+        let rows = fs::read(dir.path().join(ROWS_PATH)).unwrap();
+        let kind = |ordinal: model::SubjectOrdinal| rows[32 + 240 * ordinal.0 as usize];
+        assert_eq!((kind(ordinal), kind(later)), (2, 1), "as the file has it");
+        let vault = reopened.vault;
+        assert_eq!((vault.erased(), vault.subject(ordinal)), (1, Ok(None)));
+        assert_eq!(vault.subject_of(&first, now.quarter()), Ok(None));
+        assert_eq!(vault.subject_of(&second, now.quarter()), Ok(Some(subject.clone())));
+        assert_eq!(vault.ordinal(&subject), Some(later));
+        assert!(vault.ordinal(&other).is_some());
+    }
+}
+
 #[test]
 fn appenders_that_come_together_are_committed_together() {
     const APPENDERS: u64 = 16;

@@ -13,6 +13,7 @@
 
 mod erase;
 pub mod keys;
+mod load;
 pub(crate) mod row;
 
 pub use erase::{ERASED_ACTION, ErasedRow, Eraser};
@@ -56,13 +57,15 @@ pub struct Vault {
     index_key: hmac::Key,
     random: SystemRandom,
     shards: Vec<RwLock<Shard>>,
-    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`.
+    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`. `forgotten` is last of all.
     quarters: RwLock<BTreeMap<u32, Arc<QuarterMap>>>,
     pending: Mutex<Pending>,
     /// Rows that are durable.
     durable: AtomicU32,
     /// Rows of nobody any more.
     erased: AtomicU32,
+    /// Rows that nobody is found by and that are still whole in the file, with their marks. Each goes when a rewrite without it is durable.
+    forgotten: Mutex<BTreeMap<SubjectOrdinal, [u8; 32]>>,
     store: RwLock<Store>,
     rewriting: Mutex<()>,
 }
@@ -124,7 +127,7 @@ impl Vault {
         disk.sync_dir("vault").map_err(failed)?;
         let vault = Self::over(file, keys)?;
         let (count, torn) = vault.load(keys.wrapping_id)?;
-        settle(&*vault.store().file, count, torn).map_err(failed)?;
+        load::settle(&*vault.store().file, count, torn).map_err(failed)?;
         Ok(vault)
     }
 
@@ -163,6 +166,7 @@ impl Vault {
             }),
             durable: AtomicU32::new(0),
             erased: AtomicU32::new(0),
+            forgotten: Mutex::default(),
             store: RwLock::new(Store { file, key }),
             rewriting: Mutex::default(),
         })
@@ -189,7 +193,10 @@ impl Vault {
             Some(known) => {
                 let pseudonym = pseudonym(&known.seed, quarter);
                 let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-                shard.insert(key, Known { quarter, pseudonym, ..known });
+                // Forgotten meanwhile, it stays forgotten.
+                if let Some(still) = shard.get_mut(&key).filter(|it| it.ordinal == known.ordinal) {
+                    *still = Known { quarter, pseudonym, ..known };
+                }
                 Ok((known.ordinal, pseudonym))
             }
             None => {
@@ -250,6 +257,9 @@ impl Vault {
     /// # Errors
     /// [`Unavailable::Stopped`] if the row cannot be read.
     pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
+        if self.forgotten().contains_key(&ordinal) {
+            return Ok(None);
+        }
         let mut row = [0; ROW_BYTES];
         let store = self.store();
         {
@@ -268,10 +278,19 @@ impl Vault {
             let read = store.file.read_at(row_offset(ordinal.0), &mut row);
             read.map_err(|e| Unavailable::Stopped(format!("`{ROWS_PATH}` cannot be read: {e}")))?;
         }
-        Ok(row::read(&row)
-            .filter(|header| !header.erased)
-            .and_then(|_| row::open(&row, &store.key))
-            .map(|(subject, _)| subject))
+        // A row that says nothing is not one of nobody: that person would be left out of an answer as erased.
+        let unreadable = |what| {
+            let place = format!("`{ROWS_PATH}` at offset {}", row_offset(ordinal.0));
+            Unavailable::Stopped(format!("{place}: {what}"))
+        };
+        let header = row::read(&row).filter(|header| header.ordinal == ordinal);
+        let header = header.ok_or_else(|| unreadable("there is no whole row of this place"))?;
+        if header.erased {
+            return Ok(None);
+        }
+        let (subject, _) = row::open(&row, &store.key)
+            .ok_or_else(|| unreadable("the row does not open under the key of its vault"))?;
+        Ok(Some(subject))
     }
 
     /// Calls `visit` with the pseudonym in `quarter` and the ordinal of every subject, in no order.
@@ -291,7 +310,8 @@ impl Vault {
 
     /// How many subjects were erased.
     pub fn erased(&self) -> u32 {
-        self.erased.load(Ordering::Relaxed)
+        let forgotten = self.forgotten();
+        self.erased.load(Ordering::Relaxed) + u32::try_from(forgotten.len()).unwrap_or(0)
     }
 
     /// Which file the rows are in.
@@ -433,111 +453,9 @@ impl Vault {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads every row into the map. Gives their number, and whether there is a torn tail.
-    fn load(&self, wrapping_id: u16) -> Result<(u32, bool), OpenFailed> {
-        let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
-        let corrupt = |offset, what: &str| OpenFailed::Corrupt {
-            path: ROWS_PATH.to_owned(),
-            offset,
-            what: what.to_owned(),
-        };
-        let file = Arc::clone(&self.store().file);
-        let mut header = [0; HEADER_BYTES];
-        file.read_at(0, &mut header).map_err(failed)?;
-        if header != row::header(&self.index_key) {
-            let what = "`vault/rows` was made with another index key, or its header is corrupt";
-            return Err(OpenFailed::Key { what: what.to_owned() });
-        }
-
-        let mut count: u32 = 0;
-        let mut end_found = None;
-        let mut torn = false;
-        let mut chunk = vec![0; ROW_BYTES * WRITE_ROWS_MAX];
-        let mut at = HEADER_BYTES as u64;
-        loop {
-            let read = file.read_at(at, &mut chunk).map_err(failed)?;
-            for row in chunk.get(..read).unwrap_or(&[]).chunks(ROW_BYTES) {
-                if row == [0; ROW_BYTES] {
-                    end_found.get_or_insert(count);
-                    continue;
-                }
-                match (row::read(row), end_found) {
-                    (Some(header), None) => {
-                        if header.ordinal.0 != count {
-                            return Err(corrupt(row_offset(count), "the row is not in its place"));
-                        }
-                        if header.erased {
-                            self.erased.fetch_add(1, Ordering::Relaxed);
-                        } else {
-                            self.load_row(&header, row, wrapping_id)
-                                .map_err(|what| corrupt(row_offset(count), what))?;
-                        }
-                        count += 1;
-                    }
-                    (Some(header), Some(end)) if header.durable_before > end => {
-                        return Err(corrupt(row_offset(end), "a row that was durable is broken"));
-                    }
-                    (Some(_), Some(_)) => torn = true,
-                    (None, _) => {
-                        end_found.get_or_insert(count);
-                        torn |= row.iter().any(|&byte| byte != 0);
-                    }
-                }
-            }
-            if read < chunk.len() {
-                break;
-            }
-            at += read as u64;
-        }
-        self.pending().next_ordinal = count;
-        self.durable.store(count, Ordering::Release);
-        Ok((count, torn))
+    fn forgotten(&self) -> MutexGuard<'_, BTreeMap<SubjectOrdinal, [u8; 32]>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn load_row(
-        &self,
-        header: &RowHeader,
-        row: &[u8],
-        wrapping_id: u16,
-    ) -> Result<(), &'static str> {
-        if header.wrapping_key != wrapping_id {
-            return Err("the row is under another wrapping key");
-        }
-        let (_, seed) =
-            row::open(row, &self.store().key).ok_or("the row does not open under its key")?;
-        let key = map_key(&header.index);
-        let known = Known {
-            ordinal: header.ordinal,
-            seed,
-            // No quarter has this number; the first use fills it in.
-            quarter: u32::MAX,
-            pseudonym: Pseudonym([0; 16]),
-        };
-        let shard = self.shards.get(shard_of(key)).ok_or("no shard")?;
-        let before = shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, known);
-        before.map_or(Ok(()), |_| Err("the subject has two rows"))
-    }
-}
-
-/// As the journal does: what the last write left is written again, so that this sync speaks of it; what is torn is zeroed.
-fn settle(file: &dyn SyncedFile, count: u32, torn: bool) -> io::Result<()> {
-    let end = row_offset(count);
-    let start = end.saturating_sub((ROW_BYTES * WRITE_ROWS_MAX) as u64).max(HEADER_BYTES as u64);
-    let mut last = vec![0; usize::try_from(end - start).unwrap_or(0)];
-    let read = file.read_at(start, &mut last)?;
-    last.truncate(read);
-    file.write_at(start, &last)?;
-    if torn {
-        let length = file.length()?;
-        let zeros = vec![0; usize::try_from(GROW_BYTES).unwrap_or(0)];
-        let mut at = end;
-        while at < length {
-            let step = usize::try_from(length - at).unwrap_or(usize::MAX).min(zeros.len());
-            file.write_at(at, zeros.get(..step).unwrap_or(&[]))?;
-            at += step as u64;
-        }
-    }
-    file.sync_data()
 }
 
 enum Refusal {

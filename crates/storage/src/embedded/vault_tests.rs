@@ -153,3 +153,80 @@ fn no_subject_stands_in_the_file() {
     let bytes = fs::read(dir.path().join(ROWS_PATH)).unwrap();
     assert!(!bytes.windows(7).any(|window| window == b"account"));
 }
+
+/// The last row of a vault of three is damaged while the vault is open; what asking for it says.
+fn asked_after(damage: impl Fn(&Path)) -> Result<Option<SubjectId>, Unavailable> {
+    let dir = tempfile::tempdir().unwrap();
+    let pseudonyms = with_subjects(dir.path(), 3);
+    let vault = open(dir.path()).unwrap();
+    damage(dir.path());
+    let asked = vault.subject(SubjectOrdinal(2));
+    assert_eq!(vault.subject_of(&pseudonyms[2], NOW.quarter()), asked);
+    asked
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_not_taken_for_an_erased_one() {
+    let says = |asked: Result<Option<SubjectId>, Unavailable>, what: &str| match asked {
+        Err(Unavailable::Stopped(why)) => assert!(why.contains(what), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    let no_row = "`vault/rows` at offset 512: there is no whole row of this place";
+    says(asked_after(|root| patch(root, row_offset(2) + 60, b"\xff\xff")), no_row);
+    says(asked_after(|root| patch(root, row_offset(2), &[0; ROW_BYTES])), no_row);
+    let shortened = |root: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(root.join(ROWS_PATH)).unwrap();
+        file.set_len(row_offset(2) + 100).unwrap();
+    };
+    says(asked_after(shortened), no_row);
+    says(
+        asked_after(|root| patch(root, row_offset(2), &row::erased(SubjectOrdinal(1), 0))),
+        no_row,
+    );
+    let header = RowHeader {
+        erased: false,
+        wrapping_key: 1,
+        ordinal: SubjectOrdinal(2),
+        durable_before: 0,
+        index: [0; 32],
+    };
+    let other = WrappingKey::new(1, &[9; 32]).unwrap();
+    let sealed = row::seal(&header, &subject(2), &[7; 32], [1; 12], &other).unwrap();
+    says(asked_after(|root| patch(root, row_offset(2), &sealed)), "does not open under the key");
+    let erased = row::erased(SubjectOrdinal(2), 0);
+    assert_eq!(asked_after(|root| patch(root, row_offset(2), &erased)), Ok(None));
+}
+
+#[test]
+fn two_rows_of_one_subject_are_refused_unless_the_log_names_the_earlier_as_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = open(dir.path()).unwrap();
+    let (_, first) = vault.row(&subject(0), NOW).unwrap();
+    vault.row(&subject(1), NOW).unwrap();
+    let named = vault.erased_row(&subject(0)).unwrap();
+    let stranger = vault.erased_row(&subject(1)).unwrap();
+    vault.forget(&subject(0));
+    let (ordinal, second) = vault.row(&subject(0), NOW).unwrap();
+    let later = vault.erased_row(&subject(0)).unwrap();
+    vault.flush().unwrap();
+    drop(vault);
+    // The place of the row with another's mark: as if the row of a crashed life had been put back into it.
+    let mark_of_another = ErasedRow { ordinal: named.ordinal, ..stranger };
+    for log in [vec![], vec![stranger], vec![later], vec![mark_of_another]] {
+        match open(dir.path()).unwrap().forget_again(&log) {
+            Err(OpenFailed::Corrupt { offset, .. }) => assert_eq!(offset, row_offset(0)),
+            other => panic!("{log:?}: {other:?}"),
+        }
+    }
+    let vault = open(dir.path()).unwrap();
+    assert!(vault.forget_again(&[named]).unwrap());
+    assert_eq!(vault.erased(), 1);
+    assert_eq!(vault.subject_of(&first, NOW.quarter()), Ok(None));
+    assert_eq!(vault.subject(named.ordinal), Ok(None));
+    assert_eq!(vault.row(&subject(0), NOW), Ok((ordinal, second)));
+    assert_eq!(vault.subject(ordinal), Ok(Some(subject(0))));
+    // Both were to go when the crash came.
+    let vault = open(dir.path()).unwrap();
+    assert!(vault.forget_again(&[named, later]).unwrap());
+    assert_eq!((vault.subject(ordinal), vault.erased()), (Ok(None), 2));
+}

@@ -3,16 +3,20 @@
 //! A row that is overwritten in its place may survive on the medium, in a snapshot, in a backup. Under a key that exists nowhere any more
 //! it says nothing. So all rows are written to a file beside, which takes the place of the old one in one step, whole or not at all.
 //!
-//! The log has an [`ErasedRow`] of each erased subject, which names the row and nobody: [`Vault::still_there`] finds those that came back
-//! with an older copy of the vault.
+//! The log has an [`ErasedRow`] of each erased subject, which names the row and nobody: [`Vault::forget_again`] finds those that came back
+//! with an older copy of the vault, or that a crash kept from being erased.
+//!
+//! A row is forgotten first and erased later, maybe only at the third try. In between it is in `forgotten`, and it leaves that only when
+//! the rows without it are durable: what a failed try leaves behind is never taken for somebody who may stay.
 
 use super::row::{self, ROW_BYTES, WrappingKey};
 use super::{
-    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, row_offset, shard_of,
+    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, pseudonym, row_offset,
+    shard_of,
 };
 use crate::embedded::disk::{KeepSynced, SyncedFile};
 use crate::embedded::kept::KeptFiles;
-use crate::embedded::unavailable::Unavailable;
+use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SecureRandom;
 use model::{SubjectId, SubjectOrdinal};
@@ -33,7 +37,7 @@ pub const ERASED_ACTION: &str = "subject_erased";
 pub struct ErasedRow {
     /// The row.
     pub ordinal: SubjectOrdinal,
-    mark: [u8; 32],
+    pub(super) mark: [u8; 32],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,13 +88,18 @@ pub struct Eraser {
 }
 
 impl Eraser {
-    /// Makes the rows with these ordinals rows of nobody and destroys the key that they were under. When this returns, nothing that the
+    /// Forgets a subject whose row the log names as erased: from here on the vault finds nobody by it, and the next
+    /// [`Eraser::erase`] takes it out. Whoever is seen from here on is somebody new.
+    pub fn forget(&self, subject: &SubjectId) {
+        self.vault.forget(subject);
+    }
+
+    /// Makes the rows that were forgotten rows of nobody and destroys the key that they were under. When this returns, nothing that the
     /// data directory holds leads from their pseudonyms to a person. Blocks for as long as all rows take to be written.
     ///
     /// # Errors
-    /// [`Unavailable::DiskFull`], [`Unavailable::Stopped`]: call again with the same ordinals. What is asked of the vault meanwhile does
-    /// not find them.
-    pub fn erase(&self, ordinals: &BTreeSet<SubjectOrdinal>) -> Result<(), Unavailable> {
+    /// [`Unavailable::DiskFull`], [`Unavailable::Stopped`]: call again. What was forgotten stays so, and goes with the call that succeeds.
+    pub fn erase(&self) -> Result<(), Unavailable> {
         let failed = |e: io::Error| refused("keys", &e);
         self.key_is_due.store(true, Ordering::Relaxed);
         let former = self.vault.wrapping_id();
@@ -100,15 +109,15 @@ impl Eraser {
         let key = keys::make(&*self.disk, id, &self.vault.random).map_err(failed)?;
         let key = WrappingKey::new(id, &key)
             .ok_or_else(|| Unavailable::Stopped("the wrapping key is unusable".to_owned()))?;
-        self.vault.rewrite(&*self.disk, &self.kept, ordinals, Some(key))?;
+        self.vault.rewrite(&*self.disk, &self.kept, Some(key))?;
         keys::destroy_others(&*self.disk, id).map_err(failed)?;
         self.key_is_due.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whether rows were erased and their key could not be destroyed yet: [`Eraser::erase`] without ordinals does that.
-    pub fn key_is_due(&self) -> bool {
-        self.key_is_due.load(Ordering::Relaxed)
+    /// Whether [`Eraser::erase`] has something to do: rows were forgotten, or erased and their key could not be destroyed yet.
+    pub fn is_due(&self) -> bool {
+        self.key_is_due.load(Ordering::Relaxed) || !self.vault.forgotten().is_empty()
     }
 }
 
@@ -121,20 +130,36 @@ impl Vault {
         shard.get(&key).map(|known| ErasedRow { ordinal: known.ordinal, mark: mark(&known.seed) })
     }
 
-    /// Which of these rows are there after all: an older copy of the vault was put in place.
-    pub(crate) fn still_there(&self, erased: &[ErasedRow]) -> BTreeSet<SubjectOrdinal> {
+    /// Forgets those of these rows that are there after all: an older copy of the vault was put in place, or a crash came before they
+    /// were erased. Whether there are any. For a vault that nobody asks yet.
+    ///
+    /// # Errors
+    /// [`OpenFailed::Corrupt`] if a subject has a later row and the log does not say that the earlier one was erased. Then it does not come
+    /// from an erasure: a row was put back that a crash had lost, say, in the place of somebody else's.
+    pub(crate) fn forget_again(&self, erased: &[ErasedRow]) -> Result<bool, OpenFailed> {
         let erased: BTreeMap<_, _> = erased.iter().map(|row| (row.ordinal, row.mark)).collect();
-        let mut found = BTreeSet::new();
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            for known in shard.values() {
-                let named = erased.get(&known.ordinal);
-                if named.is_some_and(|named| *named == mark(&known.seed)) {
-                    found.insert(known.ordinal);
-                }
-            }
+        let unnamed =
+            |(ordinal, mark): &(&SubjectOrdinal, &[u8; 32])| erased.get(ordinal) != Some(mark);
+        if let Some((ordinal, _)) = self.forgotten().iter().find(unnamed) {
+            return Err(OpenFailed::Corrupt {
+                path: ROWS_PATH.to_owned(),
+                offset: row_offset(ordinal.0),
+                what: "the subject has two rows, and the log does not say that this one was erased"
+                    .to_owned(),
+            });
         }
-        found
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, known| {
+                let Some(named) = erased.get(&known.ordinal) else { return true };
+                let stays = *named != mark(&known.seed);
+                if !stays {
+                    self.forgotten().insert(known.ordinal, *named);
+                }
+                stays
+            });
+        }
+        Ok(!self.forgotten().is_empty())
     }
 
     /// The number of the key that rows are under.
@@ -142,20 +167,18 @@ impl Vault {
         self.store.read().unwrap_or_else(PoisonError::into_inner).key.id()
     }
 
-    /// Writes all rows again, those of `erase` as rows of nobody, under `new_key` if one is given.
+    /// Writes all rows again, those that were forgotten as rows of nobody, under `new_key` if one is given.
     ///
     /// # Errors
-    /// [`Unavailable::DiskFull`]: the rows are as they were. [`Unavailable::Stopped`]: final if it was the last step that failed.
+    /// [`Unavailable::DiskFull`]: the rows in the file are as they were. [`Unavailable::Stopped`]: final if it was the last step that failed.
     pub(crate) fn rewrite(
         &self,
         disk: &dyn KeepSynced,
         kept: &KeptFiles,
-        erase: &BTreeSet<SubjectOrdinal>,
         new_key: Option<WrappingKey>,
     ) -> Result<(), Unavailable> {
         let _one_at_a_time = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
-        // First of all, so that whoever is seen from here on is somebody new.
-        self.forget(erase);
+        let erase: BTreeSet<SubjectOrdinal> = self.forgotten().keys().copied().collect();
         let failed = |e: io::Error| refused(NEW_PATH, &e);
         let (file, old_key) = {
             let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
@@ -168,8 +191,14 @@ impl Vault {
         }
         let new = disk.create(NEW_PATH, 0).map_err(failed)?;
         new.write_at(0, &row::header(&self.index_key)).map_err(failed)?;
-        let copying =
-            Copying { vault: self, from: &*file, to: &*new, old: &old_key, key: &key, erase };
+        let copying = Copying {
+            vault: self,
+            from: &*file,
+            to: &*new,
+            old: &old_key,
+            key: &key,
+            erase: &erase,
+        };
         let most = self.durable.load(Ordering::Acquire);
         copying.rows(0..most)?;
         // Nearly all of it is on the disk before anybody has to wait.
@@ -200,24 +229,28 @@ impl Vault {
         *store = Store { file: new, key: Arc::clone(&key) };
         let Pending { rows, allocated, key: sealing, .. } = &mut *pending;
         (*rows, *allocated, *sealing) = (waiting, row_offset(durable), key);
+        let mut forgotten = self.forgotten();
+        forgotten.retain(|ordinal, _| !erase.contains(ordinal));
+        self.erased.fetch_add(u32::try_from(erase.len()).unwrap_or(0), Ordering::Relaxed);
         Ok(())
     }
 
-    fn forget(&self, erase: &BTreeSet<SubjectOrdinal>) {
-        if erase.is_empty() {
-            return;
-        }
-        for shard in &self.shards {
+    pub(super) fn forget(&self, subject: &SubjectId) {
+        let tag = hmac::sign(&self.index_key, subject.as_str().as_bytes());
+        let key = map_key(tag.as_ref());
+        let Some(shard) = self.shards.get(shard_of(key)) else { return };
+        let known = {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let before = shard.len();
-            shard.retain(|_, known| !erase.contains(&known.ordinal));
-            let gone = u32::try_from(before - shard.len()).unwrap_or(0);
-            self.erased.fetch_add(gone, Ordering::Relaxed);
-        }
+            let Some(known) = shard.remove(&key) else { return };
+            self.forgotten().insert(known.ordinal, mark(&known.seed));
+            known
+        };
         let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
-        for shard in quarters.values().flat_map(|map| &map.shards) {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, ordinal| !erase.contains(ordinal));
+        for (&quarter, map) in &*quarters {
+            let key = u128::from_be_bytes(pseudonym(&known.seed, quarter).0);
+            if let Some(shard) = map.shards.get(shard_of(key)) {
+                shard.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            }
         }
     }
 }
@@ -276,7 +309,7 @@ fn unreadable(from: u32) -> Unavailable {
     Unavailable::Stopped(format!("a row of `{ROWS_PATH}` from {from} on cannot be read"))
 }
 
-fn mark(seed: &[u8; 32]) -> [u8; 32] {
+pub(super) fn mark(seed: &[u8; 32]) -> [u8; 32] {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), b"portcullis/erased-row/1");
     tag.as_ref().first_chunk().copied().unwrap_or_default()
 }
