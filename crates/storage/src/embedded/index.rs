@@ -118,12 +118,11 @@ impl ExposureIndex {
         Ok(answered?)
     }
 
-    /// Throws every file away. The next question takes the whole log in.
-    ///
-    /// For when the vault no longer knows whom an ordinal was: an erasure was carried out.
+    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
+    /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
     ///
     /// # Errors
-    /// Those of the file system; what could not be removed is thrown away at the next start.
+    /// Those of the file system: call again. What was in memory is gone all the same, so no answer has it.
     pub fn forget(&self) -> Result<(), CannotIndex> {
         // Before the state, as whoever writes files does it: a file that is under way is there before it is thrown away.
         let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,33 +130,17 @@ impl ExposureIndex {
     }
 
     fn begin_again(&self, state: &mut State) -> Result<(), CannotIndex> {
-        state.files.clear();
-        state.sealing.clear();
-        state.indexer = Indexer::resume(0, Vec::new());
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
-    /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
-    ///
-    /// # Errors
-    /// Those of the file system: call again. What was in memory is gone all the same, so no answer has it.
-    pub fn forget(&self) -> Result<(), CannotIndex> {
-        let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.state();
         *state = State {
             files: Vec::new(),
             sealing: Vec::new(),
             indexer: Indexer::resume(0, Vec::new()),
         };
         for entry in fs::read_dir(&self.dir)? {
-            fs::remove_file(entry?.path())?;
+            let path = entry?.path();
+            // What is under way when a question meets damage is left to whoever writes it.
+            if path.extension().is_some_and(|extension| extension == "idx") {
+                fs::remove_file(path)?;
+            }
         }
         Ok(File::open(&self.dir)?.sync_all()?)
     }
