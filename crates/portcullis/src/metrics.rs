@@ -186,6 +186,11 @@ impl Measured {
         for (name, reading) in &readings {
             page.value(failed, &[("witness", name)], reading.failed.into());
         }
+        let other = "portcullis_witness_other_history";
+        page.family(other, "gauge", "1 since the witness said that it has seen another history");
+        for (name, reading) in &readings {
+            page.value(other, &[("witness", name)], reading.other_history.into());
+        }
     }
 
     fn durations(&self, page: &mut Page) {
