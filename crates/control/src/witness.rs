@@ -36,6 +36,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// How long a witness that failed rests, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// How often a witness has to say that it saw another history, without cosigning in between, before it is acted upon.
+const CONTRADICTED: u32 = 2;
+
 /// A witness, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
@@ -100,7 +103,8 @@ struct Line {
     /// Size of the last one that it cosigned for us.
     cosigned: u64,
     failed: u32,
-    other_history: bool,
+    /// How often it said that it saw another history, since it cosigned last.
+    contradicted: u32,
     rests_until: Option<Instant>,
 }
 
@@ -187,10 +191,12 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Submits the newest checkpoint once a second, until `stop` is true. `newest`: the last published one.
+    /// Submits the newest checkpoint once a second, until `stop` is true. `newest`: the last published one. `contradicted`: called
+    /// when a witness says twice that it has seen another history, so that nothing more is signed that may be a second one.
     pub async fn run(
         self: Arc<Self>,
         newest: impl Fn() -> Option<Arc<str>>,
+        contradicted: impl Fn(),
         mut stop: watch::Receiver<bool>,
     ) {
         let mut lines: Vec<Line> = self.known.iter().filter_map(Line::new).collect();
@@ -212,6 +218,12 @@ impl Witnesses {
             }
             lines = self.round(lines, &note, tree).await;
             done = tree.size;
+            if lines.iter().any(|line| line.contradicted >= CONTRADICTED) {
+                error!(
+                    "no more checkpoints are signed: a witness stands by another history of the log. Stop the node"
+                );
+                contradicted();
+            }
         }
     }
 
@@ -239,7 +251,7 @@ impl Witnesses {
                     if line.failed > 0 {
                         info!(witness = line.witness.key.name(), "a witness cosigns again");
                     }
-                    (line.failed, line.other_history, line.rests_until) = (0, false, None);
+                    (line.failed, line.contradicted, line.rests_until) = (0, 0, None);
                     signed.push_str(&cosignature);
                 }
                 Err(failed) => line.rest(&failed),
@@ -258,7 +270,7 @@ impl Witnesses {
         let reading = Reading {
             cosigned: line.cosigned,
             failed: line.failed,
-            other_history: line.other_history,
+            other_history: line.contradicted > 0,
         };
         readings.insert(line.witness.key.name().to_owned(), reading);
     }
@@ -294,7 +306,7 @@ impl Line {
             seen: 0,
             cosigned: 0,
             failed: 0,
-            other_history: false,
+            contradicted: 0,
             rests_until: None,
         })
     }
@@ -333,11 +345,11 @@ impl Line {
         self.rests_until = Instant::now().checked_add(rest);
         let (witness, reason) = (self.witness.key.name(), failed as &dyn std::error::Error);
         if matches!(failed, Failed::OtherHistory(_)) {
-            self.other_history = true;
+            self.contradicted = self.contradicted.saturating_add(1);
             error!(
                 witness,
                 reason,
-                "a witness has seen another history of the log: what this node signs may be a second one; stop it unless the witness is wrong"
+                "a witness has seen another history of the log: what this node signs may be a second one"
             );
         } else {
             warn!(witness, reason, rest_s = rest.as_secs(), "a witness did not cosign");

@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail};
 use ledger::Record;
-use ledger::record::Body;
+use ledger::record::{Body, NodeEvent};
 use model::{Pseudonym, UnixMicros};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::embedded::Vault;
@@ -36,6 +36,10 @@ impl Expected {
 
     /// Takes in a record, in order.
     pub(crate) fn take(&mut self, record: &Record) {
+        if let Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) }) = &record.body {
+            // What was carried out before is in the generation before, if it was not lost with its end.
+            self.since = record.header.time;
+        }
         let (Body::OperatorAction { detail, .. } | Body::Vetting { detail, .. }) = &record.body
         else {
             return;

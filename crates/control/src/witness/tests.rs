@@ -216,6 +216,26 @@ async fn another_history_is_remembered_until_the_witness_cosigns_again() {
 }
 
 #[tokio::test]
+async fn a_witness_that_stands_by_another_history_ends_the_signing() {
+    let folder = tempfile::tempdir().unwrap();
+    let busy = || StatusCode::SERVICE_UNAVAILABLE.into_response();
+    for (answers, acted) in [
+        (vec![seen(11), busy(), StatusCode::UNPROCESSABLE_ENTITY.into_response()], true),
+        (vec![seen(11), line(1, &note(10))], false),
+    ] {
+        let (witness, _stop) = scripted(1, answers).await;
+        let key = log().verifying_key().unwrap();
+        let witnesses = Witnesses::new(vec![witness], key, folder.path());
+        let mut lines: Vec<_> = witnesses.known.iter().filter_map(Line::new).collect();
+        for _ in 0..3 {
+            lines[0].rests_until = None;
+            lines = witnesses.round(lines, &note(10).into(), tree(10)).await;
+        }
+        assert_eq!(lines[0].contradicted >= CONTRADICTED, acted);
+    }
+}
+
+#[tokio::test]
 async fn cosignatures_of_one_checkpoint_gather_and_a_failing_witness_rests() {
     let folder: TempDir = tempfile::tempdir().unwrap();
     let (one, _stop_one) = scripted(1, vec![line(1, &note(10)), line(1, &note(20))]).await;
