@@ -236,6 +236,18 @@ async fn a_witness_that_stands_by_another_history_ends_the_signing() {
 }
 
 #[tokio::test]
+async fn a_run_says_that_it_is_contradicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (witness, _stop) = scripted(1, vec![seen(11), seen(11)]).await;
+    let key = log().verifying_key().unwrap();
+    let witnesses = Witnesses::new(vec![witness], key, folder.path());
+    let (end, ended) = watch::channel(false);
+    let newest = || Some(Arc::from(note(10)));
+    let run = witnesses.run(newest, || _ = end.send(true), ended);
+    timeout(Duration::from_secs(30), run).await.expect("the second answer ends the run");
+}
+
+#[tokio::test]
 async fn cosignatures_of_one_checkpoint_gather_and_a_failing_witness_rests() {
     let folder: TempDir = tempfile::tempdir().unwrap();
     let (one, _stop_one) = scripted(1, vec![line(1, &note(10)), line(1, &note(20))]).await;
