@@ -202,7 +202,7 @@ impl Witnesses {
         let mut lines: Vec<Line> = self.known.iter().filter_map(Line::new).collect();
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut done = 0;
+        let (mut done, mut acted) = (0, false);
         loop {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -218,7 +218,8 @@ impl Witnesses {
             }
             lines = self.round(lines, &note, tree).await;
             done = tree.size;
-            if lines.iter().any(|line| line.contradicted >= CONTRADICTED) {
+            if !acted && lines.iter().any(|line| line.contradicted >= CONTRADICTED) {
+                acted = true;
                 error!(
                     "no more checkpoints are signed: a witness stands by another history of the log. Stop the node"
                 );
