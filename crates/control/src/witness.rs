@@ -36,6 +36,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// How long a witness that failed rests, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// How often a witness has to say that it saw another history, without cosigning in between, before it is acted upon.
+const CONTRADICTED: u32 = 2;
+
 /// A witness, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
@@ -77,6 +80,8 @@ pub struct Reading {
     pub cosigned: u64,
     /// Rounds in a row that it failed.
     pub failed: u32,
+    /// Whether it has said that it saw another history, and cosigned nothing since.
+    pub other_history: bool,
 }
 
 /// The witnesses of one log.
@@ -98,6 +103,8 @@ struct Line {
     /// Size of the last one that it cosigned for us.
     cosigned: u64,
     failed: u32,
+    /// How often it said that it saw another history, since it cosigned last.
+    contradicted: u32,
     rests_until: Option<Instant>,
 }
 
@@ -136,8 +143,9 @@ impl Witnesses {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks every witness whether it knows more of the log than `note`, the last checkpoint that was stored, or a checkpoint of the
-    /// empty log. To be called before the log is opened: opening it writes and signs.
+    /// Has every witness cosign `note`, the last checkpoint that was stored, or a checkpoint of the empty log: it must neither know
+    /// more of the log, nor have seen other records than those that `note` continues. To be called before the log is opened: opening
+    /// it writes and signs.
     ///
     /// A witness that does not answer proves nothing either way; that is said at ERROR, and the node starts. Refusing would let
     /// whoever takes a witness down keep the node from starting, its sever path included.
@@ -145,29 +153,36 @@ impl Witnesses {
     /// # Errors
     /// [`OtherHistory`].
     pub async fn ask_at_start(&self, note: &str) -> Result<(), OtherHistory> {
-        let Some(ours) = checkpoint::size_of(note) else { return Ok(()) };
+        let tree = match checkpoint::open(note, std::slice::from_ref(&self.log)) {
+            Ok(checkpoint) => checkpoint.tree,
+            Err(bad) => {
+                let reason = &bad as &dyn std::error::Error;
+                error!(reason, "no witness was asked: the stored checkpoint does not hold");
+                return Ok(());
+            }
+        };
         let mut asked = JoinSet::new();
-        for witness in self.known.clone() {
-            let body = request(ours, &[], note);
+        for mut line in self.known.iter().filter_map(Line::new) {
+            // It should have seen what was stored last. Is it less, the second try proves what has come since.
+            line.seen = tree.size;
+            let (note, directory) = (note.to_owned(), self.directory.clone());
             asked.spawn(async move {
-                let name = witness.key.name().to_owned();
-                let Ok(mut site) = Site::new(&witness.url) else { return Ok(()) };
-                match site.post("add-checkpoint", body).await {
-                    Ok(answer) => {
-                        let refusal = wire::refusal(&answer);
-                        if let Refusal::Other(status) = refusal
-                            && status != 200
-                        {
-                            warn!(witness = %name, status, "a witness refused the checkpoint");
-                        }
-                        held(&name, refusal, ours).map(drop)
+                let Err(failed) = line.cosign(&note, tree, &directory).await else { return Ok(()) };
+                let (witness, reason) =
+                    (line.witness.key.name(), &failed as &dyn std::error::Error);
+                match &failed {
+                    Failed::OtherHistory(other) => return Err(other.clone()),
+                    Failed::Late | Failed::Unreachable(_) => {
+                        error!(witness, reason, "a witness does not answer: whether the directory is an older copy is not known");
                     }
-                    Err(reason) => {
-                        let reason = &reason as &dyn std::error::Error;
-                        error!(witness = %name, reason, "a witness does not answer: whether the directory is an older copy is not known");
-                        Ok(())
+                    Failed::Proof(_) => {
+                        error!(witness, reason, "a witness saw less than there is: whether the directory continues it is not known");
+                    }
+                    Failed::Refused(_) | Failed::Undecided | Failed::Note(_) | Failed::NoCosignature => {
+                        warn!(witness, reason, "a witness refused the checkpoint");
                     }
                 }
+                Ok(())
             });
         }
         while let Some(said) = asked.join_next().await {
@@ -176,16 +191,18 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Submits the newest checkpoint once a second, until `stop` is true. `newest`: the last published one.
+    /// Submits the newest checkpoint once a second, until `stop` is true. `newest`: the last published one. `contradicted`: called
+    /// when a witness says twice that it has seen another history, so that nothing more is signed that may be a second one.
     pub async fn run(
         self: Arc<Self>,
         newest: impl Fn() -> Option<Arc<str>>,
+        contradicted: impl Fn(),
         mut stop: watch::Receiver<bool>,
     ) {
         let mut lines: Vec<Line> = self.known.iter().filter_map(Line::new).collect();
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut done = 0;
+        let (mut done, mut acted) = (0, false);
         loop {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -201,6 +218,13 @@ impl Witnesses {
             }
             lines = self.round(lines, &note, tree).await;
             done = tree.size;
+            if !acted && lines.iter().any(|line| line.contradicted >= CONTRADICTED) {
+                acted = true;
+                error!(
+                    "no more checkpoints are signed: a witness stands by another history of the log. Stop the node"
+                );
+                contradicted();
+            }
         }
     }
 
@@ -228,7 +252,7 @@ impl Witnesses {
                     if line.failed > 0 {
                         info!(witness = line.witness.key.name(), "a witness cosigns again");
                     }
-                    (line.failed, line.rests_until) = (0, None);
+                    (line.failed, line.contradicted, line.rests_until) = (0, 0, None);
                     signed.push_str(&cosignature);
                 }
                 Err(failed) => line.rest(&failed),
@@ -244,7 +268,11 @@ impl Witnesses {
 
     fn note_down(&self, line: &Line) {
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = Reading { cosigned: line.cosigned, failed: line.failed };
+        let reading = Reading {
+            cosigned: line.cosigned,
+            failed: line.failed,
+            other_history: line.contradicted > 0,
+        };
         readings.insert(line.witness.key.name().to_owned(), reading);
     }
 
@@ -273,7 +301,15 @@ impl Line {
     fn new(witness: &Witness) -> Option<Self> {
         let site = Site::new(&witness.url).ok()?;
         let witness = witness.clone();
-        Some(Self { witness, site, seen: 0, cosigned: 0, failed: 0, rests_until: None })
+        Some(Self {
+            witness,
+            site,
+            seen: 0,
+            cosigned: 0,
+            failed: 0,
+            contradicted: 0,
+            rests_until: None,
+        })
     }
 
     /// Has the witness cosign, and gives its line.
@@ -310,7 +346,12 @@ impl Line {
         self.rests_until = Instant::now().checked_add(rest);
         let (witness, reason) = (self.witness.key.name(), failed as &dyn std::error::Error);
         if matches!(failed, Failed::OtherHistory(_)) {
-            error!(witness, reason, "a witness has seen another history of the log");
+            self.contradicted = self.contradicted.saturating_add(1);
+            error!(
+                witness,
+                reason,
+                "a witness has seen another history of the log: what this node signs may be a second one"
+            );
         } else {
             warn!(witness, reason, rest_s = rest.as_secs(), "a witness did not cosign");
         }

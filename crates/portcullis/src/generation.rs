@@ -88,7 +88,8 @@ pub(crate) fn open_next(config: &Config, lost: Option<&Path>) -> Result<u64> {
         bail!("the directory's own checkpoint is later than that: leave `--lost` out");
     }
     let former = kept(data, number);
-    if former.exists() {
+    // The folder alone is what a change that was broken off before the log moved has left.
+    if former.join("ledger").exists() {
         bail!("`{}` is there already; nothing was changed", former.display());
     }
     // Made whole first: `current` knows by it that the step after was broken off, and no node begins a first generation anew.

@@ -186,6 +186,14 @@ impl Measured {
         for (name, reading) in &readings {
             page.value(failed, &[("witness", name)], reading.failed.into());
         }
+        let withheld = u64::from(self.node.recorder.withholds_checkpoints());
+        let said = "1 since no more checkpoints are signed, because a witness contradicts the log";
+        page.one("portcullis_checkpoints_withheld", "gauge", said, withheld);
+        let other = "portcullis_witness_other_history";
+        page.family(other, "gauge", "1 since the witness said that it has seen another history");
+        for (name, reading) in &readings {
+            page.value(other, &[("witness", name)], reading.other_history.into());
+        }
     }
 
     fn durations(&self, page: &mut Page) {

@@ -280,8 +280,12 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     info!(log = %log.local_addr()?, "the log can be read");
     let files = log_listener::routes(Arc::new(LogFiles::new(&data.join("ledger"))));
     keep("log", control::listen::serve(log, None, files, stopped.clone()));
-    let recorder = opened.recorder.clone();
-    tokio::spawn(witnesses.run(move || recorder.checkpoint(), stopped.clone()));
+    let (newest, contradicted) = (opened.recorder.clone(), opened.recorder.clone());
+    tokio::spawn(witnesses.run(
+        move || newest.checkpoint(),
+        move || contradicted.withhold_checkpoints(),
+        stopped.clone(),
+    ));
     if let Some(address) = config.metrics {
         let (listener, routes) = (listen(address).await?, metrics::routes(measured));
         info!(metrics = %listener.local_addr()?, "measuring");

@@ -36,8 +36,8 @@ impl Expected {
 
     /// Takes in a record, in order.
     pub(crate) fn take(&mut self, record: &Record) {
-        // What was recorded in a generation that lost its end is not in this one.
         if let Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) }) = &record.body {
+            // What was carried out before is in the generation before, if it was not lost with its end.
             self.since = self.since.max(record.header.time);
         }
         let (Body::OperatorAction { detail, .. } | Body::Vetting { detail, .. }) = &record.body

@@ -306,6 +306,9 @@ fn a_witness_sees_each_checkpoint_and_stops_a_node_that_forgot_some() -> Result<
     let next = |more: &[&str]| {
         said(portcullis().args(["log", "next-generation"]).args(more).current_dir(&data))
     };
+    // Had it been broken off before the log moved away, repeating it would end it just as well.
+    fs::create_dir_all(data.join("generations/1"))?;
+    fs::create_dir(data.join("ledger.next"))?;
     next(&["--lost", "lost"])?;
     ensure!(next(&["--lost", "lost"]).is_err(), "once");
     // Had it been broken off halfway, no node would take the directory for a new one, and repeating it would end it.

@@ -5,8 +5,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ledger::cosign::Cosigner;
+use ledger::merkle::{Frontier, leaf_hash, verify_consistency};
 use ledger::note::SigningKey;
+use ledger::tile::TileWriter;
 use std::collections::VecDeque;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -114,6 +118,133 @@ async fn a_start_waits_for_nobody_and_refuses_what_a_witness_contradicts() {
     assert!(matches!(asked(&witness).await, Err(OtherHistory::Fork { .. })));
     let down = Witness { url: "http://127.0.0.1:1/".into(), ..witness };
     assert_eq!(asked(&down).await, Ok(()));
+}
+
+/// A history of so many records. All begin with the same ones and are told apart by `fork`, from that record on.
+struct History(Vec<[u8; 9]>);
+
+impl History {
+    fn new(records: u64, fork: u64, name: u8) -> Self {
+        let record = |n: u64| {
+            let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
+            [a, b, c, d, e, f, g, h, if n < fork { 0 } else { name }]
+        };
+        Self((0..records).map(record).collect())
+    }
+
+    fn tree(&self) -> TreeHead {
+        let mut leaves = Frontier::default();
+        self.0.iter().for_each(|entry| leaves.push(leaf_hash(entry)));
+        TreeHead { size: leaves.size(), root: leaves.root() }
+    }
+
+    fn publish(&self, folder: &Path) -> String {
+        let mut tiles = TileWriter::default();
+        self.0.iter().for_each(|entry| tiles.push(entry, leaf_hash(entry)));
+        for file in tiles.take() {
+            let path = folder.join(file.path.to_string());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file.bytes).unwrap();
+        }
+        checkpoint::sign(&self.tree(), &log())
+    }
+}
+
+/// A witness that saw this tree and checks what is sent, as C2SP tlog-witness has it.
+async fn honest(saw: TreeHead) -> (Witness, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answer = move |body: String| async move {
+        let (head, note) = body.split_once("\n\n").unwrap();
+        let mut lines = head.lines();
+        let old: u64 = lines.next().unwrap().strip_prefix("old ").unwrap().parse().unwrap();
+        if old != saw.size {
+            return seen(saw.size);
+        }
+        let hash = |line| STANDARD.decode(line).unwrap().try_into().unwrap();
+        let proof: Vec<Digest> = lines.map(hash).collect();
+        let key = log().verifying_key().unwrap();
+        let new = checkpoint::open(note, &[key]).unwrap().tree;
+        match verify_consistency(old, &saw.root, new.size, &new.root, &proof) {
+            Ok(()) => cosigner(1).cosign(note, 5).unwrap().into_response(),
+            Err(_) => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+        }
+    };
+    let (stop, stopped) = watch::channel(false);
+    let routes = Router::new().route("/add-checkpoint", post(answer));
+    tokio::spawn(listen::serve(listener, None, routes, stopped));
+    (Witness { url, key: cosigner(1).key().unwrap() }, stop)
+}
+
+#[tokio::test]
+async fn a_copy_that_outgrew_what_a_witness_saw_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = async |saw: &History, note: &str| {
+        let (witness, _stop) = honest(saw.tree()).await;
+        let key = log().verifying_key().unwrap();
+        Witnesses::new(vec![witness], key, folder.path()).ask_at_start(note).await
+    };
+    // Restored at 80 and grown to 150 while the witness was away, which saw 100 of the lost one.
+    let grown = History::new(150, 80, 2);
+    let note = grown.publish(folder.path());
+    let other = Err(OtherHistory::Fork { witness: "witness.example/w1".into() });
+    assert_eq!(asked(&History::new(100, 80, 1), &note).await, other);
+    assert_eq!(asked(&History::new(81, 80, 1), &note).await, other);
+    for same in [80, 100, 128, 150] {
+        assert_eq!(asked(&History::new(same, 80, 2), &note).await, Ok(()), "{same}");
+    }
+    assert_eq!(asked(&History::new(80, 80, 1), &note).await, Ok(()), "nothing was lost");
+}
+
+#[tokio::test]
+async fn another_history_is_remembered_until_the_witness_cosigns_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let answers = vec![
+        seen(11),
+        StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        line(1, &note(10)),
+        StatusCode::CONFLICT.into_response(),
+    ];
+    let (witness, _stop) = scripted(1, answers).await;
+    let witnesses = Witnesses::new(vec![witness], log().verifying_key().unwrap(), folder.path());
+    let mut lines: Vec<_> = witnesses.known.iter().filter_map(Line::new).collect();
+    for other_history in [true, true, false, true] {
+        (lines[0].seen, lines[0].cosigned, lines[0].rests_until) = (0, 0, None);
+        lines = witnesses.round(lines, &note(10).into(), tree(10)).await;
+        assert_eq!(witnesses.readings()["witness.example/w1"].other_history, other_history);
+    }
+}
+
+#[tokio::test]
+async fn a_witness_that_stands_by_another_history_ends_the_signing() {
+    let folder = tempfile::tempdir().unwrap();
+    let busy = || StatusCode::SERVICE_UNAVAILABLE.into_response();
+    for (answers, acted) in [
+        (vec![seen(11), busy(), StatusCode::UNPROCESSABLE_ENTITY.into_response()], true),
+        (vec![seen(11), line(1, &note(10))], false),
+    ] {
+        let (witness, _stop) = scripted(1, answers).await;
+        let key = log().verifying_key().unwrap();
+        let witnesses = Witnesses::new(vec![witness], key, folder.path());
+        let mut lines: Vec<_> = witnesses.known.iter().filter_map(Line::new).collect();
+        for _ in 0..3 {
+            lines[0].rests_until = None;
+            lines = witnesses.round(lines, &note(10).into(), tree(10)).await;
+        }
+        assert_eq!(lines[0].contradicted >= CONTRADICTED, acted);
+    }
+}
+
+#[tokio::test]
+async fn a_run_says_that_it_is_contradicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (witness, _stop) = scripted(1, vec![seen(11), seen(11)]).await;
+    let key = log().verifying_key().unwrap();
+    let witnesses = Witnesses::new(vec![witness], key, folder.path());
+    let (end, ended) = watch::channel(false);
+    let newest = || Some(Arc::from(note(10)));
+    let run = witnesses.run(newest, || _ = end.send(true), ended);
+    timeout(Duration::from_secs(30), run).await.expect("the second answer ends the run");
 }
 
 #[tokio::test]

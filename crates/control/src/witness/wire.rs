@@ -30,7 +30,9 @@ pub(super) fn request(old: u64, proof: &[Digest], note: &str) -> String {
 
 pub(super) fn refusal(answer: &Answer) -> Refusal {
     let size = || text(answer)?.strip_suffix('\n')?.parse().ok();
-    match (answer.status, &*answer.content_type) {
+    //= RFC 9110 8.3.1: parameters follow a semicolon; type and subtype are case-insensitive
+    let media_type = answer.content_type.split(';').next().unwrap_or("").trim();
+    match (answer.status, &*media_type.to_ascii_lowercase()) {
         //= C2SP tlog-witness: 409 with `text/x.tlog.size` names the size of the latest cosigned checkpoint
         (409, "text/x.tlog.size") => size().map_or(Refusal::Other(409), Refusal::Seen),
         //= C2SP tlog-witness: 409 without it: the sizes match and the roots differ; 422: the proof does not verify
@@ -65,6 +67,12 @@ mod tests {
     fn a_refusal_says_what_the_witness_saw() {
         let size = "text/x.tlog.size";
         assert_eq!(refusal(&answer(409, size, "17\n")), Refusal::Seen(17));
+        for same in
+            ["text/x.tlog.size; charset=utf-8", "Text/X.tlog.Size ;q=1", "text/x.tlog.size;"]
+        {
+            assert_eq!(refusal(&answer(409, same, "17\n")), Refusal::Seen(17), "{same}");
+        }
+        assert_eq!(refusal(&answer(409, "text/x.tlog.sizes", "17\n")), Refusal::Fork);
         assert_eq!(refusal(&answer(409, size, "17")), Refusal::Other(409), "no line");
         assert_eq!(refusal(&answer(409, size, "-1\n")), Refusal::Other(409));
         assert_eq!(refusal(&answer(409, "text/plain", "other root\n")), Refusal::Fork);

@@ -15,7 +15,7 @@ use crate::checkpoint::{self, BadCheckpoint, Checkpoint};
 use crate::heads::{Head, HeadMap, HeadProof};
 use crate::merkle;
 use crate::note::VerifyingKey;
-use crate::record::{Body, Chain, Header, Kind, Malformed, StoredRecord};
+use crate::record::{Body, Chain, Header, Kind, Malformed, NodeEvent, StoredRecord};
 use crate::sequencer::Corrupt;
 use crate::state::State;
 use model::{Digest, UnixMicros, VendorId};
@@ -48,6 +48,16 @@ pub enum CannotProve {
     /// Which touches have a class cannot be proved while they are sealed.
     #[error("a bundle that is sealed to a recipient cannot be asked for by class")]
     SealedByClass,
+    /// The window reaches to before a log that took the place of another, whose end was lost. Ask from later on.
+    #[error(
+        "`{origin}` began at {since}, when the end of the log's generation before was lost: it cannot prove what was read until then. Ask for a window from a later time on"
+    )]
+    BeforeGeneration {
+        /// The log.
+        origin: String,
+        /// Time of its first record.
+        since: UnixMicros,
+    },
     /// There is nothing to open in a bundle that is not sealed.
     #[error("only a bundle that is sealed to a recipient has touches to open")]
     NotSealed,
@@ -74,6 +84,8 @@ pub struct Builder {
     form: Form,
     note: String,
     checkpoint: Checkpoint,
+    // Where reading began.
+    began: u64,
     state: State,
     lower: Option<Bound>,
     upper: Option<Bound>,
@@ -112,6 +124,7 @@ impl Builder {
             form,
             note: note.to_owned(),
             checkpoint,
+            began: from.size(),
             state: from,
             lower: None,
             upper: None,
@@ -127,13 +140,17 @@ impl Builder {
     /// Takes the log's next record. Returns whether the one after it is needed too.
     ///
     /// # Errors
-    /// [`CannotProve::Corrupt`]
+    /// [`CannotProve::Corrupt`], [`CannotProve::BeforeGeneration`]
     pub fn push(&mut self, stored: &StoredRecord) -> Result<bool, CannotProve> {
         if self.state.size() >= self.checkpoint.tree.size || self.upper_is_final() {
             return Ok(false);
         }
         let index = self.state.size();
         let header = self.state.follows(&stored.entry).map_err(CannotProve::Corrupt)?;
+        if index == 0 && self.question.from <= header.time && names_a_lost_end(&header, stored)? {
+            let (origin, since) = (self.checkpoint.origin.clone(), header.time);
+            return Err(CannotProve::BeforeGeneration { origin, since });
+        }
         let leaf = stored.leaf_hash();
         if header.kind == Kind::Heads {
             self.bound(&header, leaf, stored);
@@ -160,7 +177,7 @@ impl Builder {
         mut self,
         mut path: impl FnMut(u64) -> Option<Vec<Digest>>,
     ) -> Result<Vec<u8>, CannotProve> {
-        let upper = self.upper.take().ok_or(CannotProve::NotYet)?;
+        let upper = self.upper()?;
         let lower = self.lower.take();
         let upper_map = upper.map()?;
         let lower_map = lower.as_ref().map(Bound::map).transpose()?;
@@ -219,7 +236,7 @@ impl Builder {
     /// As [`Builder::finish`]; [`CannotProve::NotSealed`].
     pub fn open(mut self, position: Position) -> Result<Option<Opening>, CannotProve> {
         let recipient = self.form.recipient.take().ok_or(CannotProve::NotSealed)?;
-        let upper_map = self.upper.take().ok_or(CannotProve::NotYet)?.map()?;
+        let upper_map = self.upper()?.map()?;
         let run = usize::try_from(position.run).ok();
         let chain = run.and_then(|run| self.chains(&upper_map).get(run).copied());
         let Some(shown) = chain.and_then(|chain| self.runs.remove(&chain)) else { return Ok(None) };
@@ -232,6 +249,15 @@ impl Builder {
             return Ok(None);
         };
         Opening::of(touches, position, &recipient).map_err(|source| at(0, source))
+    }
+
+    /// The later bound, once the earlier one is known too. A state lies before the earlier one, so that one without it is forged.
+    fn upper(&mut self) -> Result<Bound, CannotProve> {
+        let upper = self.upper.take().ok_or(CannotProve::NotYet)?;
+        if self.began > 0 && self.lower.is_none() {
+            return Err(CannotProve::Corrupt(Corrupt::HeadsRoot { index: self.began }));
+        }
+        Ok(upper)
     }
 
     /// The chains that have runs, in order.
@@ -287,6 +313,18 @@ impl Builder {
             Ok(Some(Facts::Network(body.network, body.network_opening)))
         }
     }
+}
+
+/// Whether a log's first record says that it goes on for another one, the end of which was lost.
+fn names_a_lost_end(header: &Header, stored: &StoredRecord) -> Result<bool, CannotProve> {
+    if header.kind != Kind::Node {
+        return Ok(false);
+    }
+    if crate::record::body::hash(&stored.body) != header.body {
+        return Err(CannotProve::Corrupt(Corrupt::Changed { index: 0, part: "body" }));
+    }
+    let body = Body::decode(&stored.body).map_err(|source| at(0, source))?;
+    Ok(matches!(body, Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) })))
 }
 
 impl Bound {

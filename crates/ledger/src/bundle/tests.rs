@@ -5,7 +5,7 @@ use crate::checkpoint;
 use crate::cosign::{self, Cosigner, CosignerKey};
 use crate::heads::Head;
 use crate::note::{BadNote, SigningKey};
-use crate::record::{Draft, Header, StoredRecord};
+use crate::record::{Draft, Header, NodeEvent, StoredRecord};
 use crate::sample::{self, START, Step, access, integration, key, keys, log, touch};
 use crate::sequencer::Sequencer;
 use crate::state::State;
@@ -42,6 +42,9 @@ pub(crate) fn sample_log() -> sample::Log {
 
 pub(crate) fn build(log: &sample::Log, question: &Question) -> Result<Vec<u8>, CannotProve> {
     let built = build_from(log, question, Form::default(), State::begin());
+    if let Err(CannotProve::BeforeGeneration { .. }) = built {
+        return built;
+    }
     let mut naive = naive::Builder::new(question.clone(), &log.note, &keys())?;
     for record in &log.records {
         naive.push(record)?;
@@ -501,6 +504,49 @@ pub(crate) fn questions() -> impl Strategy<Value = Question> {
     )
 }
 
+#[test]
+fn a_forged_state_that_hides_the_earlier_bound_is_not_believed() {
+    let log = sample_log();
+    // Past the heads record at second 10, with a time from before the window; integration 5 begins after it.
+    let mut forged = state_before(&log, 12);
+    forged.time = UnixMicros(START.0 + 7 * SECOND);
+    let question = Question { integrations: Some([integration(5)].into()), ..window(8, 18) };
+    let built = build_from(&log, &question, Form::default(), forged.clone());
+    assert_eq!(
+        built,
+        Err(CannotProve::Corrupt(crate::sequencer::Corrupt::HeadsRoot { index: 12 }))
+    );
+    let recipient = Recipient { name: "regulator".into(), key: [42; 32] };
+    let form = Form { recipient: Some(recipient), ..Form::default() };
+    let mut builder = Builder::new(question, form, &log.note, &keys(), forged).unwrap();
+    for record in &log.records[12..] {
+        builder.push(record).unwrap();
+    }
+    let opened = builder.open(Position { run: 0, sequence: 0, touch: 0 });
+    assert!(matches!(opened, Err(CannotProve::Corrupt(_))), "{opened:?}");
+}
+
+#[test]
+fn a_window_from_before_a_log_whose_former_end_was_lost_is_not_proved() {
+    let begun = |lost_checkpoint: Option<Vec<u8>>| {
+        let start = Step::Draft(Draft::Node(NodeEvent::Start { lost_checkpoint }));
+        let read = || Step::Draft(Draft::Access(access(1, &[touch(1, &[1])])));
+        log(&[(2 * SECOND, start), (SECOND, read()), (SECOND, Step::Heads), (SECOND, read())])
+    };
+    let next = begun(Some(b"checkpoint".to_vec()));
+    let since = UnixMicros(START.0 + 2 * SECOND);
+    for from in [0, 1, 2] {
+        let cannot = build(&next, &window(from, 5)).unwrap_err();
+        assert_eq!(cannot, CannotProve::BeforeGeneration { origin: sample::ORIGIN.into(), since });
+        assert!(cannot.to_string().contains(&since.to_string()), "{cannot}");
+    }
+    let later = verify(&build(&next, &window(3, 5)).unwrap(), &keys(), &[]).unwrap();
+    assert_eq!((later.answer.records, later.from_the_beginning), (1, true));
+    let bounded = verify(&build(&next, &window(5, 5)).unwrap(), &keys(), &[]).unwrap();
+    assert!(!bounded.from_the_beginning);
+    assert!(build(&begun(None), &window(0, 5)).is_ok(), "a first generation has nothing before it");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -509,6 +555,7 @@ proptest! {
         let log = log(&steps);
         match build(&log, &question) {
             Ok(bytes) => prop_assert_eq!(verify(&bytes, &keys(), &[]).unwrap().answer, naive(&log, &question)),
+            Err(CannotProve::BeforeGeneration { since, .. }) => prop_assert!(question.from <= since),
             Err(cannot) => prop_assert_eq!(cannot, CannotProve::NotYet),
         }
     }

@@ -29,6 +29,8 @@ pub struct Verified {
     pub answer: Answer,
     /// Time of the later heads record: what was recorded after it is not in the answer.
     pub as_of: UnixMicros,
+    /// Whether there is no earlier heads record, so that the log's beginning bounds the window. Nothing is said of the time before.
+    pub from_the_beginning: bool,
     /// What it proves about the node.
     pub level: Level,
     /// Whose integrations they are said to be; every record that counts says so too.
@@ -265,6 +267,7 @@ fn check(
         question: bundle.question,
         answer,
         as_of: upper.time,
+        from_the_beginning: lower.is_none(),
         level,
         vendor: bundle.vendor,
         seal: bundle.seal,

@@ -219,6 +219,7 @@ impl Verify {
                 "opened": opened.map(|opened| json!({ "token": hex(&opened.token.0), "classes": opened.classes.iter().map(ClassNumber::index).collect::<Vec<_>>() })),
                 "tree_size": verified.tree.size,
                 "as_of": verified.as_of.to_string(),
+                "from_the_beginning": verified.from_the_beginning,
                 "question": { "integrations": integrations, "from": question.from.to_string(), "to": question.to.to_string() },
                 "records": records,
                 "subjects": subjects,
@@ -232,6 +233,12 @@ impl Verify {
         print(&format!("asked: what {whose} read from {} to {}", question.from, question.to))?;
         if question.classes.is_some() || question.networks.is_some() {
             print("asked with a filter by class or network; --json has no less")?;
+        }
+        let first_generation = verified.origin.rsplit('/').next() == Some("1");
+        if verified.from_the_beginning && !first_generation {
+            print(
+                "the window is bounded by the log's beginning, and this log is not the first generation: nothing is said of the time before its first record",
+            )?;
         }
         if let Some(vendor) = verified.vendor {
             print(&format!(

@@ -103,6 +103,8 @@ struct Shared {
     in_flight: Mutex<InFlight>,
     /// The last one, and when it was published.
     checkpoint: Mutex<Option<(Arc<str>, Instant)>>,
+    /// No more of them are signed.
+    withheld: AtomicBool,
     commits: AtomicU64,
     wait_max: Duration,
     time: RecordTime,
@@ -183,6 +185,7 @@ pub fn open_on(
         work: Condvar::new(),
         in_flight: Mutex::default(),
         checkpoint: Mutex::default(),
+        withheld: AtomicBool::new(false),
         commits: AtomicU64::new(0),
         wait_max,
         time: log.time(),
@@ -335,6 +338,16 @@ impl Recorder {
     /// How long ago the last checkpoint was published; none before the first of this run.
     pub fn checkpoint_age(&self) -> Option<Duration> {
         self.inner.shared.checkpoint().as_ref().map(|(_, published)| published.elapsed())
+    }
+
+    /// Signs and publishes no checkpoint any more until the log is opened again. Records and receipts go on.
+    pub fn withhold_checkpoints(&self) {
+        self.inner.shared.withheld.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether checkpoints are withheld.
+    pub fn withholds_checkpoints(&self) -> bool {
+        self.inner.shared.withheld.load(Ordering::Relaxed)
     }
 
     /// How many batches were made durable, each by one write and one sync.

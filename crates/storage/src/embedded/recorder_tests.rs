@@ -56,6 +56,23 @@ fn a_log_starts_and_stops_with_its_own_records_and_a_checkpoint_over_them() {
 }
 
 #[test]
+fn checkpoints_that_are_withheld_are_not_signed_and_the_record_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
+    let signed = || fs::read_to_string(dir.path().join("ledger/checkpoint")).unwrap();
+    let before = signed();
+    let recorder = open(dir.path(), opening()).unwrap().recorder;
+    recorder.withhold_checkpoints();
+    assert!(recorder.withholds_checkpoints());
+    recorder.append_blocking(refusals(1)).unwrap();
+    recorder.stop().unwrap();
+    assert_eq!(signed(), before, "not even at the end");
+    drop(recorder);
+    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
+    assert_ne!(signed(), before, "until the next start");
+}
+
+#[test]
 fn many_tasks_get_each_their_own_receipt() {
     let dir = tempfile::tempdir().unwrap();
     let Opened { recorder, view, .. } = open(dir.path(), opening()).unwrap();

@@ -346,7 +346,9 @@ fn run_publisher(shared: &Shared, mut publisher: Publisher, trees: &Receiver<Tre
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => true,
         };
-        if let Some(tree) = unpublished {
+        if let Some(tree) = unpublished
+            && !shared.withheld.load(Ordering::Relaxed)
+        {
             match publisher.publish(&tree) {
                 Ok(note) => {
                     unpublished = None;
