@@ -152,7 +152,8 @@ impl Place {
         }
         let width = info.low_bits.checked_add(info.block_bits).ok_or(BROKEN)?;
         let count = u32::from_le_bytes(*count) as usize;
-        if width == 0 || packed::length(count, width) != entries.len() {
+        // Where there is one subject and one block, there is one entry, of no bits.
+        if packed::length(count, width) != entries.len() || (width == 0 && count > 1) {
             return Err(BROKEN);
         }
         let mut numbers = vec![0; count];

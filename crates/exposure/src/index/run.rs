@@ -528,27 +528,42 @@ impl Span {
 
     /// Appends what is in it, and empties it.
     fn collect(&mut self, base: u32, out: &mut Vec<u64>) {
-        const EIGHT: usize = 8 * GROUP;
-        let (eights, _) = self.values.as_chunks_mut::<EIGHT>();
+        let (groups, _) = self.values.as_chunks_mut::<GROUP>();
+        let (eights, _) = groups.as_chunks_mut::<8>();
         let (touched, _) = self.touched.as_chunks_mut::<8>();
         let mut first = u64::from(base) << 32;
         for (eight, touched) in eights.iter_mut().zip(touched) {
             // Eight groups are passed over at once.
-            if u64::from_ne_bytes(std::mem::take(touched)) != 0 {
-                out.reserve(EIGHT);
-                let mut ordinal = first;
-                for value in eight {
-                    if *value != 0 {
-                        out.push(ordinal | u64::from(*value));
-                        *value = 0;
+            if u64::from_ne_bytes(*touched) != 0 {
+                let mut of_group = first;
+                for (group, touched) in eight.iter_mut().zip(touched) {
+                    if std::mem::take(touched) != 0 {
+                        collect_group(group, of_group, out);
                     }
-                    // Past the last ordinal there is nothing more to write.
-                    ordinal = ordinal.wrapping_add(1 << 32);
+                    of_group = of_group.wrapping_add((GROUP as u64) << 32);
                 }
             }
-            first = first.wrapping_add((EIGHT as u64) << 32);
+            // Past the last ordinal there is nothing more to write.
+            first = first.wrapping_add((8 * GROUP as u64) << 32);
         }
     }
+}
+
+/// Appends the values of a group that are not 0, and makes them 0. Without a branch for each: about every other one is there, and a
+/// processor that guesses wrong half of the time takes four times as long.
+#[inline(always)]
+fn collect_group(group: &mut [u32; GROUP], first: u64, out: &mut Vec<u64>) {
+    let mut pairs = [0_u64; GROUP];
+    let (mut found, mut ordinal) = (0, first);
+    for value in group {
+        if let Some(slot) = pairs.get_mut(found) {
+            *slot = ordinal | u64::from(*value);
+        }
+        found += usize::from(*value != 0);
+        *value = 0;
+        ordinal = ordinal.wrapping_add(1 << 32);
+    }
+    out.extend_from_slice(pairs.get(..found).unwrap_or(&pairs));
 }
 
 #[cfg(test)]

@@ -281,6 +281,18 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
     Ok(())
 }
 
+#[test]
+fn the_first_subject_alone_is_found() {
+    // Its ordinal is 0 and its block is 0: a posting of no bits.
+    let records = records(&[Step::Read(0, 0, 0, 0, vec![(0, 1)], false)], false);
+    let mut indexer = Indexer::resume(0, Vec::new());
+    indexer.push(0, &records[0], ordinal_of);
+    let file = open(seal(indexer.tail().next().unwrap())).unwrap();
+    let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+    let history = Index::new([&file], []).history(SubjectOrdinal(0), &all).unwrap();
+    assert_eq!(history.len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
