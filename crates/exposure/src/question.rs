@@ -73,16 +73,9 @@ impl Question {
         time: UnixMicros,
         body: &AccessBody,
     ) -> bool {
-        let context = Context {
-            integration,
-            vendor: body.vendor,
-            credential: body.credential,
-            grant: body.grant,
-            operation: body.operation.clone(),
-        };
         self.from <= time
             && time < self.to
-            && self.covers_context(&context)
+            && self.covers_context(&Context::of(integration, body))
             && self.has_network(body.network)
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The footer is held in memory while the file is open; data is read when it is asked for, and checked against its checksum.
 
+use super::masks::{Masks, SetList};
+use super::run;
 use super::table::{Context, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
@@ -83,8 +85,6 @@ pub(super) struct RunInfo {
     pub(super) at: Extent,
     /// Subjects in its blocks; 0 if only the head is kept.
     pub(super) subjects: u32,
-    pub(super) records: u64,
-    pub(super) touches: u64,
 }
 
 /// One block of releases of one integration in one hour.
@@ -103,8 +103,6 @@ pub(super) struct BlockInfo {
 pub(super) struct NetworkInfo {
     pub(super) network: ClientIp,
     pub(super) at: Extent,
-    pub(super) blocks: u32,
-    pub(super) touches: u32,
 }
 
 /// Where subjects' postings lie. See [`super::postings`].
@@ -141,7 +139,6 @@ pub(super) struct Footer {
     /// Sorted by network; blocks name a network by its place here.
     pub(super) networks: Vec<NetworkInfo>,
     pub(super) postings: PostingsInfo,
-    pub(super) nameless_before: u32,
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
 }
@@ -199,8 +196,6 @@ impl Footer {
             w.u32(run.bucket);
             w.extent(run.at);
             w.u32(run.subjects);
-            w.u64(run.records);
-            w.u64(run.touches);
         });
         w.list(&self.blocks, |w, block| {
             w.u32(block.integration);
@@ -213,8 +208,6 @@ impl Footer {
         w.list(&self.networks, |w, network| {
             w.short(&network.network.to_bytes());
             w.extent(network.at);
-            w.u32(network.blocks);
-            w.u32(network.touches);
         });
         w.u64(self.postings.at);
         w.u64(self.postings.bytes);
@@ -222,7 +215,6 @@ impl Footer {
         w.u8(self.postings.block_bits);
         w.u32(self.postings.buckets);
         w.u32(self.postings.table_crc);
-        w.u32(self.nameless_before);
         w.list(&self.nameless, |w, pseudonym| w.bytes(&pseudonym.0));
         w.list(&self.gaps, |w, gap| {
             w.u64(gap.record);
@@ -285,8 +277,6 @@ impl Footer {
                     bucket: r.u32()?,
                     at: r.extent()?,
                     subjects: r.u32()?,
-                    records: r.u64()?,
-                    touches: r.u64()?,
                 })
             })?,
             blocks: r.list(|r| {
@@ -300,12 +290,7 @@ impl Footer {
                 })
             })?,
             networks: r.list(|r| {
-                Some(NetworkInfo {
-                    network: ClientIp::from_bytes(r.short()?)?,
-                    at: r.extent()?,
-                    blocks: r.u32()?,
-                    touches: r.u32()?,
-                })
+                Some(NetworkInfo { network: ClientIp::from_bytes(r.short()?)?, at: r.extent()? })
             })?,
             postings: PostingsInfo {
                 at: r.u64()?,
@@ -315,7 +300,6 @@ impl Footer {
                 buckets: r.u32()?,
                 table_crc: r.u32()?,
             },
-            nameless_before: r.u32()?,
             nameless: r.list(|r| Some(Pseudonym(r.fixed()?)))?,
             gaps: r.list(|r| {
                 let (record, time) = (r.u64()?, UnixMicros(r.u64()?));
@@ -423,12 +407,6 @@ impl IndexFile {
         self.sizes
     }
 
-    /// How many touches the part has, and how many releases.
-    pub fn counts(&self) -> (u64, u64) {
-        let touches = self.footer.blocks.iter().map(|block| u64::from(block.touches)).sum();
-        (touches, self.footer.blocks.iter().map(|block| u64::from(block.rows)).sum())
-    }
-
     /// The bytes of an extent, checked.
     pub(super) fn read(&self, at: Extent, into: &mut Vec<u8>) -> Result<(), Unreadable> {
         self.data.read(at.offset, at.bytes as usize, into)?;
@@ -512,6 +490,20 @@ impl Writer {
         let length = u32::try_from(bytes.len());
         assert!(length.is_ok(), "a section of more than 4 GiB");
         Extent { offset: start, bytes: length.unwrap_or(0), crc: crc32c::crc32c(bytes) }
+    }
+
+    /// Writes the run of `pairs`, whose sets join `list`.
+    pub(super) fn run(
+        &mut self,
+        (length, whose, bucket): (Length, Whose, u32),
+        pairs: &[u64],
+        masks: &Masks,
+        list: &mut SetList,
+    ) -> RunInfo {
+        let start = self.offset();
+        run::write(&mut self.out, pairs, |value| list.number(value, masks));
+        let subjects = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+        RunInfo { length, whose, bucket, at: self.extent_since(start), subjects }
     }
 
     /// Takes what was written so far, so that it need not be held.

@@ -38,12 +38,12 @@ pub fn level(
     let mut writer = Writer::default();
     let mut runs = Vec::new();
     let mut everybody: Vec<Vec<u64>> = Vec::new();
-    let mut sums = (0, 0);
+    let values: Vec<Vec<u32>> =
+        parts.iter().map(|part| masks::values(&part.footer.sets, &mut masks)).collect();
     for (integration, place) in integrations.iter().zip(0..) {
-        let (pairs, counts) = days_of(integration, parts, &mut masks)?;
-        let info = (length, Whose::One(place), bucket);
-        runs.push(put(&mut writer, info, &pairs, counts, &masks, &mut list));
-        sums = (sums.0 + counts.0, sums.1 + counts.1);
+        let pairs = days_of(integration, parts, &values, &mut masks)?;
+        let whose = Whose::One(place);
+        runs.push(writer.run((length, whose, bucket), &pairs, &masks, &mut list));
         if span == Span::Month {
             everybody.push(pairs);
         }
@@ -54,7 +54,7 @@ pub fn level(
     }
     if span == Span::Month {
         let all = run::unite_lists(&everybody, &mut masks);
-        runs.push(put(&mut writer, (length, Whose::All, bucket), &all, sums, &masks, &mut list));
+        runs.push(writer.run((length, Whose::All, bucket), &all, &masks, &mut list));
     }
     drop(everybody);
     runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
@@ -71,7 +71,6 @@ pub fn level(
         blocks: Vec::new(),
         networks: Vec::new(),
         postings: Default::default(),
-        nameless_before: 0,
         nameless: Vec::new(),
         gaps: Vec::new(),
     };
@@ -79,26 +78,24 @@ pub fn level(
     Ok(write(&writer.take())?)
 }
 
-/// Everything an integration read in these parts, and in how many records and touches.
+/// Everything an integration read in these parts. `values`: of each part, the value of each of its sets.
 fn days_of(
     integration: &IntegrationId,
     parts: &[&IndexFile],
+    values: &[Vec<u32>],
     masks: &mut Masks,
-) -> Result<(Vec<u64>, (u64, u64)), Unreadable> {
+) -> Result<Vec<u64>, Unreadable> {
     let mut cursors = Vec::new();
-    let mut counts = (0, 0);
-    for part in parts {
+    for (part, values) in parts.iter().zip(values) {
         let Some(place) = part.place_of(integration) else { continue };
         let Some(info) = part.run(Length::Day, Whose::One(place), part.footer.day) else {
             continue;
         };
-        let values = masks::values(&part.footer.sets, masks);
-        cursors.push(cursor(part, info, &values)?);
-        counts = (counts.0 + info.records, counts.1 + info.touches);
+        cursors.push(cursor(part, info, values)?);
     }
     let mut pairs = Vec::new();
     run::unite(cursors, &[], masks, &mut pairs)?;
-    Ok((pairs, counts))
+    Ok(pairs)
 }
 
 /// Starts to read a run. `values`: the value of each of the file's sets.
@@ -112,18 +109,4 @@ pub(super) fn cursor(
     let value =
         |set: u32| values.get(set as usize).copied().ok_or(super::Damaged("a run's list of sets"));
     Ok(Cursor::new(bytes, info.subjects, value)?)
-}
-
-fn put(
-    writer: &mut Writer,
-    (length, whose, bucket): (Length, Whose, u32),
-    pairs: &[u64],
-    (records, touches): (u64, u64),
-    masks: &Masks,
-    list: &mut SetList,
-) -> RunInfo {
-    let start = writer.offset();
-    run::write(&mut writer.out, pairs, |value| list.number(value, masks));
-    let subjects = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
-    RunInfo { length, whose, bucket, at: writer.extent_since(start), subjects, records, touches }
 }

@@ -18,19 +18,18 @@ pub fn seal(table: &Table) -> Vec<u8> {
     let cells = part.cells();
     let mut hours: BTreeMap<u32, Vec<Vec<u64>>> = BTreeMap::new();
     let mut day: Vec<Vec<u64>> = Vec::new();
-    let (mut integration, mut day_rows) = (0, (0, 0));
+    let mut integration = 0;
     for (place, hour, rows) in cells {
         if place != integration {
-            part.day_run(integration, &mut day, day_rows);
-            (integration, day_rows) = (place, (0, 0));
+            part.day_run(integration, &mut day);
+            integration = place;
         }
-        let touches = part.blocks(place, &rows);
-        let pairs = part.run_of(Whose::One(place), hour, &rows, touches);
-        day_rows = (day_rows.0 + rows.len() as u64, day_rows.1 + touches);
+        part.blocks(place, &rows);
+        let pairs = part.run_of(Whose::One(place), hour, &rows);
         day.push(pairs.clone());
         hours.entry(hour).or_default().push(pairs);
     }
-    part.day_run(integration, &mut day, day_rows);
+    part.day_run(integration, &mut day);
     for (hour, lists) in hours {
         part.all_of_hour(hour, &lists);
     }
@@ -53,8 +52,8 @@ struct Part<'a> {
     integration_of: Vec<u32>,
     block: Block,
     postings: Vec<u64>,
-    /// Of each network the blocks with releases to it, and how many touches.
-    in_network: Vec<Vec<(u32, u32)>>,
+    /// Of each network the blocks with releases to it.
+    in_network: Vec<Vec<u32>>,
 }
 
 impl<'a> Part<'a> {
@@ -102,15 +101,9 @@ impl<'a> Part<'a> {
                 blocks: Vec::new(),
                 networks: networks
                     .iter()
-                    .map(|&network| NetworkInfo {
-                        network,
-                        at: Extent::default(),
-                        blocks: 0,
-                        touches: 0,
-                    })
+                    .map(|&network| NetworkInfo { network, at: Extent::default() })
                     .collect(),
                 postings: Default::default(),
-                nameless_before: table.nameless_before,
                 nameless: table.nameless.clone(),
                 gaps: table.gaps.clone(),
             },
@@ -137,9 +130,8 @@ impl<'a> Part<'a> {
         self.table.touches.get(start..end(row)).unwrap_or_default()
     }
 
-    /// Writes the blocks of a cell, and returns how many touches it has.
-    fn blocks(&mut self, integration: u32, rows: &[usize]) -> u64 {
-        let mut touches = 0;
+    /// Writes the blocks of a cell.
+    fn blocks(&mut self, integration: u32, rows: &[usize]) {
         let mut block = std::mem::take(&mut self.block);
         let mut times = (0, 0);
         for &at in rows {
@@ -150,7 +142,6 @@ impl<'a> Part<'a> {
             }
             times.1 = row.time;
             let of_row = self.touches(at);
-            touches += of_row.len() as u64;
             // An hour has fewer microseconds, and a part fewer records, than 2^32.
             block.times.push(u32::try_from(row.time - times.0).unwrap_or(u32::MAX));
             block.records.push(u32::try_from(row.record - block.first_record).unwrap_or(u32::MAX));
@@ -170,7 +161,6 @@ impl<'a> Part<'a> {
             self.block(integration, &mut block, times);
         }
         self.block = block;
-        touches
     }
 
     fn block(&mut self, integration: u32, block: &mut Block, (first, last): (u64, u64)) {
@@ -186,19 +176,19 @@ impl<'a> Part<'a> {
             last,
         });
         self.postings.extend(block.ordinals.iter().map(|ordinal| posting(*ordinal, number)));
-        for (network, count) in block.networks.iter().zip(&block.counts) {
-            let Some(blocks) = self.in_network.get_mut(*network as usize) else { continue };
-            match blocks.last_mut().filter(|(last, _)| *last == number) {
-                Some((_, touches)) => *touches += count,
-                None => blocks.push((number, *count)),
+        for network in &block.networks {
+            if let Some(blocks) = self.in_network.get_mut(*network as usize)
+                && blocks.last() != Some(&number)
+            {
+                blocks.push(number);
             }
         }
         block.clear();
     }
 
     /// Writes the run of some rows of an hour, and returns its pairs.
-    fn run_of(&mut self, whose: Whose, hour: u32, rows: &[usize], touches: u64) -> Vec<u64> {
-        let mut pairs = Vec::with_capacity(usize::try_from(touches).unwrap_or(0));
+    fn run_of(&mut self, whose: Whose, hour: u32, rows: &[usize]) -> Vec<u64> {
+        let mut pairs = Vec::with_capacity(rows.iter().map(|row| self.touches(*row).len()).sum());
         for &row in rows {
             pairs.extend(self.touches(row).iter().map(|touch| {
                 let value = self.values.get(value_of(*touch) as usize).copied().unwrap_or(0);
@@ -206,39 +196,23 @@ impl<'a> Part<'a> {
             }));
         }
         settle(&mut pairs, &mut self.masks);
-        let counts = (rows.len() as u64, touches);
-        self.run((Length::Hour, whose, hour), &pairs, counts);
+        self.run((Length::Hour, whose, hour), &pairs);
         pairs
     }
 
     /// Writes the run of an integration's day from those of its hours, and empties them.
-    fn day_run(&mut self, place: u32, hours: &mut Vec<Vec<u64>>, counts: (u64, u64)) {
+    fn day_run(&mut self, place: u32, hours: &mut Vec<Vec<u64>>) {
         if !hours.is_empty() {
             let pairs = united(hours, &mut self.masks);
             let day = self.footer.day;
-            self.run((Length::Day, Whose::One(place), day), &pairs, counts);
+            self.run((Length::Day, Whose::One(place), day), &pairs);
             hours.clear();
         }
     }
 
-    fn run(
-        &mut self,
-        (length, whose, bucket): (Length, Whose, u32),
-        pairs: &[u64],
-        (records, touches): (u64, u64),
-    ) {
-        let start = self.writer.offset();
-        let (masks, sets) = (&self.masks, &mut self.sets);
-        run::write(&mut self.writer.out, pairs, |value| sets.number(value, masks));
-        self.footer.runs.push(RunInfo {
-            length,
-            whose,
-            bucket,
-            at: self.writer.extent_since(start),
-            subjects: u32::try_from(pairs.len()).unwrap_or(u32::MAX),
-            records,
-            touches,
-        });
+    fn run(&mut self, of: (Length, Whose, u32), pairs: &[u64]) {
+        let info = self.writer.run(of, pairs, &self.masks, &mut self.sets);
+        self.footer.runs.push(info);
     }
 
     /// Writes how many subjects of which classes all integrations together read in an hour.
@@ -247,19 +221,12 @@ impl<'a> Part<'a> {
         let start = self.writer.offset();
         let (masks, sets) = (&self.masks, &mut self.sets);
         run::write_head(&mut self.writer.out, &histogram, &mut |value| sets.number(value, masks));
-        let of_hour = |run: &&RunInfo| {
-            let whose = matches!(run.whose, Whose::One(_));
-            run.length == Length::Hour && run.bucket == hour && whose
-        };
-        let of_hour = || self.footer.runs.iter().filter(of_hour);
         let info = RunInfo {
             length: Length::Hour,
             whose: Whose::All,
             bucket: hour,
             at: self.writer.extent_since(start),
             subjects: 0,
-            records: of_hour().map(|run| run.records).sum(),
-            touches: of_hour().map(|run| run.touches).sum(),
         };
         self.footer.runs.push(info);
     }
@@ -286,19 +253,17 @@ impl<'a> Part<'a> {
 
     fn busy_network(&mut self, place: u32, hour: u32, touches: u64, rows: &[usize]) {
         if touches >= BUSY {
-            self.run_of(Whose::Network(place), hour, rows, touches);
+            self.run_of(Whose::Network(place), hour, rows);
         }
     }
 
     fn networks(&mut self) {
         for (info, blocks) in self.footer.networks.iter_mut().zip(&self.in_network) {
             let start = self.writer.offset();
-            for (block, _) in blocks {
+            for block in blocks {
                 self.writer.out.extend_from_slice(&block.to_le_bytes());
             }
             info.at = self.writer.extent_since(start);
-            info.blocks = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
-            info.touches = blocks.iter().map(|(_, touches)| touches).sum();
         }
     }
 

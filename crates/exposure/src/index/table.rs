@@ -5,7 +5,7 @@
 //! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
 
 use ledger::bundle::TAKEN_BACK_WITHIN;
-use ledger::record::{Body, Chain};
+use ledger::record::{AccessBody, Body, Chain};
 use ledger::{NodeEvent, Record};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, Micros, OperationId, Outcome,
@@ -35,6 +35,19 @@ pub struct Context {
     pub grant: Option<GrantId>,
     /// Which operation.
     pub operation: Option<OperationId>,
+}
+
+impl Context {
+    /// Who read, as a record on the integration's chain has it.
+    pub(crate) fn of(integration: IntegrationId, body: &AccessBody) -> Self {
+        Self {
+            integration,
+            vendor: body.vendor,
+            credential: body.credential,
+            grant: body.grant,
+            operation: body.operation.clone(),
+        }
+    }
 }
 
 /// A place where the record may lack something, as the node itself recorded it.
@@ -154,7 +167,6 @@ pub struct Table {
     pub(super) rows: Vec<Row>,
     /// Ordinal and number of the set, as [`super::run::pair`].
     pub(super) touches: Vec<u64>,
-    pub(super) nameless_before: u32,
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
 }
@@ -163,11 +175,6 @@ impl Table {
     /// The first record of the part, by its index in the log; it has every record up to the next part's first.
     pub const fn first_record(&self) -> u64 {
         self.first_record
-    }
-
-    /// How many touches it has, those that were taken back included.
-    pub fn touches(&self) -> usize {
-        self.touches.len()
     }
 
     /// The rows of a window that were not taken back, each with its touches.
@@ -265,13 +272,7 @@ impl Indexer {
             let ordinal = ordinal.unwrap_or_else(|| self.nameless(&touch.pseudonym));
             touches.push((ordinal, touch.classes));
         }
-        let context = Context {
-            integration,
-            vendor: body.vendor,
-            credential: body.credential,
-            grant: body.grant,
-            operation: body.operation.clone(),
-        };
+        let context = Context::of(integration, body);
         self.release(&Release {
             record: index,
             leaf: record.leaf,
@@ -313,12 +314,7 @@ impl Indexer {
     }
 
     fn begin(&self, first_record: u64) -> Table {
-        Table {
-            first_record,
-            end_record: first_record,
-            nameless_before: u32::try_from(self.nameless.len()).unwrap_or(u32::MAX),
-            ..Table::default()
-        }
+        Table { first_record, end_record: first_record, ..Table::default() }
     }
 
     /// Takes note that record `index` was recorded at `time`, and cuts the part where its day ends.

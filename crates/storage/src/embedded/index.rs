@@ -7,8 +7,8 @@ use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
 use exposure::index::{
-    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Sizes, Span, Table,
-    Unreadable, level, seal,
+    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Span, Table, Unreadable,
+    level, seal,
 };
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -143,18 +143,6 @@ impl ExposureIndex {
             }
         }
         Ok(File::open(&self.dir)?.sync_all()?)
-    }
-
-    /// Bytes on disk by what they serve.
-    pub fn sizes(&self) -> Sizes {
-        let mut sizes = Sizes::default();
-        self.state().files.iter().for_each(|file| sizes += file.sizes());
-        sizes
-    }
-
-    /// The index of the record that is taken in next.
-    pub fn next_record(&self) -> u64 {
-        self.state().indexer.next_record()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
