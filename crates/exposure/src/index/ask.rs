@@ -1,17 +1,17 @@
 //! Answers: the files of the index and the tables in memory, taken together.
 
+use super::count::{Counted, Tally};
 use super::file::{IndexFile, Length, Span, Whose};
 use super::levels::cursor;
 use super::masks::Masks;
 use super::plan::{HOUR, Plan};
 use super::run::{self, ordinal_of, pair, value_of};
 use super::scan::{self, Released};
-use super::table::{Context, DAY, Gap, GapCause, NAMELESS, Table, hour};
+use super::table::{Context, DAY, Gap, GapCause, Table, hour};
 use super::{Unreadable, postings};
-use crate::fold::{HourTotal, IntegrationTotal, Person, Totals};
-use crate::{Question, Seen};
+use crate::Question;
 use model::{ClassNumber, ClassSet, ClientIp, Pseudonym, SubjectOrdinal, UnixMicros};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that is indexed of one log, at one moment.
 ///
@@ -34,15 +34,6 @@ pub struct Subjects {
     sorted: Vec<u64>,
 }
 
-/// Who was read, when and how often, and sums.
-#[derive(Clone, Debug, Default)]
-pub struct Counted {
-    /// In order of ordinal.
-    pub subjects: Vec<(Person, Seen)>,
-    /// Sums.
-    pub totals: Totals,
-}
-
 /// One release that one subject's data went out with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Touched {
@@ -56,45 +47,6 @@ pub struct Touched {
     pub network: ClientIp,
     /// Which classes.
     pub classes: ClassSet,
-}
-
-impl Counted {
-    /// The answer about one subject, from its history.
-    pub fn of_one(ordinal: SubjectOrdinal, history: &[Touched]) -> Self {
-        let mut counted = Self::default();
-        let (Some(first), Some(last)) = (history.first(), history.last()) else { return counted };
-        let mut seen =
-            Seen { classes: ClassSet::EMPTY, first: first.time, last: last.time, count: 0 };
-        let totals = &mut counted.totals;
-        for touched in history {
-            seen.classes = seen.classes.union(&touched.classes);
-            seen.count += 1;
-            totals.records += 1;
-            for class in touched.classes.iter() {
-                totals.classes.entry(class).or_default().records += 1;
-            }
-            let new = IntegrationTotal {
-                records: 0,
-                classes: ClassSet::EMPTY,
-                first: touched.time,
-                last: touched.time,
-            };
-            let total = totals.integrations.entry(touched.context.integration).or_insert(new);
-            total.records += 1;
-            total.classes = total.classes.union(&touched.classes);
-            total.last = touched.time;
-            let hour = UnixMicros(touched.time.0 - touched.time.0 % HOUR);
-            let hour = totals.hours.entry(hour).or_default();
-            hour.records += 1;
-            hour.touches += 1;
-        }
-        totals.subjects = 1;
-        for class in seen.classes.iter() {
-            totals.classes.entry(class).or_default().subjects = 1;
-        }
-        counted.subjects.push((Person::Known(ordinal), seen));
-        counted
-    }
 }
 
 /// How many subjects were read in an hour.
@@ -192,9 +144,7 @@ impl<'a> Index<'a> {
         let window = (question.from, question.to);
         let mut cursors = Vec::new();
         if question.asks_for_runs() {
-            let plan = Plan::new(question.from, question.to, |length, bucket| {
-                self.level(length, bucket).is_some()
-            });
+            let plan = self.plan(question);
             for (length, bucket) in &plan.buckets {
                 self.cursors(question, (*length, *bucket), masks, &mut cursors)?;
             }
@@ -228,9 +178,7 @@ impl<'a> Index<'a> {
             })?;
             return Ok(values.iter().fold(classes, |all, value| all.union(&masks.set(*value))));
         }
-        let plan = Plan::new(question.from, question.to, |length, bucket| {
-            self.level(length, bucket).is_some()
-        });
+        let plan = self.plan(question);
         for &(length, bucket) in &plan.buckets {
             for (file, whose) in self.whose(question, length, bucket) {
                 let Some(head) = self.head(file, (length, whose, bucket))? else { continue };
@@ -313,7 +261,7 @@ impl<'a> Index<'a> {
         self.scan(question, window, &mut masks, &mut |released, masks| {
             tally.add(released, masks, asks_for_touches);
         })?;
-        Ok(self.counted(tally, &masks))
+        Ok(tally.finish(&masks, || self.nameless()))
     }
 
     /// Every release that one subject's data went out with, in order of the log.
@@ -326,16 +274,14 @@ impl<'a> Index<'a> {
         question: &Question,
     ) -> Result<Vec<Touched>, Unreadable> {
         let question = &self.within_data(question);
-        let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
-        let days = day(question.from)..=day(question.to);
         let mut found = Vec::new();
         let mut later = Vec::new();
         let mut bytes = Vec::new();
         // What is not in memory is sent for all at once, and waited for afterwards.
-        for part in self.parts.range(days).flat_map(|(_, parts)| parts) {
+        for part in self.parts_in(question.from, question.to) {
             match postings::at_hand(part, ordinal.0, &mut bytes)? {
-                Some(blocks) => found.extend(blocks.into_iter().map(|block| (*part, block))),
-                None => later.push(*part),
+                Some(blocks) => found.extend(blocks.into_iter().map(|block| (part, block))),
+                None => later.push(part),
             }
         }
         for part in later {
@@ -399,6 +345,19 @@ impl<'a> Index<'a> {
         let from = question.from.max(UnixMicros(first.unwrap_or(0)));
         let to = question.to.min(UnixMicros(end.unwrap_or(0)));
         Question { from, to: to.max(from), ..question.clone() }
+    }
+
+    fn plan(&self, question: &Question) -> Plan {
+        let has = |length, bucket| self.level(length, bucket).is_some();
+        Plan::new(question.from, question.to, has)
+    }
+
+    /// The parts of the days that a window touches, in order of time.
+    fn parts_in(&self, from: UnixMicros, to: UnixMicros) -> impl Iterator<Item = &'a IndexFile> {
+        let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
+        // A window that ends at midnight has nothing of the day that begins then.
+        let days = day(from.0)..=day(to.0.saturating_sub(1).max(from.0));
+        self.parts.range(days).flat_map(|(_, parts)| parts).copied()
     }
 
     fn level(&self, length: Length, bucket: u32) -> Option<&'a IndexFile> {
@@ -492,10 +451,7 @@ impl<'a> Index<'a> {
         cursors: &mut Vec<run::Cursor>,
         take: &mut impl FnMut(&Released<'_>, &mut Masks),
     ) -> Result<(), Unreadable> {
-        let day = |time: UnixMicros| u32::try_from(time.0 / DAY).unwrap_or(u32::MAX);
-        for part in
-            self.parts.range(day(question.from)..=day(question.to)).flat_map(|(_, parts)| parts)
-        {
+        for part in self.parts_in(question.from, question.to) {
             let values = values(question, &part.footer.sets, masks);
             let mut covered = BTreeSet::new();
             for (info, place) in part.footer.networks.iter().zip(0_u32..) {
@@ -539,8 +495,7 @@ impl<'a> Index<'a> {
         if from >= to {
             return Ok(());
         }
-        let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
-        for part in self.parts.range(day(from.0)..=day(to.0 - 1)).flat_map(|(_, parts)| parts) {
+        for part in self.parts_in(from, to) {
             let values = values(question, &part.footer.sets, masks);
             scan::file(part, question, (from, to), &BTreeSet::new(), &values, &mut |released| {
                 visit(released, masks)
@@ -621,51 +576,6 @@ impl<'a> Index<'a> {
         Ok(run::histogram(&united))
     }
 
-    fn counted(&self, tally: Tally, masks: &Masks) -> Counted {
-        let mut totals = tally.totals;
-        let mut subjects: Vec<_> = tally.people.into_iter().collect();
-        subjects.sort_unstable_by_key(|person| person.ordinal);
-        totals.subjects = subjects.len() as u64;
-        let mut names = None;
-        let mut sets: HashMap<u32, (ClassSet, u64)> = HashMap::new();
-        let subjects = subjects.iter().map(|person| {
-            let set = sets.entry(person.value).or_insert_with(|| (masks.set(person.value), 0));
-            set.1 += 1;
-            let seen = Seen {
-                classes: set.0,
-                first: UnixMicros(person.first),
-                last: UnixMicros(person.last),
-                count: u64::from(person.count),
-            };
-            let who = match person.ordinal.checked_sub(NAMELESS) {
-                None => Person::Known(SubjectOrdinal(person.ordinal)),
-                Some(number) => {
-                    let names = names.get_or_insert_with(|| self.nameless());
-                    let name = names.get(number as usize).copied();
-                    Person::Nameless(name.unwrap_or(Pseudonym([0; 16])))
-                }
-            };
-            (who, seen)
-        });
-        let subjects = subjects.collect();
-        for (set, people) in sets.values() {
-            for class in set.iter() {
-                totals.classes.entry(class).or_default().subjects += people;
-            }
-        }
-        for (value, records) in tally.records {
-            for class in masks.set(value).iter() {
-                totals.classes.entry(class).or_default().records += records;
-            }
-        }
-        for (integration, value) in tally.classes {
-            if let Some(total) = totals.integrations.get_mut(&integration) {
-                total.classes = masks.set(value);
-            }
-        }
-        Counted { subjects, totals }
-    }
-
     /// The pseudonyms behind ordinals from [`NAMELESS`] on.
     fn nameless(&self) -> Vec<Pseudonym> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
@@ -680,83 +590,4 @@ fn values(question: &Question, sets: &[ClassSet], masks: &mut Masks) -> Vec<u32>
         Some(wanted) => Some(wanted.intersection(set)).filter(|classes| !classes.is_empty()),
     };
     sets.iter().map(|set| asked(set).map_or(0, |set| masks.value(&set))).collect()
-}
-
-/// One person while releases are being counted.
-struct Counting {
-    ordinal: u32,
-    value: u32,
-    first: u64,
-    last: u64,
-    count: u32,
-}
-
-/// Sums while releases are being counted.
-#[derive(Default)]
-struct Tally {
-    /// One more than a person's place in `people`, by ordinal; ordinals above all others have a map of their own.
-    places: Vec<u32>,
-    nameless: HashMap<u32, u32>,
-    people: Vec<Counting>,
-    totals: Totals,
-    records: HashMap<u32, u64>,
-    classes: HashMap<model::IntegrationId, u32>,
-}
-
-impl Tally {
-    fn add(&mut self, released: &Released<'_>, masks: &mut Masks, asks_for_touches: bool) {
-        let time = released.time.0;
-        let (mut all, mut touches) = (0, 0);
-        for (ordinal, value) in released.touches() {
-            all = masks.union(all, value);
-            touches += 1;
-            self.person(ordinal, value, time, masks);
-        }
-        if touches == 0 && asks_for_touches {
-            return;
-        }
-        self.totals.records += 1;
-        *self.records.entry(all).or_default() += 1;
-        let integration = released.context.integration;
-        let classes = self.classes.entry(integration).or_default();
-        *classes = masks.union(*classes, all);
-        let new = IntegrationTotal {
-            records: 0,
-            classes: ClassSet::EMPTY,
-            first: released.time,
-            last: released.time,
-        };
-        let total = self.totals.integrations.entry(integration).or_insert(new);
-        total.records += 1;
-        total.first = total.first.min(released.time);
-        total.last = total.last.max(released.time);
-        let hour: &mut HourTotal =
-            self.totals.hours.entry(UnixMicros(time - time % HOUR)).or_default();
-        hour.records += 1;
-        hour.touches += touches;
-    }
-
-    fn person(&mut self, ordinal: u32, value: u32, time: u64, masks: &mut Masks) {
-        let place = if ordinal >= NAMELESS {
-            self.nameless.entry(ordinal).or_default()
-        } else {
-            let at = ordinal as usize;
-            if at >= self.places.len() {
-                self.places.resize((at + 1).next_power_of_two(), 0);
-            }
-            let Some(place) = self.places.get_mut(at) else { return };
-            place
-        };
-        if let Some(person) =
-            place.checked_sub(1).and_then(|place| self.people.get_mut(place as usize))
-        {
-            person.value = masks.union(person.value, value);
-            person.first = person.first.min(time);
-            person.last = person.last.max(time);
-            person.count += 1;
-            return;
-        }
-        self.people.push(Counting { ordinal, value, first: time, last: time, count: 1 });
-        *place = u32::try_from(self.people.len()).unwrap_or(u32::MAX);
-    }
 }

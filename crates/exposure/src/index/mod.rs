@@ -10,6 +10,7 @@
 
 mod ask;
 mod block;
+mod count;
 mod file;
 mod levels;
 mod masks;
@@ -24,7 +25,8 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Counted, HourLine, Index, Subjects, Touched};
+pub use ask::{HourLine, Index, Subjects, Touched};
+pub use count::Counted;
 pub use file::{IndexFile, Sizes, Span};
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
