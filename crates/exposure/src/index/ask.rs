@@ -71,7 +71,7 @@ impl Subjects {
         self.pairs.is_empty()
     }
 
-    /// Each subject and its classes. Ordinals from [`NAMELESS`] on stand for pseudonyms.
+    /// Each subject and its classes. Ordinals from [`super::NAMELESS`] on stand for pseudonyms.
     pub fn iter(&self) -> impl Iterator<Item = (SubjectOrdinal, ClassSet)> + '_ {
         let mut last = (0, ClassSet::EMPTY);
         self.pairs.iter().map(move |pair| {
