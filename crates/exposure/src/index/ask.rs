@@ -576,7 +576,7 @@ impl<'a> Index<'a> {
         Ok(run::histogram(&united))
     }
 
-    /// The pseudonyms behind ordinals from [`NAMELESS`] on.
+    /// The pseudonyms behind ordinals from [`super::NAMELESS`] on.
     fn nameless(&self) -> Vec<Pseudonym> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
         of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
