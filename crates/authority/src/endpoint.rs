@@ -277,6 +277,7 @@ impl TokenEndpoint {
             integration: integration.id,
             grant: grant.id,
             subject: None,
+            consent: None,
             binding,
             issued: now,
             expires,

@@ -46,6 +46,7 @@ fn measure(algorithm: Algorithm) -> Result<(), Box<dyn Error>> {
         integration: IntegrationId::from_bytes([2; 16]),
         grant: GrantId::from_bytes([4; 16]),
         subject: None,
+        consent: None,
         binding: Binding::Key(holder.public().thumbprint()),
         issued: NOW,
         expires: NOW + Micros::from_secs(300),

@@ -6,8 +6,8 @@ use crate::replay::NotFirst;
 use crate::token::{Binding, VerifiedToken};
 use crate::{BadProof, Verifier, replay, token};
 use model::{
-    ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
-    IntegrationId, SubjectId, UnixMicros, VendorId,
+    ClientIp, ConsentId, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
+    GrantId, IntegrationId, SubjectId, UnixMicros, VendorId,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -75,6 +75,11 @@ impl Caller {
     /// The subject its token speaks for, if it speaks for one.
     pub fn subject(&self) -> Option<&SubjectId> {
         self.token.facts.subject.as_ref()
+    }
+
+    /// The consent its token rests on, if it rests on one. Whether that consent still holds is another question.
+    pub fn consent(&self) -> Option<ConsentId> {
+        self.token.facts.consent
     }
 
     /// The peer of the socket.

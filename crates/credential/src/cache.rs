@@ -71,6 +71,7 @@ mod tests {
                 integration: IntegrationId::from_bytes([1; 16]),
                 grant: GrantId::from_bytes([2; 16]),
                 subject: None,
+                consent: None,
                 binding: Binding::Key([3; 32]),
                 issued: UnixMicros(0),
                 expires: UnixMicros(0),

@@ -6,7 +6,9 @@
 use crate::json::{NumericDate, Text};
 use crate::jws::{Compact, Header};
 use crate::{BadToken, PublicKey, SigningKey, base64url, dpop};
-use model::{CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId, UnixMicros};
+use model::{
+    ConsentId, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId, UnixMicros,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +58,8 @@ pub struct Facts {
     pub grant: GrantId,
     /// The subject it speaks for, if it speaks for one.
     pub subject: Option<SubjectId>,
+    /// The consent of that subject that it rests on, if it rests on one.
+    pub consent: Option<ConsentId>,
     /// What its holder must prove.
     pub binding: Binding,
     /// When it was made; whole seconds count.
@@ -87,6 +91,7 @@ pub fn sign(
         scope: facts.grant.to_string().into(),
         cnf: Confirmation::of(facts.binding),
         subject: facts.subject.as_ref().map(|subject| subject.as_str().into()),
+        consent: facts.consent.map(|consent| consent.to_string().into()),
     };
     let alg = key.public().algorithm().name();
     let header = serde_json::json!({ "typ": "at+jwt", "alg": alg, "kid": kid }).to_string();
@@ -117,6 +122,8 @@ struct Claims<'a> {
     cnf: Confirmation<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     subject: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    consent: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,15 +214,22 @@ impl Claims<'_> {
             Some(text) => Some(SubjectId::new(text)?),
             None => None,
         };
+        let consent = match self.consent.as_deref() {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
         let facts = Facts {
             integration: self.client_id.parse().ok()?,
             grant: self.scope.parse().ok()?,
             subject,
+            consent,
             binding: self.cnf.binding()?,
             issued: self.iat.moment(),
             expires: self.exp.moment(),
         };
-        (self.sub == self.client_id).then_some(facts)
+        // A consent is somebody's.
+        let of_somebody = facts.consent.is_none() || facts.subject.is_some();
+        (self.sub == self.client_id && of_somebody).then_some(facts)
     }
 }
 

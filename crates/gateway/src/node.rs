@@ -11,7 +11,7 @@ use detection::ListedNetworks;
 use disclosure::Contract;
 use ledger::Draft;
 use model::{ClassTable, ClientIp, Digest, Directory, IntegrationId, RequestId, SubjectId};
-use policy::Policies;
+use policy::{ConsentBook, Policies};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub struct Node {
     pub origin_credential: Option<Vec<u8>>,
     /// Networks that are refused.
     pub listed: ArcSwap<ListedNetworks>,
+    /// What subjects allowed.
+    pub consents: Arc<ConsentBook>,
     /// Budgets, detectors and what they set off.
     pub watch: Watch,
     /// What was released and refused, in numbers.
@@ -88,6 +90,8 @@ pub struct Parts {
     pub origin_credential: Option<Vec<u8>>,
     /// See [`Node::listed`].
     pub listed: ListedNetworks,
+    /// See [`Node::consents`].
+    pub consents: Arc<ConsentBook>,
     /// See [`Node::watch`].
     pub watch: Watch,
     /// What operators configured and registered.
@@ -108,6 +112,7 @@ impl Node {
             origin_host: parts.origin_host,
             origin_credential: parts.origin_credential,
             listed: ArcSwap::from_pointee(parts.listed),
+            consents: parts.consents,
             watch: parts.watch,
             meter: Meter::default(),
             refusals: Refusals::default(),

@@ -73,8 +73,10 @@ async fn serve(
     // decide
     let restricted = node.posture.switch().posture().restriction_of(&bearing).is_some();
     let facts = matched.operation.facts();
-    let permit = policy::decide(&caller, &facts, &view.directory, &view.policies, restricted, now)
-        .map_err(|no| refused(no.into()))?;
+    let (directory, policies) = (&view.directory, &view.policies);
+    let permit =
+        policy::decide(&caller, &facts, directory, policies, &node.consents, restricted, now)
+            .map_err(|no| refused(no.into()))?;
     if !admitted.classes.is_subset(permit.classes()) {
         return Err(refused(Reason::SearchNotPermitted));
     }
@@ -152,11 +154,17 @@ impl Decided {
         }
     }
 
-    /// What was decided holds until its time is over, or posture restricts what it did not restrict then.
+    /// What was decided holds until its time is over, its subject takes the consent back, or posture restricts what it did not restrict
+    /// then.
     fn in_force(&self, node: &Node) -> Result<(), Reason> {
-        let until = self.permit.valid_until();
-        if clock::unix_now() >= until {
+        let (until, now) = (self.permit.valid_until(), clock::unix_now());
+        if now >= until {
             return Err(Reason::PermitOver(until));
+        }
+        if let Some(consent) = self.permit.consent()
+            && node.consents.in_force(&consent, now).is_none()
+        {
+            return Err(policy::Refused::ConsentOver(consent).into());
         }
         let restricted = node.posture.switch().posture().restriction_of(&self.bearing).is_some();
         if restricted && !self.restricted { Err(Reason::RestrictedSince) } else { Ok(()) }

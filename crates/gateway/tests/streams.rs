@@ -429,6 +429,7 @@ async fn world(given: Given) -> World {
         origin_host: "origin".to_owned(),
         origin_credential: None,
         listed: ListedNetworks::default(),
+        consents: Arc::default(),
         watch: Watch::new(Arc::clone(&keeper)),
         view: View { directory, contract, policies, classes, class_table_hash, honey },
     });
@@ -436,6 +437,7 @@ async fn world(given: Given) -> World {
         integration: INTEGRATION,
         grant: GRANT,
         subject: None,
+        consent: None,
         binding: Binding::Key(key.public().thumbprint()),
         issued: now,
         expires: now + given.token_life,

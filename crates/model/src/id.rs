@@ -77,9 +77,11 @@ macro_rules! ids {
 }
 
 ids! {
+    /// What a subject allowed an integration.
+    ConsentId "cns_",
     /// A key or certificate an integration proves itself with.
     CredentialId "crd_",
-    /// What an operator or subject allowed an integration.
+    /// What an operator allowed an integration.
     GrantId "grt_",
     /// An incident.
     IncidentId "inc_",

@@ -12,7 +12,9 @@ pub mod subject;
 pub mod time;
 
 pub use class::{ClassNumber, ClassSet, ClassTable, DataClass};
-pub use id::{CredentialId, GrantId, IncidentId, IntegrationId, OperatorId, RequestId, VendorId};
+pub use id::{
+    ConsentId, CredentialId, GrantId, IncidentId, IntegrationId, OperatorId, RequestId, VendorId,
+};
 pub use network::ClientIp;
 pub use record::{AccessRecord, Outcome, Refusal, Touch};
 pub use registry::{

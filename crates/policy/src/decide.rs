@@ -1,11 +1,12 @@
 //! The decision: native predicates of the grant first, then the policies, class by class, from the memo.
 
+use crate::consents::InForce;
 use crate::policies::{Question, Ruling, Standing};
-use crate::{OperationFacts, Permit, Policies};
+use crate::{ConsentBook, OperationFacts, Permit, Policies};
 use credential::Caller;
 use model::{
-    Budget, ClassSet, Directory, Grant, GrantId, Integration, IntegrationId, IntegrationState,
-    OperationId, Refusal, SubjectId, SubjectScope, UnixMicros,
+    Budget, ClassSet, ConsentId, Directory, Grant, GrantId, Integration, IntegrationId,
+    IntegrationState, OperationId, Refusal, SubjectId, SubjectScope, UnixMicros,
 };
 use std::sync::Arc;
 
@@ -63,6 +64,17 @@ pub enum Refused {
     /// The token ran out between authentication and decision.
     #[error("the token ran out at {0}")]
     TokenExpired(UnixMicros),
+    /// The subject took its consent back, or it ran out.
+    #[error("consent {0} is not in force")]
+    ConsentOver(ConsentId),
+    /// The subject agreed to less than the grant covers.
+    #[error("operation `{operation}` is not in consent {consent}")]
+    OperationNotConsented {
+        /// The consent.
+        consent: ConsentId,
+        /// What was asked for.
+        operation: OperationId,
+    },
     /// The grant does not cover the operation.
     #[error("operation `{operation}` is not in grant {grant}")]
     OperationNotGranted {
@@ -112,6 +124,8 @@ impl Refused {
             | Self::GrantOfAnother { .. }
             | Self::GrantExpired { .. }
             | Self::SandboxOnly { .. }
+            | Self::ConsentOver(_)
+            | Self::OperationNotConsented { .. }
             | Self::OperationNotGranted { .. }
             | Self::NoTokenSubject(_)
             | Self::NothingPermitted { .. } => Refusal::NotPermitted,
@@ -132,6 +146,7 @@ pub fn decide(
     operation: &OperationFacts<'_>,
     directory: &Directory,
     policies: &Policies,
+    consents: &ConsentBook,
     restricted: bool,
     now: UnixMicros,
 ) -> Result<Permit, Refused> {
@@ -140,9 +155,10 @@ pub fn decide(
         integration: caller.integration(),
         grant: caller.grant(),
         subject: caller.subject(),
+        consent: caller.consent(),
         token_expires: caller.token_expires(),
     };
-    weigh(&asking, operation, directory, policies, now)
+    weigh(&asking, operation, directory, policies, consents, now)
 }
 
 /// The part of a [`Caller`] that a decision depends on.
@@ -151,6 +167,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) integration: IntegrationId,
     pub(crate) grant: GrantId,
     pub(crate) subject: Option<&'a SubjectId>,
+    pub(crate) consent: Option<ConsentId>,
     pub(crate) token_expires: UnixMicros,
     /// By posture, whatever the registry says.
     pub(crate) restricted: bool,
@@ -161,6 +178,7 @@ pub(crate) fn weigh(
     operation: &OperationFacts<'_>,
     directory: &Directory,
     policies: &Policies,
+    consents: &ConsentBook,
     now: UnixMicros,
 ) -> Result<Permit, Refused> {
     let integration = directory
@@ -185,6 +203,8 @@ pub(crate) fn weigh(
         return Err(Refused::NoTokenSubject(grant.id));
     }
 
+    let consent = consent(asking, operation, consents, now)?;
+
     let question = Question {
         integration: integration.id,
         standing,
@@ -195,15 +215,56 @@ pub(crate) fn weigh(
         candidates: grant.classes.intersection(&operation.classes),
         bare: operation.classes.is_empty(),
     };
+    // The rules are asked for the whole grant, and a class at a time, so that their memo serves every consent.
     let classes = permitted(&question, policies.rule(&question))?;
+    let classes = match &consent {
+        None => classes,
+        Some(consent) => consent_to(&question, classes, consent)?,
+    };
+    let consented_until = consent.map_or(UnixMicros(u64::MAX), |consent| consent.expires);
     Ok(Permit::mint(
         policies.share(grant, directory.revision),
         operation.id.clone(),
         classes,
         asking.subject.cloned(),
+        asking.consent,
         budget(grant.budget, standing),
-        grant.expires.min(approved_until).min(asking.token_expires),
+        grant.expires.min(approved_until).min(asking.token_expires).min(consented_until),
     ))
+}
+
+/// The consent that the token rests on, if it rests on one: in force, for this integration and grant, and of this operation.
+fn consent(
+    asking: &Asking<'_>,
+    operation: &OperationFacts<'_>,
+    consents: &ConsentBook,
+    now: UnixMicros,
+) -> Result<Option<InForce>, Refused> {
+    let Some(id) = asking.consent else { return Ok(None) };
+    let consent = consents.in_force(&id, now).ok_or(Refused::ConsentOver(id))?;
+    let terms = &consent.terms;
+    if terms.integration != asking.integration || terms.grant != asking.grant {
+        return Err(Refused::ConsentOver(id));
+    }
+    if !terms.operations.contains(operation.id) {
+        let operation = operation.id.clone();
+        return Err(Refused::OperationNotConsented { consent: id, operation });
+    }
+    Ok(Some(consent))
+}
+
+/// What is left of `ruled` under the consent.
+fn consent_to(
+    question: &Question<'_>,
+    ruled: ClassSet,
+    consent: &InForce,
+) -> Result<ClassSet, Refused> {
+    let classes = ruled.intersection(&consent.terms.classes);
+    if classes.is_empty() && !question.bare {
+        let (grant, operation) = (question.grant.id, question.operation.clone());
+        return Err(Refused::NothingPermitted { grant, operation, forbidden_by: None });
+    }
+    Ok(classes)
 }
 
 fn approval(integration: &Integration, now: UnixMicros) -> Result<(Standing, UnixMicros), Refused> {

@@ -6,12 +6,14 @@
 //!
 //! Start reading at [`decide()`], then [`Policies::compile`].
 
+pub mod consents;
 pub mod decide;
 pub mod operation;
 pub mod permit;
 pub mod policies;
 mod schema;
 
+pub use consents::{ConsentBook, Terms};
 pub use decide::{Refused, decide};
 pub use operation::{OperationFacts, OperationKind};
 pub use permit::Permit;

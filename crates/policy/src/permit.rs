@@ -1,8 +1,8 @@
 //! The decision point's answer: what may leave, whose, how much and until when.
 
 use model::{
-    Budget, ClassSet, Grant, IntegrationId, OperationId, Purpose, SubjectId, SubjectScope,
-    UnixMicros,
+    Budget, ClassSet, ConsentId, Grant, IntegrationId, OperationId, Purpose, SubjectId,
+    SubjectScope, UnixMicros,
 };
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ pub struct Permit {
     operation: OperationId,
     classes: ClassSet,
     token_subject: Option<SubjectId>,
+    consent: Option<ConsentId>,
     budget: Budget,
     valid_until: UnixMicros,
 }
@@ -26,11 +27,12 @@ impl Permit {
         operation: OperationId,
         classes: ClassSet,
         token_subject: Option<SubjectId>,
+        consent: Option<ConsentId>,
         budget: Budget,
         valid_until: UnixMicros,
     ) -> Self {
         assert!(classes.is_subset(&grant.classes), "a permit for more than its grant");
-        Self { grant, operation, classes, token_subject, budget, valid_until }
+        Self { grant, operation, classes, token_subject, consent, budget, valid_until }
     }
 
     /// Who may read.
@@ -68,12 +70,17 @@ impl Permit {
         self.token_subject.as_ref()
     }
 
+    /// The consent of that subject that it rests on, if it rests on one.
+    pub fn consent(&self) -> Option<ConsentId> {
+        self.consent
+    }
+
     /// How many distinct subjects: the grant's budget, or a tenth of it while the integration is restricted.
     pub fn budget(&self) -> Budget {
         self.budget
     }
 
-    /// The first moment at which it no longer holds: the earliest of token, grant and approval running out.
+    /// The first moment at which it no longer holds: the earliest of token, consent, grant and approval running out.
     pub fn valid_until(&self) -> UnixMicros {
         self.valid_until
     }

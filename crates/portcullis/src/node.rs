@@ -178,6 +178,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             .map(keys::read_authorization)
             .transpose()?,
         listed: read_lists(&config.lists)?,
+        consents: Arc::default(),
         watch,
         view: view(&contract.load_full(), snapshot.clone())?,
     });

@@ -64,6 +64,7 @@ impl World {
             integration: INTEGRATION,
             grant: GRANT,
             subject: None,
+            consent: None,
             binding: Binding::Key(self.key.public().thumbprint()),
             issued: NOW - Micros::from_secs(100),
             expires: NOW + Micros::from_secs(200),

@@ -108,6 +108,7 @@ impl Stage {
             origin_host: "origin.test".to_owned(),
             origin_credential: Some(b"Bearer upstream".to_vec()),
             listed: ListedNetworks::default(),
+            consents: Arc::default(),
             watch: Watch::new(keeper),
             view: view(contract, &key, certificate),
         });
@@ -129,6 +130,7 @@ impl Stage {
             integration: INTEGRATION,
             grant: GRANT,
             subject: None,
+            consent: None,
             binding: certificate.map_or(key, Binding::Certificate),
             issued: now,
             expires: now + Micros::from_secs(60),

@@ -1,11 +1,12 @@
 //! One vendor, one integration and its grants, small enough to see whole.
 
 use crate::decide::{Asking, weigh};
-use crate::{OperationFacts, OperationKind, Permit, Policies, Refused};
+use crate::{ConsentBook, OperationFacts, OperationKind, Permit, Policies, Refused};
 use model::{
     Budget, ClassSet, ClassTable, DataClass, Directory, Grant, GrantId, Integration, IntegrationId,
     IntegrationState, OperationId, Purpose, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
 };
+use std::sync::Arc;
 
 pub(super) const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_000);
 pub(super) const LATER: UnixMicros = UnixMicros::from_secs(1_900_000_000);
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) classes: ClassTable,
     pub(super) directory: Directory,
     pub(super) operator_policies: String,
+    pub(super) consents: Arc<ConsentBook>,
 }
 
 impl World {
@@ -44,6 +46,7 @@ impl World {
             classes: ClassTable::new(names).unwrap(),
             directory: Directory { revision: 1, ..Directory::default() },
             operator_policies: String::new(),
+            consents: Arc::default(),
         };
         world
             .directory
@@ -113,7 +116,7 @@ impl World {
     ) -> Result<Permit, Refused> {
         let id = operation_id(kind);
         let facts = OperationFacts { id: &id, kind, classes };
-        weigh(asking, &facts, &self.directory, policies, NOW)
+        weigh(asking, &facts, &self.directory, policies, &self.consents, NOW)
     }
 
     pub(super) fn names(&self, permit: &Permit) -> Vec<&str> {
@@ -126,6 +129,7 @@ pub(super) fn asking() -> Asking<'static> {
         integration: INTEGRATION,
         grant: grant_id(0),
         subject: None,
+        consent: None,
         token_expires: LATER,
         restricted: false,
     }

@@ -106,12 +106,12 @@ fn decision_time() {
     let id = operation_id(OperationKind::Read);
     let facts = OperationFacts { id: &id, kind: OperationKind::Read, classes: world.all() };
     let fresh = Instant::now();
-    weigh(&asking(), &facts, &world.directory, &policies, NOW).unwrap();
+    weigh(&asking(), &facts, &world.directory, &policies, &world.consents, NOW).unwrap();
     println!("first decision, {} classes: {:?}", CLASSES.len(), fresh.elapsed());
     let rounds = 2_000_000_u32;
     let start = Instant::now();
     for _ in 0..rounds {
-        let permit = weigh(&asking(), &facts, &world.directory, &policies, NOW);
+        let permit = weigh(&asking(), &facts, &world.directory, &policies, &world.consents, NOW);
         std::hint::black_box(permit.is_ok());
     }
     println!("memoised decision: {:?}", start.elapsed() / rounds);

@@ -2,10 +2,12 @@
 
 use super::fixture::{INTEGRATION, LATER, NOW, World, asking, grant_id, operation_id, subject};
 use crate::decide::{Asking, weigh};
-use crate::{OperationFacts, OperationKind, Refused};
+use crate::{OperationFacts, OperationKind, Refused, Terms};
 use model::{
-    Budget, ClassSet, IntegrationId, IntegrationState, Micros, Refusal, SubjectScope, UnixMicros,
+    Budget, ClassSet, ConsentId, DataClass, IntegrationId, IntegrationState, Micros, Refusal,
+    SubjectScope, UnixMicros,
 };
+use std::collections::BTreeSet;
 
 #[test]
 fn a_live_grant_permits_what_it_covers_until_the_first_thing_runs_out() {
@@ -139,7 +141,7 @@ fn an_operation_without_data_needs_a_permit_all_the_same() {
 fn an_operation_whose_classes_are_not_granted_is_refused() {
     let mut world = World::new();
     world.grant(0, &["user.contact"], "support");
-    let passwords = world.classes.covered_by(&model::DataClass::new("user.authorization").unwrap());
+    let passwords = world.classes.covered_by(&DataClass::new("user.authorization").unwrap());
     let refused = world.decide(OperationKind::Read, passwords).unwrap_err();
     assert!(matches!(refused, Refused::NothingPermitted { forbidden_by: None, .. }), "{refused}");
 }
@@ -171,7 +173,10 @@ fn an_operation_that_is_not_compiled_is_refused() {
     let other = model::OperationId::new("other").unwrap();
     world.grant(0, &["user"], "support").operations.insert(other.clone());
     let facts = OperationFacts { id: &other, kind: OperationKind::Read, classes: world.all() };
-    assert!(weigh(&asking(), &facts, &world.directory, &policies, UnixMicros(0)).is_err());
+    assert!(
+        weigh(&asking(), &facts, &world.directory, &policies, &world.consents, UnixMicros(0))
+            .is_err()
+    );
 }
 
 #[test]
@@ -185,4 +190,52 @@ fn what_posture_restricts_is_decided_as_what_the_registry_restricts() {
     let by_registry = world.decide(OperationKind::Read, world.all()).unwrap();
     assert_eq!(by_posture.budget(), by_registry.budget());
     assert_eq!(by_posture.classes(), by_registry.classes());
+}
+
+#[test]
+fn a_consent_narrows_its_grant_and_ends_at_once() {
+    let world = World::new();
+    let consent = ConsentId::from_bytes([7; 16]);
+    let subject = subject();
+    let named = Asking { subject: Some(&subject), consent: Some(consent), ..asking() };
+    let policies = world.compile();
+    let read = |asking: &Asking<'_>| {
+        world.decide_with(&policies, asking, OperationKind::Read, world.all())
+    };
+    let over = Refused::ConsentOver(consent);
+    assert_eq!(read(&named).unwrap_err(), over, "one that nobody gave");
+
+    let email = world.classes.covered_by(&DataClass::new("user.contact.email").unwrap());
+    let terms = Terms {
+        integration: INTEGRATION,
+        grant: grant_id(0),
+        operations: BTreeSet::from([operation_id(OperationKind::Read)]),
+        classes: email,
+    };
+    let until = LATER - Micros::from_secs(9);
+    world.consents.put(consent, terms.clone(), NOW, until);
+    let permit = read(&named).unwrap();
+    assert_eq!(world.names(&permit), ["user.contact.email"]);
+    assert_eq!((permit.valid_until(), permit.consent()), (until, Some(consent)));
+    let listed = world.decide_with(&policies, &named, OperationKind::List, world.all());
+    assert!(matches!(listed.unwrap_err(), Refused::OperationNotConsented { .. }));
+
+    let nothing = Terms { classes: ClassSet::EMPTY, ..terms.clone() };
+    world.consents.put(consent, nothing, NOW, until);
+    assert!(matches!(read(&named).unwrap_err(), Refused::NothingPermitted { .. }));
+    let of_another_grant = Terms { grant: grant_id(1), ..terms.clone() };
+    world.consents.put(consent, of_another_grant, NOW, until);
+    assert_eq!(read(&named).unwrap_err(), over, "of another grant");
+
+    world.consents.put(consent, terms.clone(), NOW, until);
+    world.consents.end_all(INTEGRATION, NOW);
+    assert!(read(&named).is_ok(), "what was given at that moment stays");
+    world.consents.end_all(INTEGRATION, NOW + Micros(1));
+    assert_eq!(read(&named).unwrap_err(), over, "ended with all the others");
+    let again = ConsentId::from_bytes([8; 16]);
+    world.consents.put(again, terms, NOW + Micros(1), until);
+    let named = Asking { consent: Some(again), ..named };
+    assert!(read(&named).is_ok());
+    assert!(world.consents.end(&again));
+    assert_eq!(read(&named).unwrap_err(), Refused::ConsentOver(again));
 }
