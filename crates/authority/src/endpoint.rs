@@ -1,8 +1,9 @@
 //! The token endpoint: an integration proves itself and gets a token for one grant, bound to one of its keys.
 
+use crate::consent::{Consent, RefreshToken};
 use crate::error::{Reason, TokenError};
 use crate::form::Form;
-use crate::metadata::TOKEN_PATH;
+use crate::metadata::{PUSH_PATH, TOKEN_PATH};
 use credential::assertion::{self, Asserted};
 use credential::authenticate::may_come_from;
 use credential::dpop::{self, Expected, Proved, Unproved};
@@ -13,7 +14,7 @@ use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
     Integration, IntegrationId, IntegrationState, UnixMicros, VendorId,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -28,12 +29,13 @@ const USES_MAX: usize = 1 << 14;
 /// After a restart the assertions seen before it are forgotten. An assertion alone obtains nothing: it must come with a
 /// proof that carries a nonce of this start, or over a connection with the client's certificate.
 pub struct TokenEndpoint {
-    issuer: String,
+    pub(crate) issuer: String,
     token_url: String,
-    resource: String,
+    pub(crate) push_url: String,
+    pub(crate) resource: String,
     key: SigningKey,
     kid: String,
-    nonces: NonceKey,
+    pub(crate) nonces: NonceKey,
     proofs: FirstUse,
     assertions: FirstUse,
 }
@@ -112,6 +114,10 @@ pub struct TokenResponse {
     pub applicant: Applicant,
     /// For the `DPoP-Nonce` header, so that the client's next request needs no challenge.
     pub nonce: Nonce,
+    /// The refresh token, if it speaks for a subject; put in by whoever stored it.
+    pub refresh_token: Option<RefreshToken>,
+    /// What was agreed to (RFC 9396 section 7).
+    pub details: Option<Value>,
 }
 
 impl TokenResponse {
@@ -121,13 +127,21 @@ impl TokenResponse {
             TokenType::Dpop => "DPoP",
             TokenType::Bearer => "Bearer",
         };
-        json!({
+        let mut body = json!({
             "access_token": self.access_token.expose(),
             "token_type": token_type,
             "expires_in": self.expires_in,
             "scope": self.applicant.grant.to_string(),
-        })
-        .to_string()
+        });
+        if let Some(members) = body.as_object_mut() {
+            if let Some(refresh) = &self.refresh_token {
+                members.insert("refresh_token".to_owned(), refresh.expose().into());
+            }
+            if let Some(details) = &self.details {
+                members.insert("authorization_details".to_owned(), details.clone());
+            }
+        }
+        body.to_string()
     }
 }
 
@@ -150,6 +164,7 @@ impl TokenEndpoint {
         Ok(Self {
             issuer: issuer.to_owned(),
             token_url: format!("{issuer}{TOKEN_PATH}"),
+            push_url: format!("{issuer}{PUSH_PATH}"),
             resource: resource.to_owned(),
             kid: key.public().thumbprint_text(),
             key,
@@ -169,17 +184,12 @@ impl TokenEndpoint {
         BTreeMap::from([(self.kid.clone(), self.key.public().clone())])
     }
 
-    /// Answers one token request.
-    ///
-    /// The assertion may be signed by any active credential of the integration and the token is bound to the key of the
-    /// proof, which must be an active credential of it too, the same or another: an integration may keep the key that
-    /// signs assertions apart from the keys on its workers. `standing`: what posture says, asked last and once.
-    /// `jti`: 16 random bytes.
+    /// Answers one token request of an integration on its own account.
     ///
     /// # Errors
-    /// [`TokenError`]. A request that is asked to repeat with a nonce has used up neither its assertion nor its proof.
+    /// As for [`TokenEndpoint::prove`] and [`TokenEndpoint::issue`]; a request for another grant type is refused.
     ///
-    /// Source: RFC 6749 section 4.4, RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 section 3.
+    /// Source: RFC 6749 section 4.4.
     pub fn token(
         &self,
         request: &TokenRequest<'_>,
@@ -188,25 +198,87 @@ impl TokenEndpoint {
         now: UnixMicros,
         jti: [u8; 16],
     ) -> Result<TokenResponse, TokenError> {
-        let by_nobody = |reason| TokenError { reason, integration: None };
-        let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
-        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
-        let client = Client { integration: asserted.integration, directory, now };
-        self.token_for(&form, request, &asserted, &client, standing, jti)
-            .map_err(|reason| TokenError { reason, integration: Some(asserted.integration) })
+        let proven = self.prove(request, directory, now)?;
+        let Asked::Own { scope } = &proven.asked else {
+            return Err(proven.refused(Reason::GrantType));
+        };
+        let client = Client { integration: proven.integration(), directory, now };
+        let grant = client.grant(scope.as_deref()).map_err(|reason| proven.refused(reason))?;
+        self.issue(&proven, grant.id, None, directory, standing, now, jti)
     }
 
-    fn client(
+    /// Establishes who asks and with which key, and uses both up: the assertion and the proof are good for this one request.
+    ///
+    /// The assertion may be signed by any active credential of the integration and the token is bound to the key of the
+    /// proof, which must be an active credential of it too, the same or another: an integration may keep the key that
+    /// signs assertions apart from the keys on its workers.
+    ///
+    /// # Errors
+    /// [`TokenError`]. A request that is asked to repeat with a nonce has used up neither its assertion nor its proof.
+    ///
+    /// Source: RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 section 3.
+    pub fn prove(
+        &self,
+        request: &TokenRequest<'_>,
+        directory: &Directory,
+        now: UnixMicros,
+    ) -> Result<Proven, TokenError> {
+        let by_nobody = |reason| TokenError { reason, integration: None };
+        let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
+        let asked = Asked::read(&form).map_err(by_nobody)?;
+        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
+        let by_it = |reason| TokenError { reason, integration: Some(asserted.integration) };
+        let possession = self.possession(request, &self.token_url, now).map_err(by_it)?;
+        let client = Client { integration: asserted.integration, directory, now };
+        let bound_to = client.by_binding(&possession.binding()).map_err(by_it)?.0.id;
+        let asserted_by = client.by_id(asserted.credential).map_err(by_it)?.0.id;
+        self.use_up(Some(&possession), &asserted, now).map_err(by_it)?;
+        //= RFC 8707 section 2: invalid_target for a resource we do not issue tokens for
+        if form.get("resource").is_some_and(|resource| resource != self.resource) {
+            return Err(by_it(Reason::Resource));
+        }
+        Ok(Proven {
+            asked,
+            asserted_by,
+            bound_to,
+            integration: asserted.integration,
+            binding: possession.binding(),
+            token_type: possession.token_type(),
+            network: request.network,
+        })
+    }
+
+    /// Issues a token for one grant to who was proved. `consent`: what it rests on, if it speaks for a subject; its details are in the
+    /// answer. `standing`: what posture says, asked last and once. `jti`: 16 random bytes.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    ///
+    /// Source: RFC 6749 section 5.1, RFC 9396 section 7.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "who, what, and the surroundings that a pure function is handed"
+    )]
+    pub fn issue(
+        &self,
+        proven: &Proven,
+        grant: GrantId,
+        consent: Option<&Consent>,
+        directory: &Directory,
+        standing: &dyn Fn(&Applicant) -> Standing,
+        now: UnixMicros,
+        jti: [u8; 16],
+    ) -> Result<TokenResponse, TokenError> {
+        self.token_for(proven, grant, consent, directory, standing, now, jti)
+            .map_err(|reason| proven.refused(reason))
+    }
+
+    pub(crate) fn client(
         &self,
         form: &Form,
         directory: &Directory,
         now: UnixMicros,
     ) -> Result<Asserted, Reason> {
-        match form.get("grant_type") {
-            Some("client_credentials") => {}
-            Some(_) => return Err(Reason::GrantType),
-            None => return Err(Reason::Parameter("grant_type")),
-        }
         //= RFC 6749 section 2.3: the client must not use more than one authentication method
         if form.get("client_secret").is_some() {
             return Err(Reason::TwoClients);
@@ -225,32 +297,34 @@ impl TokenEndpoint {
         Ok(asserted)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as for `issue`")]
     fn token_for(
         &self,
-        form: &Form,
-        request: &TokenRequest<'_>,
-        asserted: &Asserted,
-        client: &Client<'_>,
+        proven: &Proven,
+        grant: GrantId,
+        consent: Option<&Consent>,
+        directory: &Directory,
         standing: &dyn Fn(&Applicant) -> Standing,
+        now: UnixMicros,
         jti: [u8; 16],
     ) -> Result<TokenResponse, Reason> {
-        let now = client.now;
-        let possession = self.possession(request, now)?;
-        let binding = possession.binding();
-        let (asserted_by, asserted_until) = client.by_id(asserted.credential)?;
-        let (bound_to, bound_until) = client.by_binding(&binding)?;
-        self.use_up(&possession, asserted, now)?;
+        let client = Client { integration: proven.integration, directory, now };
+        let (asserted_by, asserted_until) = client.by_id(proven.asserted_by)?;
+        let (bound_to, bound_until) = client.by_id(proven.bound_to)?;
         for credential in [asserted_by, bound_to] {
-            if !may_come_from(credential, request.network) {
+            if !may_come_from(credential, proven.network) {
                 return Err(Reason::Network);
             }
         }
         let (integration, approved_until) = client.approved()?;
-        //= RFC 8707 section 2: invalid_target for a resource we do not issue tokens for
-        if form.get("resource").is_some_and(|resource| resource != self.resource) {
-            return Err(Reason::Resource);
-        }
-        let grant = client.grant(form.get("scope"))?;
+        let grant = client.running(grant)?;
+        let consented_until = match consent {
+            None => grant.expires,
+            Some(consent) if consent.integration != integration.id => return Err(Reason::Code),
+            Some(consent) if consent.details.grant != grant.id => return Err(Reason::Code),
+            Some(consent) if consent.is_over(now) => return Err(Reason::Code),
+            Some(consent) => consent.details.expires,
+        };
 
         let applicant = Applicant {
             vendor: integration.vendor,
@@ -266,7 +340,7 @@ impl TokenEndpoint {
         }
 
         // INVARIANT: a token outlives nothing that it rests on.
-        let ends = [grant.expires, asserted_until, bound_until, approved_until];
+        let ends = [grant.expires, consented_until, asserted_until, bound_until, approved_until];
         let expires = ends.into_iter().fold(now + token::LIFETIME, UnixMicros::min);
         let expires = UnixMicros::from_secs(expires.secs());
         let expires_in = expires.since(now).0 / 1_000_000;
@@ -276,22 +350,33 @@ impl TokenEndpoint {
         let facts = Facts {
             integration: integration.id,
             grant: grant.id,
-            subject: None,
-            consent: None,
-            binding,
+            subject: consent.map(|consent| consent.subject.clone()),
+            consent: consent.map(|consent| consent.id),
+            binding: proven.binding,
             issued: now,
             expires,
         };
         let access_token =
             token::sign(&facts, &self.issuer, &self.resource, &self.key, &self.kid, jti);
         let nonce = self.nonces.current(now);
-        let token_type = possession.token_type();
-        Ok(TokenResponse { access_token, token_type, expires, expires_in, applicant, nonce })
+        let token_type = proven.token_type;
+        let (refresh_token, details) = (None, None);
+        Ok(TokenResponse {
+            access_token,
+            token_type,
+            expires,
+            expires_in,
+            applicant,
+            nonce,
+            refresh_token,
+            details,
+        })
     }
 
-    fn possession(
+    pub(crate) fn possession(
         &self,
         request: &TokenRequest<'_>,
+        url: &str,
         now: UnixMicros,
     ) -> Result<Possession, Reason> {
         if let Some(certificate) = request.client_certificate
@@ -299,8 +384,8 @@ impl TokenEndpoint {
         {
             return Ok(Possession::Certificate(certificate));
         }
-        //= RFC 9449 section 5: the proof is for a POST to the token endpoint and has no ath
-        let expected = Expected { method: "POST", url: &self.token_url, token: None, key: None };
+        //= RFC 9449 section 5: the proof is for a POST to this endpoint and has no ath
+        let expected = Expected { method: "POST", url, token: None, key: None };
         dpop::verify(request.dpop, &expected, &self.nonces, now).map(Possession::Key).map_err(
             |unproved| match unproved {
                 Unproved::Bad(reason) => Reason::Proof(reason),
@@ -310,9 +395,9 @@ impl TokenEndpoint {
     }
 
     /// After the keys were found registered, so that a client cannot make up holders to fill memory with.
-    fn use_up(
+    pub(crate) fn use_up(
         &self,
-        possession: &Possession,
+        possession: Option<&Possession>,
         asserted: &Asserted,
         now: UnixMicros,
     ) -> Result<(), Reason> {
@@ -320,7 +405,7 @@ impl TokenEndpoint {
             NotFirst::Replayed => replayed,
             NotFirst::Forgotten | NotFirst::Full => Reason::Unavailable,
         };
-        if let Possession::Key(proved) = possession {
+        if let Some(Possession::Key(proved)) = possession {
             self.proofs
                 .observe(holder_of(&proved.thumbprint), proved.used, proved.until, now)
                 .map_err(|not_first| refused(not_first, Reason::Proof(BadProof::Replayed)))?;
@@ -332,14 +417,93 @@ impl TokenEndpoint {
     }
 }
 
+/// What a token request asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A token on the integration's own account (RFC 6749 section 4.4).
+    Own {
+        /// The id of the grant, needed if there are many.
+        scope: Option<String>,
+    },
+    /// The tokens that a code stands for (RFC 6749 section 4.1.3).
+    Code {
+        /// The code.
+        code: String,
+        /// Where the browser had been sent back to.
+        redirect_uri: Option<String>,
+        /// What hashes to the request's challenge (RFC 7636 section 4.5).
+        verifier: Option<String>,
+    },
+    /// The next token of a consent (RFC 6749 section 6).
+    Refresh {
+        /// The refresh token.
+        token: String,
+    },
+}
+
+impl Asked {
+    fn read(form: &Form) -> Result<Self, Reason> {
+        let own = |name: &str| form.get(name).map(str::to_owned);
+        match form.get("grant_type") {
+            Some("client_credentials") => Ok(Self::Own { scope: own("scope") }),
+            Some("authorization_code") => Ok(Self::Code {
+                code: own("code").ok_or(Reason::Parameter("code"))?,
+                redirect_uri: own("redirect_uri"),
+                verifier: own("code_verifier"),
+            }),
+            Some("refresh_token") => {
+                let token = own("refresh_token").ok_or(Reason::Parameter("refresh_token"))?;
+                Ok(Self::Refresh { token })
+            }
+            Some(_) => Err(Reason::GrantType),
+            None => Err(Reason::Parameter("grant_type")),
+        }
+    }
+}
+
+/// Proof that a registered client made this request, once, and holds a registered key. Minted only by [`TokenEndpoint::prove`].
+pub struct Proven {
+    /// What it asks for.
+    pub asked: Asked,
+    integration: IntegrationId,
+    asserted_by: CredentialId,
+    bound_to: CredentialId,
+    binding: Binding,
+    token_type: TokenType,
+    network: ClientIp,
+}
+
+impl Proven {
+    /// Who asks.
+    pub fn integration(&self) -> IntegrationId {
+        self.integration
+    }
+
+    /// The key or certificate it proved that it holds.
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The answer to this client, if it gets nothing.
+    pub fn refused(&self, reason: Reason) -> TokenError {
+        TokenError { reason, integration: Some(self.integration) }
+    }
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proven({})", self.integration)
+    }
+}
+
 /// What the client proved that it holds.
-enum Possession {
+pub(crate) enum Possession {
     Key(Proved),
     Certificate(Digest),
 }
 
 impl Possession {
-    fn binding(&self) -> Binding {
+    pub(crate) fn binding(&self) -> Binding {
         match self {
             Self::Key(proved) => Binding::Key(proved.thumbprint),
             Self::Certificate(certificate) => Binding::Certificate(*certificate),
@@ -361,14 +525,14 @@ impl fmt::Debug for TokenEndpoint {
 }
 
 /// What the directory holds for one integration at one moment. Each answer comes with the moment it stops being true.
-struct Client<'d> {
-    integration: IntegrationId,
-    directory: &'d Directory,
-    now: UnixMicros,
+pub(crate) struct Client<'d> {
+    pub(crate) integration: IntegrationId,
+    pub(crate) directory: &'d Directory,
+    pub(crate) now: UnixMicros,
 }
 
 impl<'d> Client<'d> {
-    fn approved(&self) -> Result<(&'d Integration, UnixMicros), Reason> {
+    pub(crate) fn approved(&self) -> Result<(&'d Integration, UnixMicros), Reason> {
         let integration = self.directory.integrations.get(&self.integration);
         let integration = integration.ok_or(Reason::NotAdmitted)?;
         match integration.state {
@@ -393,7 +557,10 @@ impl<'d> Client<'d> {
         credential.and_then(|credential| self.active(credential)).ok_or(Reason::UnknownKey)
     }
 
-    fn by_binding(&self, binding: &Binding) -> Result<(&'d Credential, UnixMicros), Reason> {
+    pub(crate) fn by_binding(
+        &self,
+        binding: &Binding,
+    ) -> Result<(&'d Credential, UnixMicros), Reason> {
         let (Binding::Key(thumbprint) | Binding::Certificate(thumbprint)) = binding;
         self.directory
             .credentials
@@ -414,13 +581,19 @@ impl<'d> Client<'d> {
         }
     }
 
+    /// A grant of this client that runs.
+    fn running(&self, id: GrantId) -> Result<&'d Grant, Reason> {
+        let runs =
+            |grant: &&Grant| grant.integration == self.integration && self.now < grant.expires;
+        self.directory.grants.get(&id).filter(runs).ok_or(Reason::Scope)
+    }
+
     /// The one grant that `scope` names or, without a scope, the only one that runs.
     fn grant(&self, scope: Option<&str>) -> Result<&'d Grant, Reason> {
         let runs =
             |grant: &&Grant| grant.integration == self.integration && self.now < grant.expires;
         if let Some(scope) = scope {
-            let id: GrantId = scope.parse().map_err(|_| Reason::Scope)?;
-            return self.directory.grants.get(&id).filter(runs).ok_or(Reason::Scope);
+            return self.running(scope.parse().map_err(|_| Reason::Scope)?);
         }
         let mut running = self.directory.grants.values().filter(runs);
         match (running.next(), running.next()) {

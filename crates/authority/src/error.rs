@@ -1,5 +1,7 @@
 //! Why no token was issued: the OAuth error for the client, the reason for the operator.
 
+use crate::consent::NotRefreshed;
+use crate::details::BadDetails;
 use credential::assertion::BadAssertion;
 use credential::{BadProof, Nonce};
 use model::IntegrationId;
@@ -24,7 +26,7 @@ pub enum Reason {
     /// A parameter is missing or has a value that cannot be right.
     #[error("parameter `{0}` is missing or wrong")]
     Parameter(&'static str),
-    /// Another grant type than `client_credentials`.
+    /// A grant type that is not served here.
     #[error("the grant type is not supported")]
     GrantType,
     /// The client assertion.
@@ -51,6 +53,24 @@ pub enum Reason {
     /// The integration is not approved, its approval has run out, or posture cut it off.
     #[error("the integration may not obtain tokens")]
     NotAdmitted,
+    /// The code, its verifier or its redirect address.
+    #[error("the code is not good, or not for this request")]
+    Code,
+    /// The refresh token.
+    #[error("{0}")]
+    NotRefreshed(NotRefreshed),
+    /// A refresh token or code came twice; what it was issued for is over.
+    #[error("it was used before, and what it was issued for is over")]
+    UsedTwice,
+    /// `authorization_details`.
+    #[error("{0}")]
+    Details(BadDetails),
+    /// `redirect_uri` is none of those registered for the client.
+    #[error("the redirect address is not registered for this client")]
+    Redirect,
+    /// A parameter that is not served here, such as `request` or another response type.
+    #[error("the request asks for what is not served here: {0}")]
+    NotServed(&'static str),
     /// `resource` is not the one these tokens are for.
     #[error("the resource is not served here")]
     Resource,
@@ -64,9 +84,14 @@ pub enum Reason {
 
 impl TokenError {
     /// The `error` member: RFC 6749 section 5.2, RFC 8707 section 2, RFC 9449 sections 5 and 8.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self.reason {
             Reason::Form | Reason::Parameter(_) => "invalid_request",
+            Reason::NotServed("response_type") => "unsupported_response_type",
+            Reason::NotServed("request") => "request_not_supported",
+            Reason::NotServed(_) | Reason::Redirect => "invalid_request",
+            Reason::Code | Reason::NotRefreshed(_) | Reason::UsedTwice => "invalid_grant",
+            Reason::Details(_) => "invalid_authorization_details",
             Reason::GrantType => "unsupported_grant_type",
             Reason::Assertion(_) | Reason::AssertionReplayed | Reason::TwoClients => {
                 "invalid_client"

@@ -1,20 +1,33 @@
-//! OAuth authorization server logic: the token endpoint, metadata, keys.
+//! OAuth authorization server logic: pushed requests, codes, tokens, consents, metadata, keys.
 //!
-//! One grant type (`client_credentials`), one way to prove a client (`private_key_jwt`), and no token that is not bound to
-//! a key or certificate. Nothing here speaks HTTP: the layer above reads the form, sends `Cache-Control: no-store` with
-//! every answer of the token endpoint (RFC 6749 section 5.1), and the status, `DPoP-Nonce` and JSON that it is given.
-//! Start reading at [`TokenEndpoint::token`].
+//! An integration gets tokens on its own account (`client_credentials`), or on a subject's: it pushes a request (RFC 9126), the
+//! subject agrees to some of it, and the code that comes of it is redeemed with the key that the tokens are bound to. There is no token
+//! that is not bound to a key or certificate, and no other profile than that of FAPI 2.0.
+//!
+//! Nothing here speaks HTTP or stores anything: the layer above reads the form, sends `Cache-Control: no-store` with
+//! every answer (RFC 6749 section 5.1), and the status, `DPoP-Nonce` and JSON that it is given.
+//! Start reading at [`TokenEndpoint::prove`], then [`flows`] and [`consent`].
 
+pub mod consent;
+pub mod details;
 mod endpoint;
 mod error;
+pub mod flows;
 mod form;
 mod metadata;
+mod push;
+pub mod redirect;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
 pub use endpoint::{
-    Applicant, BadIssuer, Standing, TokenEndpoint, TokenRequest, TokenResponse, TokenType,
+    Applicant, Asked, BadIssuer, Proven, Standing, TokenEndpoint, TokenRequest, TokenResponse,
+    TokenType,
 };
 pub use error::{Reason, TokenError};
-pub use metadata::{JWKS_PATH, METADATA_PATH, TOKEN_PATH};
+pub use metadata::{
+    AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH,
+};
+pub use status::Inquiry;

@@ -110,6 +110,7 @@ impl World {
             vendor: VENDOR,
             tier: 1,
             state: IntegrationState::Approved { until: until() },
+            redirects: Vec::new(),
         };
         let directory = Directory {
             revision: 1,
@@ -540,7 +541,7 @@ fn the_scope_is_one_running_grant() {
 #[test]
 fn metadata_and_keys_are_those_of_the_issuer() {
     let world = World::new();
-    let metadata = world.endpoint.metadata();
+    let metadata = world.endpoint.metadata(None);
     //= RFC 8414 section 3.3: the issuer is identical to the one the document's URL was made from
     assert_eq!(metadata["issuer"], ISSUER);
     assert_eq!(METADATA_PATH, "/.well-known/oauth-authorization-server");

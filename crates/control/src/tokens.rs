@@ -39,7 +39,7 @@ pub fn routes(tokens: Arc<Tokens>) -> Router {
 }
 
 async fn metadata(State(tokens): State<Arc<Tokens>>) -> Response {
-    Json(tokens.endpoint.metadata()).into_response()
+    Json(tokens.endpoint.metadata(None)).into_response()
 }
 
 async fn jwks(State(tokens): State<Arc<Tokens>>) -> Response {

@@ -145,6 +145,7 @@ fn directory(key: &PublicKey) -> Option<Directory> {
         vendor,
         tier: 1,
         state: IntegrationState::Approved { until },
+        redirects: Vec::new(),
     };
     let of_credential = Credential {
         id: credential,

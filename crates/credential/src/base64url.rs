@@ -4,17 +4,19 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::Digest;
 
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// The text of `bytes`.
+pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 //= RFC 7515 section 2: "with all trailing '=' characters omitted and without the inclusion of any line breaks, whitespace, or other additional characters"
-pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+/// The bytes of `text`, if it is their one spelling.
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// 32 bytes, as thumbprints and hashes are written.
-pub(crate) fn decode_digest(text: &str) -> Option<Digest> {
+pub fn decode_digest(text: &str) -> Option<Digest> {
     let mut digest = [0; 32];
     let exact = text.len() == 43
         && URL_SAFE_NO_PAD.decode_slice_unchecked(text, &mut digest).is_ok_and(|n| n == 32);

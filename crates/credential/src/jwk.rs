@@ -130,7 +130,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = [0; 32];
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     for (to, from) in digest.iter_mut().zip(hash.as_ref()) {

@@ -6,7 +6,7 @@
 
 pub mod assertion;
 pub mod authenticate;
-mod base64url;
+pub mod base64url;
 mod cache;
 pub mod client;
 pub mod denied;
@@ -28,7 +28,7 @@ mod vectors;
 
 pub use authenticate::{Caller, RequestProof, authenticate};
 pub use denied::{BadProof, BadToken, Denied, KnownCaller};
-pub use jwk::{Algorithm, BadKey, PublicKey};
+pub use jwk::{Algorithm, BadKey, PublicKey, sha256};
 pub use nonce::{Nonce, NonceKey};
 pub use signing::{NotAPrivateKey, SigningKey};
 pub use token::AccessToken;

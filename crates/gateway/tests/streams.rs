@@ -491,6 +491,7 @@ fn directory(key: &SigningKey, classes: &ClassTable, given: &Given, now: UnixMic
         vendor: VENDOR,
         tier: 3,
         state: IntegrationState::Approved { until },
+        redirects: Vec::new(),
     };
     let credential = Credential {
         id: CREDENTIAL,

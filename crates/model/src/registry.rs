@@ -35,6 +35,8 @@ pub struct Integration {
     pub tier: u8,
     /// Where in its life cycle it stands.
     pub state: IntegrationState,
+    /// Where subjects' browsers may be sent back to, as registered; none if subjects do not connect it.
+    pub redirects: Vec<String>,
 }
 
 /// The life cycle of an integration. Only `Sandbox`, `Approved` and `Restricted` read anything.

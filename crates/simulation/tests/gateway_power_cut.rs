@@ -361,6 +361,7 @@ fn directory(key: &SigningKey, classes: &ClassTable, budget: u32) -> Result<(Dir
         vendor,
         tier: 3,
         state: IntegrationState::Approved { until },
+        redirects: Vec::new(),
     };
     let credential = Credential {
         id: CredentialId::from_bytes([3; 16]),

@@ -128,6 +128,7 @@ fn directory(key: &SigningKey) -> Directory {
         vendor: VENDOR,
         tier: 1,
         state: IntegrationState::Approved { until },
+        redirects: Vec::new(),
     };
     let grant = Grant {
         id: GRANT,

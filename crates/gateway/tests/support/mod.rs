@@ -189,6 +189,7 @@ fn directory(
         vendor: VENDOR,
         tier: 3,
         state: IntegrationState::Approved { until },
+        redirects: Vec::new(),
     };
     let credential = Credential {
         id: CREDENTIAL,

@@ -60,6 +60,7 @@ impl World {
                 vendor: VENDOR,
                 tier: 2,
                 state: IntegrationState::Approved { until: LATER },
+                redirects: Vec::new(),
             },
         );
         world.grant(0, &CLASSES, "support");

@@ -107,6 +107,7 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
                 vendor,
                 tier: 1,
                 state: IntegrationState::Approved { until },
+                redirects: Vec::new(),
             },
         )]),
         credentials: BTreeMap::from([(
