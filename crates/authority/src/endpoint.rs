@@ -179,6 +179,11 @@ impl TokenEndpoint {
         &self.issuer
     }
 
+    /// The gateway, as its callers name it: the only audience of our tokens.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
     /// The public keys of our tokens by `kid`, as [`credential::Verifier::new`] takes them.
     pub fn issuer_keys(&self) -> BTreeMap<String, PublicKey> {
         BTreeMap::from([(self.kid.clone(), self.key.public().clone())])
@@ -202,9 +207,25 @@ impl TokenEndpoint {
         let Asked::Own { scope } = &proven.asked else {
             return Err(proven.refused(Reason::GrantType));
         };
-        let client = Client { integration: proven.integration(), directory, now };
-        let grant = client.grant(scope.as_deref()).map_err(|reason| proven.refused(reason))?;
-        self.issue(&proven, grant.id, None, directory, standing, now, jti)
+        self.issue_own(&proven, scope.as_deref(), directory, standing, now, jti)
+    }
+
+    /// Issues a token on the integration's own account. `scope`: the id of the grant, needed if there are many.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn issue_own(
+        &self,
+        proven: &Proven,
+        scope: Option<&str>,
+        directory: &Directory,
+        standing: &dyn Fn(&Applicant) -> Standing,
+        now: UnixMicros,
+        jti: [u8; 16],
+    ) -> Result<TokenResponse, TokenError> {
+        let client = Client { integration: proven.integration, directory, now };
+        let grant = client.grant(scope).map_err(|reason| proven.refused(reason))?;
+        self.issue(proven, grant.id, None, directory, standing, now, jti)
     }
 
     /// Establishes who asks and with which key, and uses both up: the assertion and the proof are good for this one request.

@@ -20,6 +20,8 @@ pub mod redirect;
 mod status;
 
 #[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
 mod tests;
 
 pub use endpoint::{

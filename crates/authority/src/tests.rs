@@ -18,26 +18,28 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-const NOW: UnixMicros = UnixMicros(1_800_000_030_250_000);
-const ISSUER: &str = "https://authority.example.com";
-const RESOURCE: &str = "https://api.example.com";
+pub(super) const NOW: UnixMicros = UnixMicros(1_800_000_030_250_000);
+pub(super) const ISSUER: &str = "https://authority.example.com";
+pub(super) const RESOURCE: &str = "https://api.example.com";
 const VENDOR: VendorId = VendorId::from_bytes([1; 16]);
-const INTEGRATION: IntegrationId = IntegrationId::from_bytes([2; 16]);
+pub(super) const INTEGRATION: IntegrationId = IntegrationId::from_bytes([2; 16]);
 const ASSERTING: CredentialId = CredentialId::from_bytes([3; 16]);
 const WORKING: CredentialId = CredentialId::from_bytes([4; 16]);
 const BY_CERTIFICATE: CredentialId = CredentialId::from_bytes([5; 16]);
-const GRANT: GrantId = GrantId::from_bytes([6; 16]);
-const CERTIFICATE: [u8; 32] = [9; 32];
+pub(super) const GRANT: GrantId = GrantId::from_bytes([6; 16]);
+pub(super) const CERTIFICATE: [u8; 32] = [9; 32];
 
-struct World {
-    endpoint: TokenEndpoint,
-    directory: Directory,
+pub(super) struct World {
+    pub(super) endpoint: TokenEndpoint,
+    pub(super) directory: Directory,
     /// Signs assertions.
-    asserting: SigningKey,
+    pub(super) asserting: SigningKey,
     /// Makes proofs.
-    working: SigningKey,
+    pub(super) working: SigningKey,
     stranger: SigningKey,
-    standing: Standing,
+    pub(super) standing: Standing,
+    /// Who it is.
+    client: IntegrationId,
 }
 
 fn signing_key(algorithm: Algorithm, secret: u8) -> SigningKey {
@@ -75,24 +77,24 @@ fn grant(id: GrantId) -> (GrantId, Grant) {
 }
 
 /// What a client sends, before it is encoded.
-struct Sent {
-    form: Vec<(&'static str, String)>,
-    dpop: Vec<String>,
-    certificate: Option<[u8; 32]>,
-    network: ClientIp,
+pub(super) struct Sent {
+    pub(super) form: Vec<(&'static str, String)>,
+    pub(super) dpop: Vec<String>,
+    pub(super) certificate: Option<[u8; 32]>,
+    pub(super) network: ClientIp,
 }
 
 impl Sent {
-    fn set(&mut self, name: &'static str, value: impl ToString) {
+    pub(super) fn set(&mut self, name: &'static str, value: impl ToString) {
         self.form.retain(|(known, _)| *known != name);
         self.form.push((name, value.to_string()));
     }
 
-    fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str) {
         self.form.retain(|(known, _)| *known != name);
     }
 
-    fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         let encode = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
         let pairs = self.form.iter().map(|(name, value)| format!("{name}={}", encode(value)));
         pairs.collect::<Vec<_>>().join("&")
@@ -100,7 +102,7 @@ impl Sent {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (asserting, working) =
             (signing_key(Algorithm::Es256, 1), signing_key(Algorithm::EdDsa, 2));
         let of_key = |id, key: &PublicKey| credential(id, key.thumbprint(), key.canonical_jwk());
@@ -127,22 +129,23 @@ impl World {
         let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key, [7; 32]).unwrap();
         let stranger = signing_key(Algorithm::EdDsa, 3);
         let standing = Standing::Admitted;
-        Self { endpoint, directory, asserting, working, stranger, standing }
+        let client = INTEGRATION;
+        Self { endpoint, directory, asserting, working, stranger, standing, client }
     }
 
-    fn nonce(&self) -> String {
+    pub(super) fn nonce(&self) -> String {
         let challenge = self.send(&self.honest_with_nonce(None, 0xff)).unwrap_err();
         challenge.challenge().unwrap().as_str().to_owned()
     }
 
-    fn honest(&self, jti: u8) -> Sent {
+    pub(super) fn honest(&self, jti: u8) -> Sent {
         let nonce = self.nonce();
         self.honest_with_nonce(Some(&nonce), jti)
     }
 
-    fn honest_with_nonce(&self, nonce: Option<&str>, jti: u8) -> Sent {
+    pub(super) fn honest_with_nonce(&self, nonce: Option<&str>, jti: u8) -> Sent {
         let assertion =
-            client::sign_assertion(&self.asserting, INTEGRATION, ISSUER, [jti; 16], NOW);
+            client::sign_assertion(&self.asserting, self.client, ISSUER, [jti; 16], NOW);
         Sent {
             form: vec![
                 ("grant_type", "client_credentials".into()),
@@ -157,7 +160,28 @@ impl World {
     }
 
     fn proof(&self, key: &SigningKey, nonce: Option<&str>, jti: u8) -> String {
-        let url = format!("{ISSUER}/token");
+        self.proof_for(key, "/token", nonce, jti)
+    }
+
+    /// Has all that is this client's be another's.
+    pub(super) fn become_client(&mut self, id: IntegrationId) {
+        self.client = id;
+        let mut integration = self.directory.integrations.remove(&INTEGRATION).unwrap();
+        integration.id = id;
+        self.directory.integrations.insert(id, integration);
+        for credential in self.directory.credentials.values_mut() {
+            credential.integration = id;
+        }
+    }
+
+    pub(super) fn proof_for(
+        &self,
+        key: &SigningKey,
+        path: &str,
+        nonce: Option<&str>,
+        jti: u8,
+    ) -> String {
+        let url = format!("{ISSUER}{path}");
         let request = ProofRequest {
             method: "POST",
             url: &url,
@@ -179,7 +203,7 @@ impl World {
         key.sign_compact(&header.to_string(), &claims.to_string())
     }
 
-    fn send(&self, sent: &Sent) -> Result<TokenResponse, TokenError> {
+    pub(super) fn send(&self, sent: &Sent) -> Result<TokenResponse, TokenError> {
         self.send_at(sent, sent.body().as_bytes(), NOW)
     }
 

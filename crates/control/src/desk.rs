@@ -5,6 +5,7 @@ mod erasing;
 
 use crate::answers::Wanted;
 use crate::cases::{Letters, NoStep, Office};
+use crate::consents::Kept;
 use crate::console::sessions::{Operator, Sessions};
 use crate::lists;
 use crate::questions::{self, Archive, Asked, CannotAnswer};
@@ -40,6 +41,7 @@ pub struct Desk {
     eraser: Arc<Eraser>,
     archive: Arc<Archive>,
     office: Arc<Office>,
+    consents: Kept,
     sessions: Arc<Sessions>,
     /// Where the console is, as a browser names it.
     console: String,
@@ -66,6 +68,8 @@ pub struct Parts {
     pub archive: Arc<Archive>,
     /// Keeps cases.
     pub office: Arc<Office>,
+    /// What subjects agreed to.
+    pub consents: Kept,
     /// Who is logged in to the console.
     pub sessions: Arc<Sessions>,
     /// Where the console is, such as `http://127.0.0.1:8445`.
@@ -116,6 +120,9 @@ pub enum NotDone {
     /// It was carried out, but could not be recorded.
     #[error("it was carried out and could not be recorded")]
     NotRecorded(#[from] Unavailable),
+    /// The data path decides by it, but it could not be stored: after a restart it would not hold.
+    #[error("it holds until a restart, and could not be stored: {0}; ask again")]
+    NotKept(String),
     /// It was carried out, but the data path could not take it over and goes on as before.
     #[error("it was carried out, but the data path could not take it over: {0}")]
     NotPublished(String),
@@ -131,6 +138,7 @@ impl Desk {
             eraser: parts.eraser,
             archive: parts.archive,
             office: parts.office,
+            consents: parts.consents,
             sessions: parts.sessions,
             console: parts.console,
             publish: parts.publish,
@@ -311,6 +319,7 @@ impl Desk {
                 })
                 .await
             }
+            Command::ConsentsEnd { target, .. } => self.end_consents(target).await,
             Command::ClockAcknowledge {} => {
                 self.recorder.acknowledge_clock();
                 Ok(done(applied))
@@ -349,6 +358,7 @@ impl Desk {
             | Command::IncidentStep { .. }
             | Command::IntegrationRestrict { .. }
             | Command::IntegrationRetire { .. }
+            | Command::RedirectsSet { .. }
             | Command::CredentialAdd { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
@@ -360,6 +370,25 @@ impl Desk {
             | Command::HoneyPlant { .. }
             | Command::Evidence { .. } => Ok(done(applied)),
         }
+    }
+
+    /// Ends all consents to an integration, or to all of a vendor's. Nothing is decided by them once the first line has run for each.
+    async fn end_consents(&self, named: &target::Target) -> Result<Value, NotDone> {
+        let directory = self.registry.snapshot().await?.directory;
+        let target =
+            named.resolve(&directory).ok_or_else(|| NotDone::Unknown(named.to_string()))?;
+        let integrations = directory.integrations.values().filter(|integration| match &target {
+            Target::Vendor(vendor) => integration.vendor == *vendor,
+            Target::Integration(id) => integration.id == *id,
+            Target::Credential(_)
+            | Target::Grant(_)
+            | Target::Operation(_)
+            | Target::Network(_) => false,
+        });
+        let integrations: Vec<_> = integrations.map(|integration| integration.id).collect();
+        let ended = self.consents.end_all(&integrations, clock::unix_now()).await;
+        let ended = ended.map_err(|error| NotDone::NotKept(error.to_string()))?;
+        Ok(json!({ "schema": "portcullis.consents-ended/1", "consents": ended }))
     }
 
     /// The file that proves an exposure. A while of reading: other commands wait, requests do not.
@@ -497,9 +526,11 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::IntegrationApprove { integration, .. }
         | Command::IntegrationRestrict { integration, .. }
         | Command::IntegrationRetire { integration }
+        | Command::RedirectsSet { integration, .. }
         | Command::CredentialAdd { integration, .. }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
+        | Command::ConsentsEnd { .. }
         | Command::CredentialRetire { .. }
         | Command::GrantWithdraw { .. }
         | Command::OperatorAdd { .. }

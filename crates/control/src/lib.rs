@@ -7,6 +7,8 @@
 
 mod answers;
 pub mod cases;
+pub mod connect;
+pub mod consents;
 pub mod console;
 pub mod desk;
 pub mod fetch;

@@ -1,120 +1,174 @@
-//! The authority's listener: the token endpoint, its metadata and its keys.
+//! The authority's listener: its endpoints for clients, its metadata and its keys. What browsers see is elsewhere, because this listener
+//! may ask for client certificates.
 
+use crate::connect::Connect;
 use authority::{
-    Applicant, JWKS_PATH, METADATA_PATH, Standing, TOKEN_PATH, TokenEndpoint, TokenRequest,
+    INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH, TokenError,
+    TokenRequest,
 };
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use model::{ClientIp, Directory};
+use model::{ClassTable, ClientIp, Directory};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use storage::clock;
-use storage::embedded::Keeper;
+use storage::registry::Snapshot;
 use tracing::debug;
 
-/// The directory that tokens are issued by, as it stands.
-pub type CurrentDirectory = Arc<dyn Fn() -> Directory + Send + Sync>;
-
-/// What the authority's listener serves.
-pub struct Tokens {
-    /// Issues tokens.
-    pub endpoint: TokenEndpoint,
-    /// Posture: what is cut off obtains nothing.
-    pub keeper: Arc<Keeper>,
+/// What the authority knows of the registry, in one consistent reading. Replaced whole when any of it changes.
+pub struct Registered {
     /// Who is registered.
-    pub directory: CurrentDirectory,
+    pub directory: Directory,
+    /// The deployment's data classes.
+    pub classes: ClassTable,
+    /// Whether onboarding is frozen: nothing new is connected then.
+    pub frozen: bool,
+}
+
+impl Registered {
+    /// What the authority needs of a snapshot.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            directory: snapshot.directory.clone(),
+            classes: snapshot.classes.clone(),
+            frozen: snapshot.frozen.is_some(),
+        }
+    }
 }
 
 /// The routes, relative to the issuer.
-pub fn routes(tokens: Arc<Tokens>) -> Router {
-    Router::new()
+pub fn routes(connect: Arc<Connect>) -> Router {
+    let clients = Router::new()
         .route(TOKEN_PATH, post(token))
+        .route(INTROSPECT_PATH, post(introspect))
+        .route(REVOKE_PATH, post(revoke))
         .route(METADATA_PATH, get(metadata))
-        .route(JWKS_PATH, get(jwks))
-        .with_state(tokens)
+        .route(JWKS_PATH, get(jwks));
+    let clients = match connect.portal {
+        Some(_) => clients.route(PUSH_PATH, post(push)),
+        None => clients,
+    };
+    clients.with_state(connect)
 }
 
-async fn metadata(State(tokens): State<Arc<Tokens>>) -> Response {
-    Json(tokens.endpoint.metadata(None)).into_response()
+async fn metadata(State(connect): State<Arc<Connect>>) -> Response {
+    Json(connect.endpoint.metadata(connect.portal.as_deref())).into_response()
 }
 
-async fn jwks(State(tokens): State<Arc<Tokens>>) -> Response {
-    Json(tokens.endpoint.jwks()).into_response()
+async fn jwks(State(connect): State<Arc<Connect>>) -> Response {
+    Json(connect.endpoint.jwks()).into_response()
 }
 
 async fn token(
-    State(tokens): State<Arc<Tokens>>,
+    State(connect): State<Arc<Connect>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let form =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = form.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    let asked = Posted { peer, headers, body };
+    let now = clock::unix_now();
+    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
+    match connect.token(&asked.request(&dpop), now).await {
+        Ok(token) => with_nonce(json(StatusCode::OK, token.to_json()), Some(token.nonce.as_str())),
+        Err(refused) => refusal(&refused),
     }
-    let dpop: Vec<&[u8]> =
-        headers.get_all("dpop").iter().map(header::HeaderValue::as_bytes).collect();
-    let request = TokenRequest {
-        body: &body,
-        dpop: &dpop,
-        network: ClientIp::from_peer(peer.ip()),
-        client_certificate: None,
-    };
-    let standing = |applicant: &Applicant| standing(&tokens.keeper, applicant);
-    let issued = tokens.endpoint.token(
-        &request,
-        &(tokens.directory)(),
-        &standing,
-        clock::unix_now(),
-        clock::random(),
-    );
-    //= RFC 6749 section 5.1: token responses must not be cached
-    let mut response = match issued {
-        Ok(token) => with_nonce(
-            (StatusCode::OK, token.to_json()).into_response(),
-            Some(token.nonce.as_str()),
-        ),
-        Err(refused) => {
-            debug!(reason = %refused, "no token");
-            let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            with_nonce(
-                (status, refused.to_json()).into_response(),
-                refused.challenge().map(credential::Nonce::as_str),
-            )
+}
+
+async fn push(
+    State(connect): State<Arc<Connect>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked = Posted { peer, headers, body };
+    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
+    match connect.push(&asked.request(&dpop), clock::unix_now()) {
+        //= RFC 9126 section 2.2: 201 with request_uri and expires_in
+        Ok(pushed) => json(StatusCode::CREATED, pushed.to_string()),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+async fn introspect(
+    State(connect): State<Arc<Connect>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked = Posted { peer, headers, body };
+    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
+    match connect.introspect(&asked.request(&dpop), clock::unix_now()).await {
+        Ok(described) => json(StatusCode::OK, described.to_string()),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+async fn revoke(
+    State(connect): State<Arc<Connect>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked = Posted { peer, headers, body };
+    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
+    match connect.revoke(&asked.request(&dpop), clock::unix_now()).await {
+        //= RFC 7009 section 2.2: 200, also for a token that is not known
+        Ok(()) => (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response(),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+/// A form that was posted.
+struct Posted {
+    peer: SocketAddr,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Posted {
+    /// The values of `DPoP` headers; none if the content is no form.
+    fn dpop(&self) -> Option<Vec<&[u8]>> {
+        let form = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = form.unwrap_or("").split(';').next().unwrap_or("").trim();
+        essence
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+            .then(|| self.headers.get_all("dpop").iter().map(HeaderValue::as_bytes).collect())
+    }
+
+    fn unsupported(&self) -> Response {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response()
+    }
+
+    fn request<'a>(&'a self, dpop: &'a [&'a [u8]]) -> TokenRequest<'a> {
+        TokenRequest {
+            body: &self.body,
+            dpop,
+            network: ClientIp::from_peer(self.peer.ip()),
+            client_certificate: None,
         }
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    response
+    }
+}
+
+fn refusal(refused: &TokenError) -> Response {
+    debug!(reason = %refused, "refused");
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let nonce = refused.challenge().map(credential::Nonce::as_str);
+    with_nonce(json(status, refused.to_json()), nonce)
+}
+
+//= RFC 6749 section 5.1: token responses must not be cached
+fn json(status: StatusCode, body: String) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
 }
 
 fn with_nonce(mut response: Response, nonce: Option<&str>) -> Response {
-    if let Some(nonce) = nonce.and_then(|nonce| header::HeaderValue::from_str(nonce).ok()) {
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
         response.headers_mut().insert("dpop-nonce", nonce);
     }
     response
-}
-
-/// Whether posture lets an applicant obtain anything at all.
-fn standing(keeper: &Keeper, applicant: &Applicant) -> Standing {
-    let switch = keeper.switch();
-    if !switch.lease.holds(clock::boot_now()) {
-        return Standing::Unconfirmed;
-    }
-    let posture = switch.posture();
-    let cut = posture.severed().any(|(target, _)| match target {
-        sever::Target::Vendor(id) => *id == applicant.vendor,
-        sever::Target::Integration(id) => *id == applicant.integration,
-        sever::Target::Credential(id) => *id == applicant.asserted_by || *id == applicant.bound_to,
-        sever::Target::Grant(id) => *id == applicant.grant,
-        sever::Target::Operation(_) | sever::Target::Network(_) => false,
-    });
-    if cut { Standing::Cut } else { Standing::Admitted }
 }

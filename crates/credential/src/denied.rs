@@ -102,6 +102,9 @@ pub enum BadToken {
     /// Another `aud`.
     #[error("the token is for another resource")]
     Audience,
+    /// Its client gave it back.
+    #[error("the token was revoked")]
+    Revoked,
     /// On or after its `exp`.
     #[error("the token has expired")]
     Expired,

@@ -5,10 +5,11 @@ use crate::jwk::sha256;
 use crate::replay::FirstUse;
 use crate::token::{self, VerifiedToken};
 use crate::{BadToken, Nonce, NonceKey, PublicKey};
-use model::UnixMicros;
-use std::collections::BTreeMap;
+use model::{Digest, UnixMicros};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Everything [`crate::authenticate()`] needs besides the request and the directory. One for each node, shared by its threads.
 pub struct Verifier {
@@ -18,6 +19,10 @@ pub struct Verifier {
     pub(crate) nonces: NonceKey,
     pub(crate) proofs: FirstUse,
     tokens: TokenCache,
+    /// Tokens that were given back before they ran out, and when they will have.
+    revoked: RwLock<HashMap<Digest, UnixMicros>>,
+    /// Whether `revoked` holds any: it hardly ever does, and then costs nobody a lock.
+    any_revoked: AtomicBool,
 }
 
 impl Verifier {
@@ -41,7 +46,20 @@ impl Verifier {
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(proofs_max),
             tokens: TokenCache::default(),
+            revoked: RwLock::default(),
+            any_revoked: AtomicBool::new(false),
         }
+    }
+
+    /// Refuses a token that its client gave back (RFC 7009): no request is accepted with it once this returns. `token`: its SHA-256.
+    /// `until`: when it runs out.
+    ///
+    /// A client can only give back what it holds, and a token lives for five minutes, so the issuer's pace bounds what is kept.
+    pub fn revoke(&self, token: Digest, until: UnixMicros, now: UnixMicros) {
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.retain(|_, until| now < *until);
+        revoked.insert(token, until);
+        self.any_revoked.store(true, Ordering::Release);
     }
 
     /// The nonce to hand out at `now`. Sent with every answer, it spares honest integrations the challenge (RFC 9449 section 8.2).
@@ -51,6 +69,11 @@ impl Verifier {
 
     pub(crate) fn token(&self, token: &str) -> Result<Arc<VerifiedToken>, BadToken> {
         let digest = sha256(token.as_bytes());
+        if self.any_revoked.load(Ordering::Acquire)
+            && self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(&digest)
+        {
+            return Err(BadToken::Revoked);
+        }
         if let Some(known) = self.tokens.get(&digest) {
             return Ok(known);
         }

@@ -10,7 +10,10 @@ use crate::restored::Expected;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
+use authority::flows::Flows;
 use control::cases::{self, Office};
+use control::connect::Connect;
+use control::consents::Kept;
 use control::console::{self, sessions::Sessions};
 use control::desk::{self, Desk, Publish};
 use control::log_listener::{self, LogFiles};
@@ -18,7 +21,7 @@ use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::questions::Archive;
-use control::tokens::{self, Tokens};
+use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::{Algorithm, SigningKey, Verifier};
 use detection::{ListOwner, ListedNetworks, Use, habits};
@@ -33,7 +36,7 @@ use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
-use policy::Policies;
+use policy::{ConsentBook, Policies};
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -41,6 +44,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
+use storage::consents::Consents;
 use storage::embedded::disk::LocalDisk;
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::{self, VaultKeys};
@@ -148,6 +152,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     )
     .context("the authority's address cannot be an issuer")?;
 
+    let consents = Arc::new(ConsentBook::default());
     let watch = Watch::new(Arc::clone(&keeper));
     replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
@@ -178,17 +183,20 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             .map(keys::read_authorization)
             .transpose()?,
         listed: read_lists(&config.lists)?,
-        consents: Arc::default(),
+        consents: Arc::clone(&consents),
         watch,
         view: view(&contract.load_full(), snapshot.clone())?,
     });
 
+    let registered = Arc::new(ArcSwap::from_pointee(Registered::of(&snapshot)));
     let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
     let publish: Publish = {
         let (node, roster, contract) =
             (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
+        let registered = Arc::clone(&registered);
         Arc::new(move |snapshot: Snapshot| {
             roster.store(Arc::new(self::roster(&snapshot)));
+            registered.store(Arc::new(Registered::of(&snapshot)));
             let contract = contract.load_full();
             node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
             Ok(())
@@ -219,6 +227,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         log_key: log_key(config)?.to_string(),
         stop: stopped.clone(),
     });
+    let consents = keep_consents(data, consents, &node).await?;
     let sessions = Arc::new(Sessions::default());
     let port = control.local_addr()?.port();
     let desk = Arc::new(Desk::new(desk::Parts {
@@ -228,6 +237,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         eraser: Arc::new(opened.eraser),
         archive,
         office: Arc::clone(&office),
+        consents: consents.clone(),
         sessions: Arc::clone(&sessions),
         console: format!("http://127.0.0.1:{port}"),
         contract: Arc::clone(&contract),
@@ -246,13 +256,16 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     start_sever_listener(data, &keeper, roster, &desk)?;
     let tls = tls(config)?.map(|tls| Arc::new(ArcSwap::new(tls)));
     let transport = tls.clone().map_or(Transport::Clear, Transport::Tls);
-    let directory = {
-        let node = Arc::clone(&node);
-        Arc::new(move || node.view().directory.clone())
-    };
     let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
-    let tokens =
-        tokens::routes(Arc::new(Tokens { endpoint, keeper: Arc::clone(&keeper), directory }));
+    let connect = Arc::new(Connect {
+        endpoint,
+        flows: Flows::default(),
+        consents: consents.clone(),
+        keeper: Arc::clone(&keeper),
+        registered: Arc::new(move || registered.load_full()),
+        portal: None,
+    });
+    let tokens = tokens::routes(Arc::clone(&connect));
     let operators = operators::routes(Arc::new(Operators {
         bodies: Semaphore::new(operators::BODIES_MAX),
         desk: Arc::clone(&desk),
@@ -290,13 +303,14 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     if let Some(address) = config.metrics {
         let (listener, routes) = (listen(address).await?, metrics::routes(measured));
         info!(metrics = %listener.local_addr()?, "measuring");
-        keep("metrics", control::listen::serve(listener, None, routes, stopped));
+        keep("metrics", control::listen::serve(listener, None, routes, stopped.clone()));
     }
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&index)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
+    tokio::spawn(forget_consents_hourly(consents, stopped.clone()));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -375,6 +389,30 @@ async fn index_along(index: Weak<ExposureIndex>) {
             warn!("the exposure index does not grow: {why}");
         }
         said = failed;
+    }
+}
+
+/// Opens the consents, and puts those in force before the data path.
+async fn keep_consents(data: &Path, book: Arc<ConsentBook>, node: &Arc<Node>) -> Result<Kept> {
+    let store =
+        Consents::open(&data.join("consents.db")).await.context("cannot open consents.db")?;
+    let verifier = Arc::clone(node);
+    let revoke = move |token, until| verifier.verifier.revoke(token, until, clock::unix_now());
+    let kept = Kept::open(store, book, Arc::new(revoke), clock::unix_now()).await;
+    kept.context("consents.db cannot be read")
+}
+
+/// Deletes consents that nobody used for ninety days. Ends with the node.
+async fn forget_consents_hourly(consents: Kept, mut stop: watch::Receiver<bool>) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3_600));
+    loop {
+        tokio::select! {
+            _ = hourly.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if let Err(error) = consents.forget(clock::unix_now()).await {
+            warn!(%error, "unused consents are not deleted");
+        }
     }
 }
 

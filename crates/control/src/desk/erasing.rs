@@ -76,6 +76,10 @@ impl Desk {
         forgotten.map_err(|why| Unavailable::Stopped(format!("the exposure index: {why}")))?;
         for erasure in &due {
             if let Some(subject) = &erasure.subject {
+                self.consents
+                    .erase(subject)
+                    .await
+                    .map_err(|error| NotDone::NotKept(error.to_string()))?;
                 self.office.forget(subject).await?;
                 self.registry.forget(erasure, now).await?;
             }

@@ -39,6 +39,9 @@ pub struct Applied {
     pub revision: u64,
 }
 
+/// Redirect addresses of one integration.
+const REDIRECTS_MAX: usize = 32;
+
 impl Registry {
     /// Carries out `command`: checks its signatures against the roster, that it was never carried out before, that no
     /// freeze stops it and that it makes sense, and then does all of it or nothing.
@@ -187,6 +190,17 @@ async fn carry_out(
             step(tx, *integration, Step::Restrict).await
         }
         Command::IntegrationRetire { integration } => step(tx, *integration, Step::Retire).await,
+        Command::RedirectsSet { integration, uris } => redirects_set(tx, *integration, uris).await,
+        Command::ConsentsEnd { target, .. } => match target {
+            Target::Vendor(_) | Target::Integration(_) => Ok(()),
+            Target::Credential(_)
+            | Target::Grant(_)
+            | Target::Operation(_)
+            | Target::Network(_) => {
+                let what = format!("`{target}` is neither a vendor nor an integration");
+                Err(RegistryError::Invalid(what))
+            }
+        },
         Command::CredentialAdd { credential, integration, jwk, until, networks } => {
             future(*until, now)?;
             let jwk = serde_json::Value::Object(jwk.clone()).to_string();
@@ -359,6 +373,34 @@ pub(super) async fn stage(
             .ok_or_else(|| RegistryError::Corrupt(format!("an integration that is `{word}`")))
     };
     Ok((read(&stage)?, before.as_deref().map(read).transpose()?))
+}
+
+async fn redirects_set(
+    tx: &mut SqliteConnection,
+    integration: IntegrationId,
+    uris: &BTreeSet<String>,
+) -> Result<(), RegistryError> {
+    if uris.len() > REDIRECTS_MAX {
+        return Err(RegistryError::Invalid(format!(
+            "more than {REDIRECTS_MAX} redirect addresses"
+        )));
+    }
+    active(tx, integration).await?;
+    sqlx::query("DELETE FROM integration_redirects WHERE integration = $1")
+        .bind(integration.to_string())
+        .execute(&mut *tx)
+        .await?;
+    for uri in uris {
+        authority::redirect::registrable(uri).map_err(|why| {
+            RegistryError::Invalid(format!("`{uri}` is no redirect address: {why}"))
+        })?;
+        sqlx::query("INSERT INTO integration_redirects (integration, uri) VALUES ($1, $2)")
+            .bind(integration.to_string())
+            .bind(uri)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn credential_add(

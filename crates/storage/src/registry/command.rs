@@ -87,6 +87,18 @@ pub enum Command {
         #[serde(with = "text::plain")]
         integration: IntegrationId,
     },
+    /// Says where subjects' browsers are sent back to after they agreed, in place of what was said before; none: subjects cannot connect it.
+    RedirectsSet {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        uris: BTreeSet<String>,
+    },
+    /// Ends every consent that subjects gave an integration, or all of a vendor's.
+    ConsentsEnd {
+        #[serde(with = "text::plain")]
+        target: Target,
+        reason: String,
+    },
     /// Gives an integration a key.
     CredentialAdd {
         #[serde(with = "text::plain")]
@@ -393,6 +405,8 @@ impl Command {
             Self::ReviewAll { .. } => "review_all",
             Self::IntegrationRestrict { .. } => "integration_restrict",
             Self::IntegrationRetire { .. } => "integration_retire",
+            Self::RedirectsSet { .. } => "redirects_set",
+            Self::ConsentsEnd { .. } => "consents_end",
             Self::CredentialAdd { .. } => "credential_add",
             Self::CredentialRetire { .. } => "credential_retire",
             Self::GrantAdd { .. } => "grant_add",
@@ -422,6 +436,8 @@ impl Command {
         match self {
             Self::IntegrationReview { .. }
             | Self::IntegrationApprove { .. }
+            // A code goes to whoever answers there.
+            | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
@@ -445,6 +461,7 @@ impl Command {
             | Self::ReviewAll { .. }
             | Self::IntegrationRestrict { .. }
             | Self::IntegrationRetire { .. }
+            | Self::ConsentsEnd { .. }
             | Self::CredentialRetire { .. }
             | Self::GrantWithdraw { .. }
             | Self::Freeze { .. }
@@ -485,6 +502,7 @@ impl Command {
                 | Self::EvidenceAdd { .. }
                 | Self::IntegrationReview { .. }
                 | Self::IntegrationApprove { .. }
+                | Self::RedirectsSet { .. }
                 | Self::CredentialAdd { .. }
                 | Self::GrantAdd { .. }
         )

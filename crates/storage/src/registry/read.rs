@@ -223,12 +223,15 @@ async fn vendors(tx: &mut SqliteConnection) -> Result<BTreeMap<VendorId, Vendor>
 async fn integrations(
     tx: &mut SqliteConnection,
 ) -> Result<BTreeMap<IntegrationId, Integration>, RegistryError> {
+    let mut redirects =
+        pairs(tx, "SELECT integration, uri FROM integration_redirects ORDER BY uri").await?;
     let rows: Vec<(String, String, String, i64, String, Option<i64>)> =
         sqlx::query_as("SELECT id, slug, vendor, tier, stage, until FROM integrations")
             .fetch_all(tx)
             .await?;
     rows.into_iter()
         .map(|(id, slug, vendor, tier, stage, until)| {
+            let redirects = redirects.remove(&id).unwrap_or_default();
             let id = parse(&id)?;
             let until = || known(until, "an approval without a date").and_then(time);
             let state = match known(Stage::parse(&stage), &stage)? {
@@ -240,7 +243,7 @@ async fn integrations(
                 Stage::Expired | Stage::Retired => IntegrationState::Expired,
             };
             let vendor = parse(&vendor)?;
-            Ok((id, Integration { id, slug, vendor, tier: number(tier)?, state }))
+            Ok((id, Integration { id, slug, vendor, tier: number(tier)?, state, redirects }))
         })
         .collect()
 }

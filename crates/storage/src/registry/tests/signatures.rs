@@ -186,6 +186,8 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::ReviewAll { by: LATER, reason: reason.clone() }, 1),
         (Command::IntegrationRestrict { integration, reason: reason.clone() }, 1),
         (Command::IntegrationRetire { integration }, 1),
+        (Command::RedirectsSet { integration, uris: BTreeSet::new() }, 2),
+        (Command::ConsentsEnd { target: target.parse().unwrap(), reason: reason.clone() }, 1),
         (credential_add(&Person::new(90)), 2),
         (Command::CredentialRetire { credential }, 1),
         (grant_add(&["user.contact"]), 2),

@@ -1,0 +1,196 @@
+//! Consents in both places they live in: the file that survives a restart, and the book that the data path decides by.
+//!
+//! The order is the point. What is given is stored before it is in the book; what ends leaves the book first, so that nobody waits for a disk
+//! to stop reading, and whoever asked is answered when both are done.
+
+use authority::consent::{Consent, Ending, Refresh};
+use credential::token::Facts;
+use model::{ConsentId, Digest, IntegrationId, SubjectId, UnixMicros};
+use policy::{ConsentBook, Terms};
+use std::sync::Arc;
+use storage::consents::{Consents, ConsentsError};
+
+/// Has the data path refuse an access token, by its SHA-256, until it runs out.
+pub type RevokeToken = Arc<dyn Fn(Digest, UnixMicros) + Send + Sync>;
+
+/// The consents of a node. Clones share them.
+#[derive(Clone)]
+pub struct Kept {
+    store: Consents,
+    book: Arc<ConsentBook>,
+    revoke: RevokeToken,
+}
+
+impl Kept {
+    /// Reads what is in force into the book, and has the data path refuse what was given back.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn open(
+        store: Consents,
+        book: Arc<ConsentBook>,
+        revoke: RevokeToken,
+        now: UnixMicros,
+    ) -> Result<Self, ConsentsError> {
+        for (token, until) in store.revoked_tokens(now).await? {
+            revoke(token, until);
+        }
+        let kept = Self { store, book, revoke };
+        let book = &kept.book;
+        kept.store
+            .each_in_force(now, |consent| {
+                if consent.refresh.is_some() {
+                    put(book, &consent);
+                }
+            })
+            .await?;
+        Ok(kept)
+    }
+
+    /// Stores what a subject agreed to. Nothing is decided by it before [`Kept::redeem`].
+    ///
+    /// # Errors
+    /// [`ConsentsError`]; the subject has agreed to nothing then.
+    pub async fn give(&self, consent: &Consent) -> Result<(), ConsentsError> {
+        self.store.give(consent).await
+    }
+
+    /// One consent.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn find(&self, id: &ConsentId) -> Result<Option<Consent>, ConsentsError> {
+        self.store.find(id).await
+    }
+
+    /// A subject's consents, latest first.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn of_subject(&self, subject: &SubjectId) -> Result<Vec<Consent>, ConsentsError> {
+        self.store.of_subject(subject).await
+    }
+
+    /// Stores the first refresh token and puts the consent in force. False if it was redeemed before or has ended.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn redeem(&self, consent: &Consent, first: &Refresh) -> Result<bool, ConsentsError> {
+        let redeemed = self.store.redeem(&consent.id, first).await?;
+        if redeemed {
+            put(&self.book, consent);
+            // It may have ended after it was stored and before it was put.
+            let again = self.store.find(&consent.id).await?;
+            if again.is_none_or(|consent| consent.ended.is_some()) {
+                self.book.end(&consent.id);
+                return Ok(false);
+            }
+        }
+        Ok(redeemed)
+    }
+
+    /// Replaces a refresh token. False if another request was first.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn rotate(
+        &self,
+        id: &ConsentId,
+        from: &Digest,
+        to: &Digest,
+        now: UnixMicros,
+    ) -> Result<bool, ConsentsError> {
+        self.store.rotate(id, from, to, now).await
+    }
+
+    /// Ends a consent: its tokens read nothing any more, whatever becomes of the file.
+    ///
+    /// # Errors
+    /// [`ConsentsError`]: it is over until a restart, and has to be ended again.
+    pub async fn end(
+        &self,
+        id: &ConsentId,
+        why: Ending,
+        now: UnixMicros,
+    ) -> Result<bool, ConsentsError> {
+        self.book.end(id);
+        self.store.end(id, why, now).await
+    }
+
+    /// Ends all consents to some integrations. Returns how many.
+    ///
+    /// # Errors
+    /// As for [`Kept::end`].
+    pub async fn end_all(
+        &self,
+        integrations: &[IntegrationId],
+        now: UnixMicros,
+    ) -> Result<u64, ConsentsError> {
+        for integration in integrations {
+            self.book.end_all(*integration, now);
+        }
+        let mut ended = 0;
+        for integration in integrations {
+            ended += self.store.end_all(integration, Ending::Operator, now).await?;
+        }
+        self.book.tidy(now);
+        Ok(ended)
+    }
+
+    /// Wakes a consent that its subject wants to keep.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn wake(&self, id: &ConsentId, now: UnixMicros) -> Result<bool, ConsentsError> {
+        self.store.wake(id, now).await
+    }
+
+    /// Forgets an erased subject.
+    ///
+    /// # Errors
+    /// [`ConsentsError`]; the rows are still there.
+    pub async fn erase(&self, subject: &SubjectId) -> Result<(), ConsentsError> {
+        for id in self.store.erase(subject).await? {
+            self.book.end(&id);
+        }
+        Ok(())
+    }
+
+    /// Refuses an access token from here on, also after a restart.
+    ///
+    /// # Errors
+    /// [`ConsentsError`]: it is refused until a restart.
+    pub async fn revoke(&self, token: Digest, facts: &Facts) -> Result<(), ConsentsError> {
+        (self.revoke)(token, facts.expires);
+        self.store.revoke_token(&token, facts.expires).await
+    }
+
+    /// Whether an access token was given back.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn is_revoked(&self, token: &Digest, now: UnixMicros) -> Result<bool, ConsentsError> {
+        let revoked = self.store.revoked_tokens(now).await?;
+        Ok(revoked.iter().any(|(known, _)| known == token))
+    }
+
+    /// Deletes what nobody used for long. Called once an hour.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn forget(&self, now: UnixMicros) -> Result<u64, ConsentsError> {
+        self.book.tidy(now);
+        self.store.forget(now).await
+    }
+}
+
+fn put(book: &ConsentBook, consent: &Consent) {
+    let details = &consent.details;
+    let terms = Terms {
+        integration: consent.integration,
+        grant: details.grant,
+        operations: details.operations.clone(),
+        classes: details.classes,
+    };
+    book.put(consent.id, terms, consent.given, details.expires);
+}
