@@ -9,11 +9,11 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const PARAMETERS_MAX: usize = 32;
 
 /// The parameters that were sent with a value.
-pub(crate) struct Form(BTreeMap<String, String>);
+pub struct Form(BTreeMap<String, String>);
 
 impl Form {
     /// `None` if a parameter stands twice, an escape or the UTF-8 is broken, or it is too long.
-    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+    pub fn parse(body: &[u8]) -> Option<Self> {
         if body.len() > BODY_BYTES_MAX {
             return None;
         }
@@ -31,7 +31,8 @@ impl Form {
         Some(Self(parameters))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 }

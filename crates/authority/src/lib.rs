@@ -29,6 +29,7 @@ pub use endpoint::{
     TokenType,
 };
 pub use error::{Reason, TokenError};
+pub use form::Form;
 pub use metadata::{
     AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH,
 };

@@ -13,7 +13,7 @@ pub mod notice;
 pub mod people;
 pub mod postmortem;
 pub mod timeline;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod sample;

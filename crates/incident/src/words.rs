@@ -10,7 +10,7 @@ static WORDS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 
 /// What a class is called. The longest prefix in the table holds; a class that is not in it is called by its name, so that nobody
 /// is told less than what was read.
-pub(crate) fn plain(class: &str) -> String {
+pub fn plain(class: &str) -> String {
     let mut prefix = class;
     loop {
         if let Some(words) = WORDS.get(prefix) {
@@ -34,7 +34,7 @@ pub(crate) fn plain_of_others(class: &str) -> String {
 }
 
 /// Each class in plain words, each words once, in order.
-pub(crate) fn all_plain<'a>(classes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+pub fn all_plain<'a>(classes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for class in classes {
         let plain = plain(class);

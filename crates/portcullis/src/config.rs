@@ -31,6 +31,19 @@ struct ConfigFile {
     mail: Option<MailFile>,
     #[serde(default)]
     witness: Vec<WitnessFile>,
+    #[serde(default)]
+    authority_url: Option<String>,
+    #[serde(default)]
+    portal: Option<PortalFile>,
+}
+
+/// Where subjects connect integrations, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortalFile {
+    listen: SocketAddr,
+    url: String,
+    company: String,
 }
 
 /// Somebody who cosigns the log's checkpoints.
@@ -167,6 +180,20 @@ pub(crate) struct Config {
     pub(crate) company: Option<Company>,
     /// How letters leave.
     pub(crate) mail: Option<Mail>,
+    /// Scheme and authority that clients know the authority by: the issuer. Without it `localhost` and the listener's port.
+    pub(crate) authority_url: Option<String>,
+    /// Where subjects connect integrations, if they do.
+    pub(crate) portal: Option<PortalConfig>,
+}
+
+/// Where subjects connect integrations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortalConfig {
+    pub(crate) listen: SocketAddr,
+    /// Scheme and authority that browsers know it by.
+    pub(crate) url: String,
+    /// The company's name, as its people know it.
+    pub(crate) company: String,
 }
 
 /// How letters leave.
@@ -216,7 +243,8 @@ impl Config {
         // The parent of a bare file name is the empty path, which names no directory.
         let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let data = beside.unwrap_or(Path::new(".")).to_path_buf();
-        let listeners = [file.listen.data_plane, file.listen.authority];
+        let mut listeners = vec![file.listen.data_plane, file.listen.authority];
+        listeners.extend(file.portal.as_ref().map(|portal| portal.listen));
         if file.clear_text && !listeners.iter().all(|address| is_loopback(address.ip())) {
             bail!("in `{}`: `clear_text` is for loopback addresses only", path.display());
         }
@@ -227,12 +255,20 @@ impl Config {
             );
         }
         let scheme = if file.clear_text { "http://" } else { "https://" };
-        let authority = file.external_url.strip_prefix(scheme).unwrap_or("");
-        if authority.is_empty() || authority.contains('/') {
-            bail!(
-                "in `{}`: `external_url` is {scheme} and a host, without a path or a slash at the end",
-                path.display()
-            );
+        let portal_url = file.portal.as_ref().map(|portal| portal.url.as_str());
+        let urls = [
+            ("external_url", Some(file.external_url.as_str())),
+            ("authority_url", file.authority_url.as_deref()),
+            ("portal.url", portal_url),
+        ];
+        for (key, url) in urls {
+            let host = url.map(|url| url.strip_prefix(scheme).unwrap_or(""));
+            if host.is_some_and(|host| host.is_empty() || host.contains(['/', '?', '#', '@'])) {
+                bail!(
+                    "in `{}`: `{key}` is {scheme} and a host, without a path or a slash at the end",
+                    path.display()
+                );
+            }
         }
         if !is_loopback(file.listen.log.ip()) {
             bail!(
@@ -260,6 +296,8 @@ impl Config {
                 .transpose()
                 .with_context(|| format!("in `{}`, `[company]`", path.display()))?,
             advisories: file.advisories.map(|path| data.join(path)),
+            authority_url: file.authority_url,
+            portal: file.portal.map(PortalFile::checked),
             deployment: file.deployment,
             external_url: file.external_url,
             data_plane: file.listen.data_plane,
@@ -287,6 +325,8 @@ impl Config {
             ("listen.authority", self.authority != running.authority),
             ("listen.control", self.control != running.control),
             ("listen.log", self.log != running.log),
+            ("authority_url", self.authority_url != running.authority_url),
+            ("portal", self.portal != running.portal),
             ("witness", self.witnesses != running.witnesses),
             ("listen.metrics", self.metrics != running.metrics),
             ("origin.address", self.origin != running.origin),
@@ -326,6 +366,12 @@ host = "{origin}"
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
 
+# Where your users connect applications, and see and end what they agreed to. docs/operating/portal.md
+# [portal]
+# listen = "127.0.0.1:8446"
+# url = "{scheme}://connect.example"
+# company = "Example Ltd"
+
 # Somebody else who sees that the log only grows, and signs it. docs/operating/log.md
 # [[witness]]
 # url = "https://witness.example/"
@@ -345,6 +391,12 @@ overlay = "overlay.yaml"
 "#,
             data_plane.port()
         )
+    }
+}
+
+impl PortalFile {
+    fn checked(self) -> PortalConfig {
+        PortalConfig { listen: self.listen, url: self.url, company: self.company }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Puts one node together from its data directory and starts its listeners. Reads as the deployment diagram.
 
-use crate::config::{Config, MailTls, MailWay};
+use crate::config::{Config, MailTls, MailWay, PortalConfig};
 use crate::console::Shown;
 use crate::generation;
 use crate::keys;
@@ -20,6 +20,7 @@ use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
+use control::portal::{self, Portal};
 use control::questions::Archive;
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
@@ -263,9 +264,18 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         consents: consents.clone(),
         keeper: Arc::clone(&keeper),
         registered: Arc::new(move || registered.load_full()),
-        portal: None,
+        portal: config.portal.as_ref().map(|portal| portal.url.clone()),
     });
     let tokens = tokens::routes(Arc::clone(&connect));
+    let portal = config.portal.as_ref().map(|portal| {
+        portal::routes(Arc::new(Portal {
+            origin: portal.url.clone(),
+            company: portal.company.clone(),
+            connect,
+            sessions: portal::sessions::Sessions::default(),
+            pages: portal::pages::Pages::default(),
+        }))
+    });
     let operators = operators::routes(Arc::new(Operators {
         bodies: Semaphore::new(operators::BODIES_MAX),
         desk: Arc::clone(&desk),
@@ -290,6 +300,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     );
     keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
     keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
+    if let (Some(PortalConfig { listen: address, url, .. }), Some(routes)) =
+        (&config.portal, portal)
+    {
+        let listener = listen(*address).await?;
+        info!(portal = %listener.local_addr()?, url, "subjects can connect applications");
+        keep("portal", control::listen::serve(listener, tls.clone(), routes, stopped.clone()));
+    }
     let log = listen(config.log).await?;
     info!(log = %log.local_addr()?, "the log can be read");
     let files = log_listener::routes(Arc::new(LogFiles::new(&data.join("ledger"))));
@@ -698,6 +715,9 @@ fn external_url(config: &Config, listener: &TcpListener) -> Result<String> {
 }
 
 fn issuer(config: &Config, listener: &TcpListener) -> Result<String> {
+    if let Some(url) = &config.authority_url {
+        return Ok(url.clone());
+    }
     let scheme = if config.clear_text { "http" } else { "https" };
     Ok(format!("{scheme}://localhost:{}", listener.local_addr()?.port()))
 }
