@@ -165,6 +165,14 @@ impl Flows {
         if of == browser && now < *until { Ok(pushed.clone()) } else { Err(NoFlow) }
     }
 
+    /// A browser was given another secret: what it was shown goes with it.
+    pub fn moved(&self, from: &Digest, to: Digest) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, browser, _) in inner.shown.values_mut().filter(|(_, browser, _)| browser == from) {
+            *browser = to;
+        }
+    }
+
     /// The subject agreed, and its consent is stored: makes the code. `random`: 32 random bytes.
     ///
     /// # Errors

@@ -5,9 +5,11 @@
 
 use authority::consent::{Consent, Ending, Refresh};
 use credential::token::Facts;
-use model::{ConsentId, Digest, IntegrationId, SubjectId, UnixMicros};
+use credential::{base64url, sha256};
+use model::{ConsentId, Digest, IntegrationId, Micros, SubjectId, UnixMicros};
 use policy::{ConsentBook, Terms};
 use std::sync::Arc;
+use storage::clock;
 use storage::consents::{Consents, ConsentsError};
 
 /// Has the data path refuse an access token, by its SHA-256, until it runs out.
@@ -172,6 +174,26 @@ impl Kept {
     pub async fn is_revoked(&self, token: &Digest, now: UnixMicros) -> Result<bool, ConsentsError> {
         let revoked = self.store.revoked_tokens(now).await?;
         Ok(revoked.iter().any(|(known, _)| known == token))
+    }
+
+    /// A ticket with which a subject adds a passkey, good once, for a day.
+    ///
+    /// # Errors
+    /// [`ConsentsError`].
+    pub async fn enrol(
+        &self,
+        subject: &SubjectId,
+        now: UnixMicros,
+    ) -> Result<String, ConsentsError> {
+        let ticket = base64url::encode(&clock::random::<32>());
+        let until = now + Micros::from_secs(86_400);
+        self.store.add_enrolment(&sha256(ticket.as_bytes()), subject, false, until).await?;
+        Ok(ticket)
+    }
+
+    /// The file itself, for what only signs subjects in.
+    pub fn store(&self) -> &Consents {
+        &self.store
     }
 
     /// Deletes what nobody used for long. Called once an hour.

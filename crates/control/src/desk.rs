@@ -24,7 +24,7 @@ use std::sync::Arc;
 use storage::clock;
 use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
-use storage::registry::command::Listing;
+use storage::registry::command::{Listing, SubjectText};
 use storage::registry::{
     Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
     VettingRow, target,
@@ -45,6 +45,8 @@ pub struct Desk {
     sessions: Arc<Sessions>,
     /// Where the console is, as a browser names it.
     console: String,
+    /// Where the portal is, if there is one.
+    portal: Option<String>,
     publish: Publish,
     /// The contract in force.
     contract: Arc<ArcSwap<Contract>>,
@@ -74,6 +76,8 @@ pub struct Parts {
     pub sessions: Arc<Sessions>,
     /// Where the console is, such as `http://127.0.0.1:8445`.
     pub console: String,
+    /// Where the portal is, if there is one, such as `https://connect.example`.
+    pub portal: Option<String>,
     /// The contract in force.
     pub contract: Arc<ArcSwap<Contract>>,
     /// What bills of materials are compared with.
@@ -141,6 +145,7 @@ impl Desk {
             consents: parts.consents,
             sessions: parts.sessions,
             console: parts.console,
+            portal: parts.portal,
             publish: parts.publish,
             contract: parts.contract,
             advisories: ArcSwap::from_pointee(parts.advisories),
@@ -341,6 +346,7 @@ impl Desk {
                 Ok(report.and_then(Result::ok).unwrap_or_else(|| done(applied)))
             }
             Command::SubjectErase { .. } => self.asked_to_erase(applied).await,
+            Command::SubjectEnrol { subject } => self.enrolment_link(subject).await,
             Command::ConsoleOpen {} => self.console_link(applied).await,
             Command::OperatorRemove { operator } => {
                 self.sessions.forget(operator, clock::boot_now());
@@ -403,6 +409,18 @@ impl Desk {
         questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
         let note = self.recorder.checkpoint();
         blocking(move || archive.evidence(&asked, note.as_deref())).await
+    }
+
+    /// A link with which a subject adds a passkey. It was recorded who asked; whoever has the link is the subject, so it is handed to nobody
+    /// else.
+    async fn enrolment_link(&self, subject: &SubjectText) -> Result<Value, NotDone> {
+        let Some(portal) = &self.portal else {
+            return Err(NotDone::Unknown("a portal, `[portal]` in the configuration,".to_owned()));
+        };
+        let ticket = self.consents.enrol(&subject.0, clock::unix_now()).await;
+        let ticket = ticket.map_err(|error| NotDone::NotKept(error.to_string()))?;
+        let link = format!("{portal}/enrol/{ticket}");
+        Ok(json!({ "schema": "portcullis.enrolment-link/1", "link": link }))
     }
 
     /// A link that logs its signer in to the console, once, within a minute.
@@ -536,6 +554,7 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::OperatorAdd { .. }
         | Command::OperatorRemove { .. }
         | Command::ReviewAll { .. }
+        | Command::SubjectEnrol { .. }
         | Command::List { .. }
         | Command::ConsoleOpen {}
         | Command::IncidentOpen { .. }

@@ -5,6 +5,7 @@
 
 mod browser;
 pub mod pages;
+pub mod passkeys;
 pub mod sessions;
 
 use crate::connect::{Connect, NotConnected};
@@ -21,6 +22,7 @@ use axum::routing::{get, post};
 use browser::Browser;
 use model::{ClassSet, ConsentId, DataClass, Micros};
 use pages::Pages;
+use passkeys::Passkeys;
 use sessions::{Sessions, SignedIn};
 use std::sync::Arc;
 use storage::clock;
@@ -40,6 +42,8 @@ pub struct Portal {
     pub connect: Arc<Connect>,
     /// Who is signed in.
     pub sessions: Sessions,
+    /// How subjects sign in, if the company has no provider of its own.
+    pub passkeys: Option<Passkeys>,
     /// The pages.
     pub pages: Pages,
 }
@@ -100,6 +104,13 @@ pub fn routes(portal: Arc<Portal>) -> Router {
         .route("/connections", get(connections).post(change))
         .route("/sign-in", get(sign_in))
         .route("/sign-out", post(sign_out))
+        .route("/sign-in/challenge", post(passkeys::challenge))
+        .route("/sign-in/passkey", post(passkeys::sign_in))
+        .route("/sign-in/recovery", post(passkeys::recover))
+        .route("/enrol/{ticket}", get(passkeys::enrol_page))
+        .route("/enrol/challenge", post(passkeys::enrol_challenge))
+        .route("/enrol", post(passkeys::enrol))
+        .route("/passkey.js", get(script))
         .route("/portal.css", get(style))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -132,6 +143,11 @@ async fn nothing(State(portal): State<Arc<Portal>>, headers: HeaderMap) -> Respo
 
 async fn style() -> Response {
     ([(CONTENT_TYPE, "text/css")], include_str!("../../../portal/portal.css")).into_response()
+}
+
+async fn script() -> Response {
+    let kind = [(CONTENT_TYPE, "text/javascript")];
+    (kind, include_str!("../../../portal/passkey.js")).into_response()
 }
 
 /// A client's browser arrives with a pushed request.

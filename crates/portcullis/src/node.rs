@@ -20,6 +20,7 @@ use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
+use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
 use control::questions::Archive;
 use control::tokens::{self, Registered};
@@ -241,6 +242,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         consents: consents.clone(),
         sessions: Arc::clone(&sessions),
         console: format!("http://127.0.0.1:{port}"),
+        portal: config.portal.as_ref().map(|portal| portal.url.clone()),
         contract: Arc::clone(&contract),
         advisories: advisories(config)?,
         publish,
@@ -267,15 +269,17 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         portal: config.portal.as_ref().map(|portal| portal.url.clone()),
     });
     let tokens = tokens::routes(Arc::clone(&connect));
-    let portal = config.portal.as_ref().map(|portal| {
-        portal::routes(Arc::new(Portal {
+    let portal = config.portal.as_ref().map(|portal| -> Result<_> {
+        Ok(portal::routes(Arc::new(Portal {
             origin: portal.url.clone(),
             company: portal.company.clone(),
             connect,
             sessions: portal::sessions::Sessions::default(),
+            passkeys: Some(Passkeys::new(&portal.url, &portal.company)?),
             pages: portal::pages::Pages::default(),
-        }))
+        })))
     });
+    let portal = portal.transpose()?;
     let operators = operators::routes(Arc::new(Operators {
         bodies: Semaphore::new(operators::BODIES_MAX),
         desk: Arc::clone(&desk),

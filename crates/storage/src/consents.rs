@@ -20,6 +20,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+mod passkeys;
+
+pub use passkeys::StoredPasskey;
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations-consents");
 
 /// A consent whose code was not redeemed within an hour came to nothing: a code lives for a minute.
@@ -251,10 +255,12 @@ impl Consents {
     pub async fn forget(&self, now: UnixMicros) -> Result<u64, ConsentsError> {
         let long_ago = signed(now.0.saturating_sub(FORGOTTEN_AFTER.0));
         let unredeemed = signed(now.0.saturating_sub(REDEEMED_WITHIN.0));
-        sqlx::query("DELETE FROM revoked_tokens WHERE until <= $1")
-            .bind(signed(now.0))
-            .execute(&self.writer)
-            .await?;
+        for expired in [
+            "DELETE FROM revoked_tokens WHERE until <= $1",
+            "DELETE FROM enrolments WHERE until <= $1",
+        ] {
+            sqlx::query(expired).bind(signed(now.0)).execute(&self.writer).await?;
+        }
         let done = sqlx::query(
             "DELETE FROM consents WHERE used <= $1 OR ended <= $1 OR (refresh IS NULL AND given <= $2)",
         )
@@ -265,16 +271,23 @@ impl Consents {
         Ok(done.rows_affected())
     }
 
-    /// Removes a subject's consents, who is to be erased, and returns which they were.
+    /// Removes everything of a subject that is to be erased, and returns which consents that were.
     ///
     /// # Errors
     /// As for [`Consents::find`]; nothing was removed.
     pub async fn erase(&self, subject: &SubjectId) -> Result<Vec<ConsentId>, ConsentsError> {
+        let mut tx = self.writer.begin().await?;
+        for signing_in in
+            ["DELETE FROM passkeys WHERE subject = $1", "DELETE FROM enrolments WHERE subject = $1"]
+        {
+            sqlx::query(signing_in).bind(subject.as_str()).execute(&mut *tx).await?;
+        }
         let rows: Vec<(String,)> =
             sqlx::query_as("DELETE FROM consents WHERE subject = $1 RETURNING id")
                 .bind(subject.as_str())
-                .fetch_all(&self.writer)
+                .fetch_all(&mut *tx)
                 .await?;
+        tx.commit().await?;
         rows.iter().map(|(id,)| parse(id)).collect()
     }
 

@@ -22,6 +22,7 @@ impl Default for Pages {
             ("consent.html", include_str!("../../../../portal/consent.html")),
             ("connections.html", include_str!("../../../../portal/connections.html")),
             ("sign-in.html", include_str!("../../../../portal/sign-in.html")),
+            ("enrol.html", include_str!("../../../../portal/enrol.html")),
             ("problem.html", include_str!("../../../../portal/problem.html")),
         ];
         for (name, text) in all {
@@ -117,9 +118,13 @@ impl Pages {
     }
 
     pub(super) fn sign_in(&self, portal: &Portal, csrf: &str, next: &str, again: bool) -> String {
-        let (passkeys, provider) = (false, None::<&str>);
+        let (passkeys, provider) = (portal.passkeys.is_some(), None::<&str>);
         let values = context! { csrf, next, again, passkeys, provider, signed_in => false };
         self.fill(portal, "sign-in.html", values)
+    }
+
+    pub(super) fn enrol(&self, portal: &Portal, csrf: &str, ticket: &str) -> String {
+        self.fill(portal, "enrol.html", context! { csrf, ticket, signed_in => false })
     }
 
     pub(super) fn problem(&self, portal: &Portal, sentence: &str) -> String {

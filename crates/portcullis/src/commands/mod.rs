@@ -1,5 +1,6 @@
 //! What an operator types: each subcommand reads key files, signs a command and sends it to the running node.
 
+mod consent;
 mod contract;
 mod export;
 mod exposure;
@@ -18,6 +19,7 @@ use crate::config::{self, Config};
 use crate::operator::{self, OperatorKey};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use consent::ConsentCommand;
 use exposure::{Exposure, Question};
 use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
@@ -119,6 +121,9 @@ pub(crate) enum Operators {
     /// Let an integration read, take that back, list what is granted
     #[command(subcommand)]
     Grant(GrantCommand),
+    /// End what subjects agreed to
+    #[command(subcommand)]
+    Consent(ConsentCommand),
     /// Add, remove and list operators
     #[command(subcommand)]
     Operator(OperatorCommand),
@@ -286,6 +291,7 @@ impl Operators {
             Self::Integration(command) => return command.run(now).await,
             Self::Credential(command) => return command.run(now).await,
             Self::Grant(command) => return command.run(now).await,
+            Self::Consent(command) => return command.run().await,
             Self::Export(command) => return command.run(now).await,
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,

@@ -67,6 +67,16 @@ pub(crate) enum IntegrationCommand {
         #[command(flatten)]
         session: Session,
     },
+    /// Say where subjects' browsers go back to after they agreed, in place of what was said before (two operators)
+    Redirects {
+        /// Slug or id
+        integration: String,
+        /// https, or http to 127.0.0.1 or [::1] with any port; repeat for more, none: subjects cannot connect it
+        #[arg(long)]
+        uri: Vec<String>,
+        #[command(flatten)]
+        session: Session,
+    },
     /// A tenth of its budgets, nothing in bulk, no sensitive classes
     Restrict {
         /// Slug or id
@@ -200,6 +210,11 @@ impl IntegrationCommand {
             Self::Approve { integration, days, session } => {
                 let integration = session.integration(&integration).await?;
                 (session, Command::IntegrationApprove { integration, until: in_days(now, days) })
+            }
+            Self::Redirects { integration, uri, session } => {
+                let integration = session.integration(&integration).await?;
+                let uris = uri.into_iter().collect();
+                (session, Command::RedirectsSet { integration, uris })
             }
             Self::Restrict { integration, reason, session } => {
                 let integration = session.integration(&integration).await?;

@@ -13,6 +13,12 @@ use storage::registry::command::{Listing, SubjectText};
 pub(crate) enum SubjectCommand {
     /// Everything that went out about one person: when, to whom, which classes, from where
     Show(Box<SubjectShow>),
+    /// Print a link with which one person adds a passkey to the portal, once, within a day; whoever has it is that person
+    Enrol {
+        subject: String,
+        #[command(flatten)]
+        session: Session,
+    },
     /// Erase a subject, 24 hours from now: whatever leads from the record to the person goes, the record stays (two operators)
     Erase {
         subject: String,
@@ -36,6 +42,12 @@ impl SubjectCommand {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Show(show) => show.run().await,
+            Self::Enrol { subject, session } => {
+                let subject = SubjectId::new(&subject).context("that is not a subject id")?;
+                let command = Command::SubjectEnrol { subject: SubjectText(subject) };
+                let answer = session.send(command).await?;
+                print::line(answer.get("link").and_then(Value::as_str).unwrap_or("?"))
+            }
             Self::Erase { subject, session, json } => {
                 let subject = SubjectId::new(&subject).context("that is not a subject id")?;
                 let command = Command::SubjectErase { subject: SubjectText(subject) };

@@ -57,7 +57,22 @@ pub(crate) fn run(
     keys: &Keys,
     paths: &[&str],
 ) -> Result<Value> {
-    let task = json!({
+    run_with(script, at, integration, keys, paths, &json!({}))
+}
+
+/// As [`run`], with more members of the task.
+///
+/// # Errors
+/// Likewise.
+pub(crate) fn run_with(
+    script: &str,
+    at: &Node,
+    integration: &Onboarded,
+    keys: &Keys,
+    paths: &[&str],
+    more: &Value,
+) -> Result<Value> {
+    let mut task = json!({
         "issuer": at.issuer(),
         "resource": at.url(),
         "client_id": integration.integration,
@@ -65,6 +80,9 @@ pub(crate) fn run(
         "private_jwk": keys.private(),
         "paths": paths,
     });
+    if let (Some(task), Some(more)) = (task.as_object_mut(), more.as_object()) {
+        task.extend(more.clone());
+    }
     let mut command = node();
     command.arg(script).arg(task.to_string());
     command.env("NODE_EXTRA_CA_CERTS", at.data().join("keys/ca.pem"));

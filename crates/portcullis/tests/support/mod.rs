@@ -201,6 +201,25 @@ impl Node {
         Ok(Onboarded { integration, grant })
     }
 
+    /// Restarts the node with a portal on a free port, and gives the portal's origin.
+    ///
+    /// # Errors
+    /// If it does not stop or start.
+    pub(crate) fn open_portal(&mut self) -> Result<String> {
+        self.stop()?;
+        // Browsers are told the address beforehand, so it is chosen here and not by the system.
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let origin = self.at(free);
+        let path = self.config();
+        let text = std::fs::read_to_string(&path)?;
+        let portal = format!(
+            "[portal]\nlisten = \"127.0.0.1:{free}\"\nurl = \"{origin}\"\ncompany = \"Example Ltd\"\n"
+        );
+        std::fs::write(&path, format!("{text}\n{portal}"))?;
+        (self.process, self.ports) = serve(&self.data())?;
+        Ok(origin)
+    }
+
     /// Stops the node as an init system does; what is asked of its files is asked afterwards.
     ///
     /// # Errors

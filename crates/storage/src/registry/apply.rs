@@ -272,6 +272,7 @@ async fn carry_out(
         | Command::Evidence { .. }
         | Command::SubjectExport { .. }
         | Command::List { .. }
+        | Command::SubjectEnrol { .. }
         | Command::ConsoleOpen {} => Ok(()),
         Command::IncidentOpen { incident, name, .. } => {
             cases::open(tx, *incident, name, now).await?;

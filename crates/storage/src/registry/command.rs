@@ -164,6 +164,8 @@ pub enum Command {
         target: Target,
         reason: String,
     },
+    /// Asks for a link with which a subject adds a passkey, once, within a day; changes nothing that can be read.
+    SubjectEnrol { subject: SubjectText },
     /// Declares a subject to be a decoy that nobody has reason to read.
     HoneyPlant { subject: SubjectText },
     /// Erases a subject, a day from now.
@@ -417,6 +419,7 @@ impl Command {
             Self::Unfreeze {} => "unfreeze",
             Self::Sever { .. } => "sever",
             Self::Restore { .. } => "restore",
+            Self::SubjectEnrol { .. } => "subject_enrol",
             Self::HoneyPlant { .. } => "honey_plant",
             Self::SubjectErase { .. } => "subject_erase",
             Self::SubjectEraseCancel { .. } => "subject_erase_cancel",
@@ -473,6 +476,7 @@ impl Command {
             Self::ExposureQuery { .. }
             | Self::Evidence { .. }
             | Self::SubjectExport { .. }
+            | Self::SubjectEnrol { .. }
             | Self::List { .. }
             | Self::ConsoleOpen {}
             | Self::IncidentOpen { .. }
@@ -486,6 +490,7 @@ impl Command {
         matches!(
             self,
             Self::HoneyPlant { .. }
+                | Self::SubjectEnrol { .. }
                 | Self::SubjectErase { .. }
                 | Self::GrantAdd { scope: Scope::Consenting { .. } | Scope::Attribute { .. }, .. }
                 | Self::ExposureQuery { .. }

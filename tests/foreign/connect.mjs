@@ -1,0 +1,287 @@
+// A subject connects an application: oauth4webapi is the application, Chromium the subject's browser, its virtual authenticator the
+// subject's device. Argument: as for `client.mjs`, and { portal, enrol, path, pictures }.
+//   portal      origin of the portal
+//   enrol       a link with which the subject adds a passkey
+//   path        what the application reads of the subject
+// Prints what came of it as one JSON object; leaves with 1 and says why if anything is not as it should be.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import * as oauth from "oauth4webapi";
+import { chromium } from "playwright-core";
+import { client, options, pair, proofs, read, server, task, withNonce } from "./client.mjs";
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+if (task.pictures) mkdirSync(task.pictures, { recursive: true });
+const auth = oauth.PrivateKeyJwt(pair.privateKey);
+
+// The application's own address, on whatever port is free: RFC 8252 section 7.3.
+let arrived;
+const application = createServer((request, response) => {
+  arrived?.(new URL(request.url, redirect));
+  response.end("back");
+});
+await new Promise((listening) => application.listen(0, "127.0.0.1", listening));
+const redirect = `http://127.0.0.1:${application.address().port}/back`;
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+try {
+  console.log(JSON.stringify(await visit()));
+} finally {
+  await browser.close();
+  application.close();
+}
+
+async function visit() {
+  const { context, page, device } = await person();
+
+  // A passkey, with the link.
+  const before = await cookieOf(context, task.enrol);
+  await page.goto(task.enrol);
+  await axe(page, "enrolment");
+  const planted = await cookieOf(context, task.enrol);
+  await page.click("text=Make a passkey");
+  await page.waitForSelector("#codes:not([hidden])");
+  const codes = await page.locator("#list code").allInnerTexts();
+  assert.equal(codes.length, 8);
+  assert.notEqual((await cookieOf(context, task.enrol)).value, planted.value, "a session has a cookie of its own");
+  assert.deepEqual([before, planted.httpOnly, planted.sameSite], [undefined, true, "Lax"]);
+  await page.goto(task.enrol);
+  assert.match(await page.innerText("main"), /used before/);
+
+  // Signing out, and in with the passkey, on the way to a consent.
+  await page.goto(`${task.portal}/connections`);
+  await page.click("text=Sign out");
+  const first = await push();
+  await page.goto(first.url);
+  await page.waitForURL((url) => url.pathname === "/sign-in");
+  await axe(page, "sign in");
+  await picture(page, "sign-in");
+  await page.click("text=Sign in with a passkey");
+  await page.waitForURL((url) => url.pathname.startsWith("/connect/"));
+  const shown = page.url();
+  const heading = await page.innerText("h1");
+  for (const [scheme, width] of [["light", 1280], ["dark", 360]]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.setViewportSize({ width, height: 800 });
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `no sideways scrolling at ${width}`);
+    await axe(page, `consent, ${scheme}, ${width} wide`);
+    await picture(page, `consent-${scheme}`);
+  }
+  await strangers(page, shown);
+
+  // What was agreed to is less than what was asked, and the token says so.
+  await page.uncheck(`input[name="${task.withhold}"]`);
+  const { token, details } = await redeem(first, await answer(page, "Agree"));
+  assert.equal(token.token_type, "dpop");
+  assert.ok(!details.datatypes.includes(task.withhold), JSON.stringify(details));
+  const received = await (await read(token.access_token, task.path)).json();
+
+  // The same link leads nowhere a second time; nor does one that was swapped to another client.
+  await page.goto(first.url);
+  assert.match(await page.innerText("main"), /used before/);
+  const swapped = await push();
+  await page.goto(swapped.url.replace(task.client_id, "int_00000000000000000000000000"));
+  assert.match(await page.innerText("main"), /used before/);
+
+  // Refreshing rotates; of two at once one gets a token.
+  const refreshed = await refresh(token.refresh_token);
+  assert.notEqual(refreshed.refresh_token, token.refresh_token);
+  const race = await Promise.allSettled([refresh(refreshed.refresh_token), refresh(refreshed.refresh_token)]);
+  const won = race.filter((one) => one.status === "fulfilled").map((one) => one.value);
+  assert.equal(won.length, 1, JSON.stringify(race.map((one) => one.status)));
+  assert.equal((await introspect(won[0].access_token)).active, true);
+  assert.equal((await introspect(won[0].refresh_token)).active, true);
+  assert.deepEqual(await introspect(refreshed.refresh_token), { active: false });
+  assert.equal((await read(won[0].access_token, task.path)).status, 200);
+
+  // The subject ends it: what the application holds is worth nothing.
+  await page.goto(`${task.portal}/connections`);
+  await axe(page, "connections");
+  await picture(page, "connections");
+  await page.click("button.grave");
+  await page.waitForSelector("text=ended");
+  assert.equal(await statusOf(won[0].access_token), 403);
+  assert.deepEqual(await introspect(won[0].access_token), { active: false });
+  assert.equal(await codeOf(refresh(won[0].refresh_token)), "invalid_grant");
+
+  // Declining, and a code that comes twice.
+  const declined = await push();
+  await page.goto(declined.url);
+  const refusal = await answer(page, "Decline");
+  assert.equal(refusal.searchParams.get("error"), "access_denied");
+  assert.equal(refusal.searchParams.get("iss"), task.issuer);
+  const twice = await push();
+  await page.goto(twice.url);
+  const back = await answer(page, "Agree");
+  const issued = await redeem(twice, back);
+  assert.equal(await codeOf(redeem(twice, back)), "invalid_grant");
+  assert.equal(await statusOf(issued.token.access_token), 403, "a code that came twice ends what was issued on it");
+
+  // Giving a token back, each kind.
+  const given = await push();
+  await page.goto(given.url);
+  const third = await redeem(given, await answer(page, "Agree"));
+  await revoke(third.token.access_token);
+  assert.equal(await statusOf(third.token.access_token), 401);
+  const fourth = await refresh(third.token.refresh_token);
+  assert.equal((await read(fourth.access_token, task.path)).status, 200);
+  await revoke(fourth.refresh_token);
+  assert.equal(await statusOf(fourth.access_token), 403);
+  await revoke("never-was");
+
+  // A verifier that is not the request's, and a key that is not the one it named.
+  const injected = await push();
+  await page.goto(injected.url);
+  assert.equal(await codeOf(redeem({ ...injected, verifier: oauth.generateRandomCodeVerifier() }, await answer(page, "Agree"))), "invalid_grant");
+
+  await device.verified(false);
+  await page.goto(`${task.portal}/connections`);
+  await page.click("text=Sign out");
+  await page.click("text=Sign in with a passkey");
+  await page.waitForFunction(() => !["", "Your device asks you now."].includes(document.getElementById("said").textContent));
+  assert.match(page.url(), /\/sign-in/, "without user verification nobody is signed in");
+  await device.verified(true);
+
+  // A recovery code makes a new passkey, once, and signs nobody in by itself.
+  await page.fill("#code", codes[0]);
+  await page.click("text=Use it");
+  await page.waitForURL((url) => url.pathname.startsWith("/enrol/"));
+  await page.goto(`${task.portal}/connections`);
+  assert.match(page.url(), /\/sign-in/);
+  await page.fill("#code", codes[0]);
+  await page.click("text=Use it");
+  assert.match(await page.innerText("main"), /used before/);
+  await context.close();
+  return { heading, received, details };
+}
+
+// A browser with an authenticator that keeps passkeys and asks its owner.
+async function person() {
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  context.setDefaultTimeout(20_000);
+  const page = await context.newPage();
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("WebAuthn.enable");
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+  const verified = (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified });
+  return { context, page, device: { verified } };
+}
+
+async function push() {
+  const [verifier, state] = [oauth.generateRandomCodeVerifier(), oauth.generateRandomState()];
+  const parameters = {
+    response_type: "code",
+    redirect_uri: redirect,
+    state,
+    code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: "S256",
+    authorization_details: JSON.stringify([{ type: "portcullis_access", grant: task.scope }]),
+  };
+  const pushed = await withNonce(async () => {
+    const response = await oauth.pushedAuthorizationRequest(server, client, auth, parameters, { ...options, DPoP: proofs });
+    return oauth.processPushedAuthorizationResponse(server, client, response);
+  });
+  const url = new URL(server.authorization_endpoint);
+  url.search = new URLSearchParams({ client_id: client.client_id, request_uri: pushed.request_uri });
+  return { url: String(url), verifier, state };
+}
+
+async function answer(page, button) {
+  const back = new Promise((resolve) => (arrived = resolve));
+  await page.click(`button:text-is("${button}")`);
+  const late = new Promise((_, reject) => setTimeout(reject, 10_000).unref());
+  return Promise.race([back, late]).catch(async () => assert.fail(`the browser is at ${page.url()}: ${await page.innerText("main")}`));
+}
+
+async function redeem({ verifier, state }, url) {
+  const parameters = oauth.validateAuthResponse(server, client, url, state);
+  const token = await withNonce(async () => {
+    const response = await oauth.authorizationCodeGrantRequest(server, client, auth, parameters, redirect, verifier, { ...options, DPoP: proofs });
+    return oauth.processAuthorizationCodeResponse(server, client, response);
+  });
+  return { token, details: token.authorization_details[0] };
+}
+
+function refresh(token) {
+  return withNonce(async () => {
+    const response = await oauth.refreshTokenGrantRequest(server, client, auth, token, { ...options, DPoP: proofs });
+    return oauth.processRefreshTokenResponse(server, client, response);
+  });
+}
+
+async function introspect(token) {
+  const response = await oauth.introspectionRequest(server, client, auth, token, options);
+  return oauth.processIntrospectionResponse(server, client, response);
+}
+
+async function revoke(token) {
+  await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, auth, token, options));
+}
+
+async function statusOf(token) {
+  try {
+    return (await read(token, task.path)).status;
+  } catch (refused) {
+    if (refused instanceof oauth.WWWAuthenticateChallengeError) return refused.status;
+    throw refused;
+  }
+}
+
+async function codeOf(attempt) {
+  try {
+    await attempt;
+  } catch (refused) {
+    if (refused instanceof oauth.ResponseBodyError) return refused.error;
+    throw refused;
+  }
+  return "none";
+}
+
+// What another site, another browser and a forged form get: nothing.
+async function strangers(page, shown) {
+  const other = await browser.newContext();
+  const elsewhere = await other.newPage();
+  await elsewhere.goto(shown);
+  assert.match(await elsewhere.innerText("main"), /another browser's/);
+  await other.close();
+
+  const cookie = await cookieOf(page.context(), shown);
+  const send = (headers, body) =>
+    fetch(shown, { method: "POST", redirect: "manual", body, headers: { cookie: `${cookie.name}=${cookie.value}`, "content-type": "application/x-www-form-urlencoded", ...headers } });
+  const origin = task.portal;
+  const csrf = await page.getAttribute('input[name="csrf"]', "value");
+  const forged = new URLSearchParams({ decision: "agree", days: "30", csrf: "x".repeat(43) });
+  assert.equal((await send({ origin: "https://evil.example" }, forged)).status, 403);
+  assert.equal((await send({}, forged)).status, 403, "no origin at all");
+  assert.equal((await send({ origin, "sec-fetch-site": "cross-site" }, forged)).status, 403);
+  assert.equal((await send({ origin }, forged)).status, 400, "a page's token is not guessed");
+  const widened = new URLSearchParams({ decision: "agree", csrf, "user.payment": "on" });
+  assert.equal((await send({ origin }, widened)).status, 400, "nothing that was asked for was ticked");
+
+  const framed = (await fetch(shown)).headers;
+  assert.match(framed.get("content-security-policy"), /frame-ancestors 'none'/);
+  assert.equal(framed.get("x-frame-options"), "DENY");
+  assert.equal(framed.get("cache-control"), "no-store");
+  const led = await fetch(`${task.portal}/sign-in?next=https://evil.example/`);
+  assert.ok(!(await led.text()).includes("evil.example"));
+}
+
+async function cookieOf(context, url) {
+  return (await context.cookies(url)).find((cookie) => cookie.name.endsWith("portal"));
+}
+
+async function axe(page, where) {
+  await page.evaluate(axeSource);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const grave = violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  assert.deepEqual(grave.map((one) => `${one.id}: ${one.nodes[0].html}`), [], where);
+}
+
+async function picture(page, name) {
+  if (task.pictures) await page.screenshot({ path: `${task.pictures}/${name}.png`, fullPage: true });
+}
