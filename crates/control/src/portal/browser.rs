@@ -11,7 +11,8 @@ use storage::clock;
 /// On every answer. `content-security-policy` comes with the page, because of where its form may lead.
 const HEADERS: [(&str, &str); 7] = [
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+    // Not `no-referrer`: a form of ours would then say that its origin is `null` (Fetch section 3.2.2).
+    ("referrer-policy", "same-origin"),
     ("cache-control", "no-store"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
