@@ -7,3 +7,4 @@ pub mod clock;
 pub mod embedded;
 pub mod outbox;
 pub mod registry;
+pub mod secrets;
