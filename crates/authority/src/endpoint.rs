@@ -2,20 +2,21 @@
 
 use crate::error::{Reason, TokenError};
 use crate::form::Form;
+use crate::keys::Keys;
 use crate::metadata::TOKEN_PATH;
 use credential::assertion::{self, Asserted};
 use credential::authenticate::may_come_from;
 use credential::dpop::{self, Expected, Proved, Unproved};
 use credential::replay::{FirstUse, NotFirst, holder_of};
 use credential::token::{self, Binding, Facts};
-use credential::{AccessToken, BadProof, Nonce, NonceKey, PublicKey, SigningKey};
+use credential::{AccessToken, BadProof, Nonce, NonceKey, SigningKey};
 use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
     Integration, IntegrationId, IntegrationState, UnixMicros, VendorId,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 //= RFC 7523 section 2.2
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -31,8 +32,7 @@ pub struct TokenEndpoint {
     issuer: String,
     token_url: String,
     resource: String,
-    key: SigningKey,
-    kid: String,
+    pub(crate) keys: Keys,
     nonces: NonceKey,
     proofs: FirstUse,
     assertions: FirstUse,
@@ -133,14 +133,14 @@ impl TokenResponse {
 
 impl TokenEndpoint {
     /// `issuer`: our origin as clients see it. `resource`: the gateway's, the only audience of our tokens.
-    /// `key`: signs the tokens. `nonce_random`: 32 bytes, fresh at each start.
+    /// `key`: signs the tokens, until [`TokenEndpoint::replace_keys`]. `nonce_random`: 32 bytes, fresh at each start.
     ///
     /// # Errors
     /// [`BadIssuer`] if the issuer is anything but an origin.
     pub fn new(
         issuer: &str,
         resource: &str,
-        key: SigningKey,
+        key: impl Into<Arc<SigningKey>>,
         nonce_random: [u8; 32],
     ) -> Result<Self, BadIssuer> {
         let host = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://"));
@@ -151,8 +151,7 @@ impl TokenEndpoint {
             issuer: issuer.to_owned(),
             token_url: format!("{issuer}{TOKEN_PATH}"),
             resource: resource.to_owned(),
-            kid: key.public().thumbprint_text(),
-            key,
+            keys: Keys::new(key.into()),
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(USES_MAX),
             assertions: FirstUse::new(USES_MAX),
@@ -162,11 +161,6 @@ impl TokenEndpoint {
     /// The issuer identifier.
     pub fn issuer(&self) -> &str {
         &self.issuer
-    }
-
-    /// The public keys of our tokens by `kid`, as [`credential::Verifier::new`] takes them.
-    pub fn issuer_keys(&self) -> BTreeMap<String, PublicKey> {
-        BTreeMap::from([(self.kid.clone(), self.key.public().clone())])
     }
 
     /// Answers one token request.
@@ -281,8 +275,8 @@ impl TokenEndpoint {
             issued: now,
             expires,
         };
-        let access_token =
-            token::sign(&facts, &self.issuer, &self.resource, &self.key, &self.kid, jti);
+        let (key, kid) = self.keys.signing();
+        let access_token = token::sign(&facts, &self.issuer, &self.resource, &key, &kid, jti);
         let nonce = self.nonces.current(now);
         let token_type = possession.token_type();
         Ok(TokenResponse { access_token, token_type, expires, expires_in, applicant, nonce })
@@ -355,7 +349,7 @@ impl Possession {
 
 impl fmt::Debug for TokenEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenEndpoint(issuer {}, key {})", self.issuer, self.kid)
+        write!(f, "TokenEndpoint(issuer {}, key {})", self.issuer, self.keys.signing().1)
     }
 }
 

@@ -8,6 +8,7 @@
 mod endpoint;
 mod error;
 mod form;
+mod keys;
 mod metadata;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub type CurrentDirectory = Arc<dyn Fn() -> Directory + Send + Sync>;
 /// What the authority's listener serves.
 pub struct Tokens {
     /// Issues tokens.
-    pub endpoint: TokenEndpoint,
+    pub endpoint: Arc<TokenEndpoint>,
     /// Posture: what is cut off obtains nothing.
     pub keeper: Arc<Keeper>,
     /// Who is registered.

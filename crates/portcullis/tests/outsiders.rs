@@ -175,7 +175,7 @@ fn the_log_gets_another_key_and_everybody_can_follow() -> Result<()> {
     let data = node.data();
     let kept = tempfile::tempdir()?;
     let rotate = |more: &[&str]| {
-        said(portcullis().args(["log", "rotate-key"]).args(more).current_dir(&data))
+        said(portcullis().args(["keys", "rotate", "log"]).args(more).current_dir(&data))
     };
     let key_of = |line: usize| -> Result<String> {
         let keys = fs::read_to_string(data.join("keys/log.pub"))?;

@@ -267,11 +267,7 @@ impl KeyFiles {
     ///
     /// # Errors
     /// [`BadSecret`].
-    pub fn seal_all(
-        &self,
-        names: &[String],
-        made: &dyn Fn(&str) -> u64,
-    ) -> Result<(), BadSecret> {
+    pub fn seal_all(&self, names: &[String], made: &dyn Fn(&str) -> u64) -> Result<(), BadSecret> {
         if self.ring.current.is_none() {
             return Err(BadSecret::NoKey);
         }

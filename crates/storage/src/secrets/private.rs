@@ -90,7 +90,8 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, NotPrivate> {
     let failed = |source| NotPrivate::Disk { path: path.to_owned(), source };
     // Opening a pipe would wait for who writes to it.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {
         return Err(NotPrivate::Kind(path.to_owned()));
@@ -176,7 +177,10 @@ mod tests {
         ] {
             set(path, mode);
             let why = said().unwrap_err();
-            assert!(why.contains(&format!("chmod {wanted} {}", keys.join(path).display())), "{why}");
+            assert!(
+                why.contains(&format!("chmod {wanted} {}", keys.join(path).display())),
+                "{why}"
+            );
             mend();
         }
         set("dkim.pem", 0o644);

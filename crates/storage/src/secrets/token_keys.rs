@@ -248,8 +248,7 @@ type Rotation = (Option<(String, UnixMicros)>, Vec<Retired>);
 
 fn read_rotation(files: &KeyFiles) -> Result<Rotation, BadSecret> {
     let Some(file) = files.read_if_there(ROTATION)? else { return Ok((None, Vec::new())) };
-    let file: RotationFile =
-        serde_json::from_slice(&file).map_err(|_| other_form(ROTATION))?;
+    let file: RotationFile = serde_json::from_slice(&file).map_err(|_| other_form(ROTATION))?;
     if file.version != 1 {
         return Err(other_form(ROTATION));
     }
@@ -269,5 +268,8 @@ fn signing_key(name: &str, secret: &[u8; 32]) -> Result<SigningKey, BadSecret> {
 }
 
 fn other_form(name: &str) -> BadSecret {
-    BadSecret::OtherForm { name: name.to_owned(), what: "of the form that `docs/key-files.md` gives it" }
+    BadSecret::OtherForm {
+        name: name.to_owned(),
+        what: "of the form that `docs/key-files.md` gives it",
+    }
 }

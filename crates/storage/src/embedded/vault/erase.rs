@@ -109,8 +109,7 @@ impl Eraser {
         let id = former.checked_add(1).ok_or_else(|| {
             Unavailable::Stopped("the vault's wrapping keys are used up".to_owned())
         })?;
-        let key =
-            keys::make(&*self.disk, id, &self.vault.random, &self.ring).map_err(failed)?;
+        let key = keys::make(&*self.disk, id, &self.vault.random, &self.ring).map_err(failed)?;
         let key = WrappingKey::new(id, &key)
             .ok_or_else(|| Unavailable::Stopped("the wrapping key is unusable".to_owned()))?;
         self.vault.rewrite(&*self.disk, &self.kept, Some(key))?;
