@@ -283,11 +283,18 @@ impl KeyFiles {
             let sealed = self.ring.content_made(name, made(name), &clear).map_err(disk(name))?;
             self.put(name, &sealed)?;
         }
-        // Halves of secrets that a crash kept from getting their names.
-        for left in self.listed()?.iter().filter(|name| name.ends_with(TEMPORARY)) {
-            self.remove(left)?;
-        }
         self.remove(SEALING)
+    }
+
+    /// Removes halves of secrets that a crash kept from getting their names. For a directory that no node has open.
+    ///
+    /// # Errors
+    /// [`BadSecret::Disk`].
+    pub fn remove_halves(&self) -> Result<(), BadSecret> {
+        self.listed()?
+            .iter()
+            .filter(|name| name.ends_with(TEMPORARY))
+            .try_for_each(|name| self.remove(name))
     }
 
     /// Seals everything that is under the former key under the current one. Whatever step a crash comes at, both keys together read everything,

@@ -177,7 +177,9 @@ fn seal(config: &Config) -> Result<()> {
         Err(failed) => return Err(failed).context("stop the node first"),
     };
     files.seal_all(&clear, &|name| made(&config.data, name))?;
-    drop(held);
+    if held.is_some() {
+        files.remove_halves()?;
+    }
     print(&format!(
         "sealed: {}. Copies of them in backups and snapshots are in the clear still",
         if clear.is_empty() { "nothing was in the clear".to_owned() } else { clear.join(" ") }

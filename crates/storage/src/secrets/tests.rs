@@ -1,4 +1,6 @@
 use super::*;
+use crate::embedded::recorder::{self, Opening};
+use crate::embedded::vault::VaultKeys;
 use credential::token::LIFETIME;
 use model::{Micros, UnixMicros};
 use proptest::prelude::*;
@@ -116,6 +118,7 @@ fn sealing_leaves_what_is_public_and_what_is_peoples() {
     let clear = files.clear().unwrap();
     assert_eq!(clear, ["dkim.pem", "origin.credential", "token.key", "recipients/insurer.key"]);
     files.seal_all(&clear, &|_| 9).unwrap();
+    files.remove_halves().unwrap();
     assert_eq!(files.clear().unwrap(), [""; 0]);
     assert_eq!(**files.read("dkim.pem").unwrap(), *dkim.as_bytes());
     assert_eq!(files.header(NAME).unwrap().unwrap().made, 9);
@@ -129,6 +132,29 @@ fn sealing_leaves_what_is_public_and_what_is_peoples() {
     assert_eq!(files.rewrap().unwrap(), 0, "once");
     assert_eq!(**files.read("recipients/insurer.key").unwrap(), *b"r");
     assert_eq!(files.header(NAME).unwrap().unwrap().made, 9, "it is as old as it was");
+}
+
+#[test]
+fn the_key_that_an_erasure_makes_is_sealed_as_the_others_are() {
+    let data = tempfile::tempdir().unwrap();
+    let files = files(data.path(), ring(1, None));
+    files.replace("vault-wrapping.key", &[2; 32]).unwrap();
+    let open = |wrapping, wrapping_id| {
+        let key = ledger::note::SigningKey::new("test/node/1", &[3; 32]).unwrap();
+        let vault = VaultKeys { index: [1; 32], wrapping, wrapping_id };
+        let opening = Opening { ring: Arc::clone(files.ring()), ..Opening::standard(key, vault) };
+        recorder::open(data.path(), opening).unwrap()
+    };
+    let subject = model::SubjectId::new("p-0001").unwrap();
+    let opened = open([2; 32], 1);
+    opened.vault.row(&subject, NOW).unwrap();
+    opened.recorder.append_blocking(ledger::Draft::Posture { entry: vec![1] }).unwrap();
+    opened.eraser.erase().unwrap();
+    drop(opened);
+    assert!(!files.exists("vault-wrapping.key").unwrap());
+    assert!(files.header("vault-wrapping.2.key").unwrap().is_some());
+    let opened = open(*files.read_key("vault-wrapping.2.key").unwrap(), 2);
+    assert!(opened.vault.ordinal(&subject).is_some(), "the rows are under it");
 }
 
 fn kid(byte: u8) -> String {
