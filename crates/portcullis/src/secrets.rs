@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is read of a command's output. A key is 64 characters at most.
-const OUTPUT_MAX: u64 = 4_096;
+const OUTPUT_MAX: usize = 4_096;
 
 /// `[secrets]`, and `[secrets.former]` without what follows.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -242,8 +242,8 @@ fn answer(child: &mut Child, patience: Duration) -> Result<Answer> {
 fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
     let (give, take) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(OUTPUT_MAX as usize));
-        let read = pipe.map(|pipe| pipe.take(OUTPUT_MAX).read_to_end(&mut bytes));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(OUTPUT_MAX));
+        let read = pipe.map(|pipe| pipe.take(OUTPUT_MAX as u64).read_to_end(&mut bytes));
         // With nobody to take it, time was up.
         let _late = read.is_some_and(|read| read.is_ok()) && give.send(bytes).is_ok();
     });
@@ -266,7 +266,7 @@ mod tests {
             assert_eq!(*parse(text).unwrap(), key);
         }
         assert_eq!(*parse(BASE64.encode(key).as_bytes()).unwrap(), key);
-        for wrong in [&b""[..], &key[1..], b"correct horse battery staple", hex[2..].as_bytes()] {
+        for wrong in [&b""[..], &key[1..], b"correct horse battery staple", &hex.as_bytes()[2..]] {
             assert!(parse(wrong).is_none(), "{wrong:?}");
         }
     }

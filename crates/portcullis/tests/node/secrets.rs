@@ -43,8 +43,8 @@ fn published(node: &Node) -> Result<Vec<String>> {
     stream.read_to_string(&mut answer)?;
     let (_, body) = answer.split_once("\r\n\r\n").context("a body")?;
     let keys: serde_json::Value = serde_json::from_str(body)?;
-    let keys = keys["keys"].as_array().context("keys")?.iter();
-    Ok(keys.filter_map(|key| Some(key["kid"].as_str()?.to_owned())).collect())
+    let keys = keys.pointer("/keys").and_then(|keys| keys.as_array()).context("keys")?.iter();
+    Ok(keys.filter_map(|key| Some(key.get("kid")?.as_str()?.to_owned())).collect())
 }
 
 fn keys(node: &Node, arguments: &[&str]) -> Result<String> {
@@ -362,7 +362,7 @@ fn needles(data: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let der = STANDARD.decode(base64)?;
         // The last octets of 32 that are no signature and no point: RFC 5915 and RFC 8410 put them behind 04 20.
         let at = der.windows(2).position(|bytes| bytes == [4, 32]).context("a number")? + 2;
-        needles.insert(name, der[at..at + 32].to_vec());
+        needles.insert(name, der.get(at..at + 32).context("32 octets")?.to_vec());
     }
     ensure!(needles.len() == 8, "{:?}", needles.keys());
     Ok(needles)
@@ -378,54 +378,47 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
             let text = engine.encode([&vec![0; before][..], secret].concat());
             // The characters that hold bits of the neighbours too are not looked for.
             let text = text.trim_end_matches('=').as_bytes();
-            forms.push(text[(before * 8).div_ceil(6)..text.len() - 1].to_vec());
+            let whole = (before * 8).div_ceil(6)..text.len() - 1;
+            forms.extend(text.get(whole).map(<[u8]>::to_vec));
         }
     }
     forms
 }
 
 fn search(heard: &Said, needles: &BTreeMap<String, Vec<u8>>) -> Result<()> {
-    let mut by_beginning = Forms::new();
+    let mut all = Forms::new();
     for (name, secret) in needles {
         ensure!(secret.len() >= 16, "{name} is too short to be looked for");
         for form in forms(secret) {
-            ensure!(
-                !find(&[b"x", &form[..], b"y"].concat(), &beginning(name, form.clone())).is_empty()
-            );
-            by_beginning.entry([form[0], form[1]]).or_default().push((name, form));
+            let begins = form.first_chunk().copied().context("a beginning")?;
+            let held = [b"x", &form[..], b"y"].concat();
+            let one = Forms::from([(begins, vec![(&**name, form.clone())])]);
+            ensure!(find(&held, &one).contains(&**name), "what is there is found");
+            all.entry(begins).or_default().push((name, form));
         }
     }
     let mut found = BTreeSet::new();
     for (place, said) in heard {
-        found.extend(
-            find(said, &by_beginning).into_iter().map(|name| format!("{name} in `{place}`")),
-        );
+        found.extend(find(said, &all).into_iter().map(|name| format!("{name} in `{place}`")));
     }
     ensure!(found.is_empty(), "{found:#?}");
     Ok(())
 }
 
+/// Forms of secrets and whose they are, by their first two bytes.
 type Forms<'a> = HashMap<[u8; 2], Vec<(&'a str, Vec<u8>)>>;
-
-fn beginning(name: &str, form: Vec<u8>) -> Forms<'_> {
-    HashMap::from([([form[0], form[1]], vec![(name, form)])])
-}
 
 /// What of `forms` is in a text. One pass: there are megabytes of log, and more of empty segments.
 fn find<'a>(said: &[u8], forms: &Forms<'a>) -> BTreeSet<&'a str> {
-    let mut begins = vec![false; 1 << 16];
-    for first in forms.keys() {
-        begins[usize::from(u16::from_be_bytes(*first))] = true;
-    }
-    let (mut found, mut before) = (BTreeSet::new(), 0);
+    let begins: BTreeSet<u8> = forms.keys().map(|[first, _]| *first).collect();
+    let begins: Vec<bool> = (0..=u8::MAX).map(|byte| begins.contains(&byte)).collect();
+    let mut found = BTreeSet::new();
     for (at, &byte) in said.iter().enumerate() {
-        let both = usize::from(before) << 8 | usize::from(byte);
-        before = byte;
-        if at > 0 && begins[both] {
-            let [high, low] = [said[at - 1], byte];
-            let held =
-                forms[&[high, low]].iter().filter(|(_, form)| said[at - 1..].starts_with(form));
-            found.extend(held.map(|(name, _)| *name));
+        if begins.get(usize::from(byte)) == Some(&true) {
+            let rest = said.get(at..).unwrap_or_default();
+            let like =
+                rest.first_chunk().and_then(|begins| forms.get(begins)).into_iter().flatten();
+            found.extend(like.filter(|(_, form)| rest.starts_with(form)).map(|(name, _)| *name));
         }
     }
     found
