@@ -3,20 +3,21 @@
 use crate::consent::{Consent, RefreshToken};
 use crate::error::{Reason, TokenError};
 use crate::form::Form;
+use crate::keys::Keys;
 use crate::metadata::{PUSH_PATH, TOKEN_PATH};
 use credential::assertion::{self, Asserted};
 use credential::authenticate::may_come_from;
 use credential::dpop::{self, Expected, Proved, Unproved};
 use credential::replay::{FirstUse, NotFirst, holder_of};
 use credential::token::{self, Binding, Facts};
-use credential::{AccessToken, BadProof, Nonce, NonceKey, PublicKey, SigningKey};
+use credential::{AccessToken, BadProof, Nonce, NonceKey, SigningKey};
 use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
     Integration, IntegrationId, IntegrationState, UnixMicros, VendorId,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 //= RFC 7523 section 2.2
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -33,8 +34,7 @@ pub struct TokenEndpoint {
     token_url: String,
     pub(crate) push_url: String,
     pub(crate) resource: String,
-    key: SigningKey,
-    kid: String,
+    pub(crate) keys: Keys,
     pub(crate) nonces: NonceKey,
     proofs: FirstUse,
     assertions: FirstUse,
@@ -147,14 +147,14 @@ impl TokenResponse {
 
 impl TokenEndpoint {
     /// `issuer`: our origin as clients see it. `resource`: the gateway's, the only audience of our tokens.
-    /// `key`: signs the tokens. `nonce_random`: 32 bytes, fresh at each start.
+    /// `key`: signs the tokens, until [`TokenEndpoint::replace_keys`]. `nonce_random`: 32 bytes, fresh at each start.
     ///
     /// # Errors
     /// [`BadIssuer`] if the issuer is anything but an origin.
     pub fn new(
         issuer: &str,
         resource: &str,
-        key: SigningKey,
+        key: impl Into<Arc<SigningKey>>,
         nonce_random: [u8; 32],
     ) -> Result<Self, BadIssuer> {
         let host = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://"));
@@ -166,8 +166,7 @@ impl TokenEndpoint {
             token_url: format!("{issuer}{TOKEN_PATH}"),
             push_url: format!("{issuer}{PUSH_PATH}"),
             resource: resource.to_owned(),
-            kid: key.public().thumbprint_text(),
-            key,
+            keys: Keys::new(key.into()),
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(USES_MAX),
             assertions: FirstUse::new(USES_MAX),
@@ -182,11 +181,6 @@ impl TokenEndpoint {
     /// The gateway, as its callers name it: the only audience of our tokens.
     pub fn resource(&self) -> &str {
         &self.resource
-    }
-
-    /// The public keys of our tokens by `kid`, as [`credential::Verifier::new`] takes them.
-    pub fn issuer_keys(&self) -> BTreeMap<String, PublicKey> {
-        BTreeMap::from([(self.kid.clone(), self.key.public().clone())])
     }
 
     /// Answers one token request of an integration on its own account.
@@ -377,8 +371,8 @@ impl TokenEndpoint {
             issued: now,
             expires,
         };
-        let access_token =
-            token::sign(&facts, &self.issuer, &self.resource, &self.key, &self.kid, jti);
+        let (key, kid) = self.keys.signing();
+        let access_token = token::sign(&facts, &self.issuer, &self.resource, &key, &kid, jti);
         let nonce = self.nonces.current(now);
         let token_type = proven.token_type;
         let (refresh_token, details) = (None, None);
@@ -541,7 +535,7 @@ impl Possession {
 
 impl fmt::Debug for TokenEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenEndpoint(issuer {}, key {})", self.issuer, self.kid)
+        write!(f, "TokenEndpoint(issuer {}, key {})", self.issuer, self.keys.signing().1)
     }
 }
 

@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 pub mod flows;
 mod form;
+mod keys;
 mod metadata;
 mod push;
 pub mod redirect;

@@ -6,8 +6,9 @@ use crate::{
 };
 use credential::client::{self, ProofRequest};
 use credential::dpop::{self, Expected};
+use credential::token::{self, Binding, Facts};
 use credential::{
-    Algorithm, NonceKey, PublicKey, RequestProof, SigningKey, Verifier, authenticate,
+    AccessToken, Algorithm, NonceKey, PublicKey, RequestProof, SigningKey, Verifier, authenticate,
 };
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
@@ -17,6 +18,7 @@ use model::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub(super) const NOW: UnixMicros = UnixMicros(1_800_000_030_250_000);
 pub(super) const ISSUER: &str = "https://authority.example.com";
@@ -560,6 +562,37 @@ fn the_scope_is_one_running_grant() {
     let mut sent = world.honest(1);
     sent.remove("scope");
     assert_eq!(world.send(&sent).unwrap().applicant.grant, GRANT, "the only one");
+}
+
+#[test]
+fn the_next_key_signs_when_it_is_told_to_and_all_that_verify_are_published() {
+    let world = World::new();
+    let header = |token: &AccessToken| token.expose().split_once('.').unwrap().0.to_owned();
+    let header_by = |key: &SigningKey| {
+        let binding = Binding::Key([1; 32]);
+        let (integration, grant) = (INTEGRATION, GRANT);
+        let facts = Facts { integration, grant, subject: None, binding, issued: NOW, expires: NOW };
+        header(&token::sign(&facts, "", "", key, &key.public().thumbprint_text(), [0; 16]))
+    };
+    let published = || {
+        let keys = world.endpoint.jwks();
+        let keys = keys["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let next = Arc::new(signing_key(Algorithm::EdDsa, 8));
+    let (old, new) = (world.endpoint.kid(), next.public().thumbprint_text());
+    let mut all = world.endpoint.issuer_keys();
+    all.insert(new.clone(), next.public().clone());
+    let expected = header_by(&next);
+    world.endpoint.replace_keys(next, all);
+    assert_eq!(header(&world.send(&world.honest(1)).unwrap().access_token), expected);
+    let mut both = [old, new];
+    both.sort();
+    assert_eq!(published(), both);
+    let third = Arc::new(signing_key(Algorithm::EdDsa, 9));
+    let kid = third.public().thumbprint_text();
+    world.endpoint.replace_keys(third, BTreeMap::new());
+    assert_eq!(published(), [kid], "what signs is always published");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub type CurrentRegistered = Arc<dyn Fn() -> Arc<Registered> + Send + Sync>;
 /// The authority of a node: tokens, consents and what leads to them.
 pub struct Connect {
     /// Issues tokens.
-    pub endpoint: TokenEndpoint,
+    pub endpoint: Arc<TokenEndpoint>,
     /// Authorizations under way.
     pub flows: Flows,
     /// What subjects agreed to.

@@ -29,7 +29,6 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use smtp::{Broken, Connection};
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +37,7 @@ use storage::outbox::{Letter, Outbox, OutboxError, Progress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use zeroize::Zeroizing;
 
 /// How often progress is reported. Counting a million letters takes a tenth of it.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -60,8 +60,32 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is protected.
     pub security: Security,
-    /// Whom to log in as; the file holds the password on one line, readable by its owner only.
-    pub login: Option<(String, PathBuf)>,
+    /// Whom to log in as.
+    pub login: Option<Login>,
+}
+
+/// User and password at a mail server. `Debug` does not print the password.
+#[derive(Clone)]
+pub struct Login {
+    user: String,
+    password: Zeroizing<String>,
+}
+
+impl Login {
+    /// `file`: the content of the password's file, one line of text. `None` if it is something else.
+    pub fn new(user: &str, file: &[u8]) -> Option<Self> {
+        let line = str::from_utf8(file).ok()?.trim_end_matches(['\r', '\n']);
+        if line.is_empty() || line.chars().any(char::is_control) {
+            return None;
+        }
+        Some(Self { user: user.to_owned(), password: Zeroizing::new(line.to_owned()) })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({:?}, ..)", self.user)
+    }
 }
 
 /// How a connection to a mail server is protected. TLS is 1.3, as everywhere else here.
@@ -118,14 +142,6 @@ pub enum MailConfigError {
         /// Why.
         source: io::Error,
     },
-    /// The password's file is not private.
-    #[error(
-        "the password in `{0}` can be read by others: chmod 600 it, and change it if that was so for long"
-    )]
-    NotPrivate(PathBuf),
-    /// The password's file holds something else.
-    #[error("`{0}` is not one line of text")]
-    NotAPassword(PathBuf),
     /// The PEM file is no use.
     #[error("`{0}` holds no certificate that can be trusted")]
     NoCertificate(PathBuf),
@@ -149,18 +165,12 @@ pub enum MailError {
 pub struct Mailer {
     transport: Transport,
     tls: Option<Arc<ClientConfig>>,
-    login: Option<Login>,
     signer: Option<Signer>,
     settings: Settings,
 }
 
-struct Login {
-    user: String,
-    password: String,
-}
-
 impl Mailer {
-    /// Reads the password and the certificates, and makes the folder. Connects to nothing.
+    /// Reads the certificates, and makes the folder. Connects to nothing.
     ///
     /// # Errors
     /// [`MailConfigError`].
@@ -169,23 +179,20 @@ impl Mailer {
         signer: Option<Signer>,
         settings: Settings,
     ) -> Result<Self, MailConfigError> {
-        let (mut tls, mut login) = (None, None);
+        let mut tls = None;
         match &transport {
             Transport::Smtp(server) => {
                 tls = match &server.security {
                     Security::Tls(trust) | Security::StartTls(trust) => Some(tls_config(trust)?),
                     Security::ClearTextToLoopback => None,
                 };
-                if let Some((user, file)) = &server.login {
-                    login = Some(Login { user: user.clone(), password: password(file)? });
-                }
             }
             Transport::Folder(folder) => {
                 folder::make(folder)
                     .map_err(|source| MailConfigError::File { path: folder.clone(), source })?;
             }
         }
-        Ok(Self { transport, tls, login, signer, settings })
+        Ok(Self { transport, tls, signer, settings })
     }
 
     /// Carries every letter of `incident` until each is settled for good or in doubt, or `stop` turns true.
@@ -257,8 +264,7 @@ impl Mailer {
 
     async fn connect(&self) -> Result<Connection, Broken> {
         let Transport::Smtp(server) = &self.transport else { return Err(Broken::Closed) };
-        Connection::open(server, self.tls.clone(), self.login.as_ref(), self.settings.patience)
-            .await
+        Connection::open(server, self.tls.clone(), self.settings.patience).await
     }
 
     fn signed(&self, mut letter: Composed) -> Composed {
@@ -297,43 +303,18 @@ fn roots(file: &Path) -> Result<RootCertStore, MailConfigError> {
     if roots.is_empty() { Err(no_certificate()) } else { Ok(roots) }
 }
 
-fn password(file: &Path) -> Result<String, MailConfigError> {
-    let text = read_private(file)?;
-    let line = text.trim_end_matches(['\r', '\n']);
-    if line.is_empty() || line.chars().any(char::is_control) {
-        return Err(MailConfigError::NotAPassword(file.to_owned()));
-    }
-    Ok(line.to_owned())
-}
-
-fn read_private(file: &Path) -> Result<String, MailConfigError> {
-    let failed = |source| MailConfigError::File { path: file.to_owned(), source };
-    if std::fs::metadata(file).map_err(failed)?.mode() & 0o077 != 0 {
-        return Err(MailConfigError::NotPrivate(file.to_owned()));
-    }
-    std::fs::read_to_string(file).map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_password_is_one_line_that_only_its_owner_reads() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("password");
-        let read = |text: &str, mode| {
-            std::fs::write(&file, text).unwrap();
-            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            password(&file)
-        };
-        assert_eq!(read("se cret\n", 0o600).unwrap(), "se cret");
-        assert!(matches!(read("secret", 0o640), Err(MailConfigError::NotPrivate(_))));
-        assert!(matches!(read("", 0o600), Err(MailConfigError::NotAPassword(_))));
-        assert!(matches!(read("a\0b", 0o600), Err(MailConfigError::NotAPassword(_))));
-        assert!(matches!(read("a\nb", 0o600), Err(MailConfigError::NotAPassword(_))));
+    fn a_password_is_one_line_and_is_not_printed() {
+        let login = Login::new("me", b"se cret\r\n").unwrap();
+        assert_eq!(*login.password, "se cret");
+        assert_eq!(format!("{login:?}"), "Login(\"me\", ..)");
+        for wrong in [&b""[..], b"a\0b", b"a\nb", b"\xff"] {
+            assert!(Login::new("me", wrong).is_none(), "{wrong:?}");
+        }
     }
 
     #[test]

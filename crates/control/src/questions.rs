@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
 use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
+use storage::secrets::{BadSecret, KeyFiles};
 
 /// The log, the vault and the place for frozen scopes, as questions need them.
 pub struct Archive {
@@ -38,8 +39,8 @@ pub struct Archive {
     pub scopes: PathBuf,
     /// The directory of addresses, which says who lives where.
     pub addresses: PathBuf,
-    /// Where the keys of those are kept to whom bundles are sealed.
-    pub recipients: PathBuf,
+    /// Keeps the keys of those to whom bundles are sealed.
+    pub secrets: Arc<KeyFiles>,
 }
 
 /// Why a question has no answer.
@@ -341,22 +342,14 @@ impl Archive {
     fn recipient(&self, name: &str) -> Result<Recipient, CannotAnswer> {
         let name = check_name(name)?.to_owned();
         let failed =
-            |error: std::io::Error| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.recipients).map_err(failed)?;
-        let path = self.recipients.join(format!("{name}.key"));
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let key = bytes.try_into().map_err(|_| failed(ErrorKind::InvalidData.into()))?;
-                return Ok(Recipient { name, key });
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+            |error: BadSecret| CannotAnswer::NoProof(format!("no key for `{name}`: {error}"));
+        let file = format!("recipients/{name}.key");
+        if let Some(key) = self.secrets.read_key_if_there(&file).map_err(failed)? {
+            return Ok(Recipient { name, key: *key });
         }
         let key = storage::clock::random();
-        let mut file =
-            File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         // A key that is lost would give its recipient other tokens the next time.
-        file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
+        self.secrets.replace(&file, &key).map_err(failed)?;
         Ok(Recipient { name, key })
     }
 

@@ -18,14 +18,14 @@ use aws_lc_rs::rsa;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use control::mail::dkim::Signer;
 use control::mail::{
-    BadLetter, Composed, Content, Mailer, Patience, Security, Settings, Smtp, Transport, Trust,
+    BadLetter, Composed, Content, Login, Mailer, Patience, Security, Settings, Smtp, Transport,
+    Trust,
 };
 use model::{SubjectId, UnixMicros};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use server::{Server, installed, verifies};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -170,14 +170,11 @@ async fn letters_go_through_tls_after_a_login() {
             "certificate": case.path("server.pem"), "key": case.path("server.key"),
             "implicit": implicit, "user": "portcullis", "password": "s e c r e t", "without": without,
         }));
-        let password = case.path("password");
-        std::fs::write(&password, "s e c r e t\n").unwrap();
-        std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
         let at = |trust| Smtp {
             host: "localhost".into(),
             port: server.port,
             security: if implicit { Security::Tls(trust) } else { Security::StartTls(trust) },
-            login: Some(("portcullis".into(), password.clone())),
+            login: Login::new("portcullis", b"s e c r e t\n"),
         };
         let progress = case.run(mailer(at(Trust::Only(ca)), None)).await;
         assert_eq!(progress.accepted, 5);
@@ -199,11 +196,8 @@ async fn a_server_that_cannot_be_trusted_gets_nothing() {
         "user": "portcullis", "password": "right",
     }));
     let plain = Server::start(&case.path("plain.jsonl"), 0, json!({}));
-    let password = case.path("password");
-    std::fs::write(&password, "wrong").unwrap();
-    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let login = Some(("portcullis".to_owned(), password));
-    let at = |host: &str, port, trust, login: &Option<(String, PathBuf)>| Smtp {
+    let login = Login::new("portcullis", b"wrong");
+    let at = |host: &str, port, trust, login: &Option<Login>| Smtp {
         host: host.into(),
         port,
         security: Security::StartTls(trust),

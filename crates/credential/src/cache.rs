@@ -41,6 +41,12 @@ impl TokenCache {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard::default();
+        }
+    }
+
     fn shard(&self, digest: &Digest) -> Option<&Mutex<Shard>> {
         let [first, ..] = digest;
         self.shards.get(usize::from(*first) % SHARDS)

@@ -15,7 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Verifier {
     issuer: String,
     audience: String,
-    issuer_keys: BTreeMap<String, PublicKey>,
+    /// Read while a token is verified and put into `tokens`, so that none of a key that was taken away comes in behind it.
+    issuer_keys: RwLock<BTreeMap<String, PublicKey>>,
     pub(crate) nonces: NonceKey,
     pub(crate) proofs: FirstUse,
     tokens: TokenCache,
@@ -42,7 +43,7 @@ impl Verifier {
         Self {
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
-            issuer_keys,
+            issuer_keys: RwLock::new(issuer_keys),
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(proofs_max),
             tokens: TokenCache::default(),
@@ -67,6 +68,13 @@ impl Verifier {
         self.nonces.current(now)
     }
 
+    /// Verifies tokens by these keys from here on, also those that it has seen already.
+    pub fn replace_issuer_keys(&self, keys: BTreeMap<String, PublicKey>) {
+        let mut issuer_keys = self.issuer_keys.write().unwrap_or_else(PoisonError::into_inner);
+        *issuer_keys = keys;
+        self.tokens.clear();
+    }
+
     pub(crate) fn token(&self, token: &str) -> Result<Arc<VerifiedToken>, BadToken> {
         let digest = sha256(token.as_bytes());
         if self.any_revoked.load(Ordering::Acquire)
@@ -77,7 +85,8 @@ impl Verifier {
         if let Some(known) = self.tokens.get(&digest) {
             return Ok(known);
         }
-        let token = token::verify(token, digest, &self.issuer, &self.audience, &self.issuer_keys)?;
+        let issuer_keys = self.issuer_keys.read().unwrap_or_else(PoisonError::into_inner);
+        let token = token::verify(token, digest, &self.issuer, &self.audience, &issuer_keys)?;
         let token = Arc::new(token);
         self.tokens.insert(Arc::clone(&token));
         Ok(token)

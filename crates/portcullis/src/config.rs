@@ -1,5 +1,6 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
+use crate::secrets::{Secrets, SecretsFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
 use control::witness::Witness;
@@ -35,6 +36,8 @@ struct ConfigFile {
     authority_url: Option<String>,
     #[serde(default)]
     portal: Option<PortalFile>,
+    #[serde(default)]
+    secrets: Option<SecretsFile>,
 }
 
 /// Where subjects connect integrations, as written.
@@ -184,6 +187,8 @@ pub(crate) struct Config {
     pub(crate) authority_url: Option<String>,
     /// Where subjects connect integrations, if they do.
     pub(crate) portal: Option<PortalConfig>,
+    /// The secret files, and what they are sealed under.
+    pub(crate) secrets: Secrets,
 }
 
 /// Where subjects connect integrations.
@@ -285,9 +290,12 @@ impl Config {
         }
         let mail = file.mail.map(|mail| mail.checked(&data)).transpose();
         let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
+        let secrets = Secrets::new(&data, file.secrets.as_ref());
+        let secrets = secrets.with_context(|| format!("in `{}`, `[secrets]`", path.display()))?;
         Ok(Self {
             metrics,
             witnesses,
+            secrets,
             log: file.listen.log,
             mail,
             company: file
@@ -332,6 +340,7 @@ impl Config {
             ("origin.address", self.origin != running.origin),
             ("origin.host", self.origin_host != running.origin_host),
             ("origin.credential", self.origin_credential != running.origin_credential),
+            ("secrets", !self.secrets.agrees_with(&running.secrets)),
         ];
         differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
     }
@@ -388,6 +397,12 @@ overlay = "overlay.yaml"
 # [mail]
 # from = "privacy@company.example"
 # folder = "mail/letters"                  # or: smtp = "smtp.company.example:587", with user, password (a file), ca, tls
+
+# What the files in keys/ are sealed under, kept elsewhere; one of three. Without it they are in the clear. docs/operating/keys.md
+# [secrets]
+# key_file = "/run/credentials/portcullis.service/sealing"
+# key_command = ["vault", "kv", "get", "-field=key", "secret/portcullis"]
+# key_env = "PORTCULLIS_SEALING_KEY"       # shows in /proc/PID/environ to root and this user
 "#,
             data_plane.port()
         )

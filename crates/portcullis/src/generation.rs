@@ -16,6 +16,7 @@ use std::sync::Arc;
 use storage::embedded::disk::LocalDisk;
 use storage::embedded::lock::DirectoryLock;
 use storage::embedded::view::LogView;
+use zeroize::Zeroizing;
 
 /// Holds the number of the generation in use; without it, it is the first.
 const NUMBER: &str = "ledger/generation";
@@ -118,8 +119,10 @@ fn finish(config: &Config, next: &Path) -> Result<u64> {
 /// # Errors
 /// If a rotation is under way, or the key cannot be written.
 pub(crate) fn begin_rotation(config: &Config) -> Result<()> {
-    keys::write(&config.data.join(keys::NEXT_LOG), &keys::random::<32>()?)
-        .context("a rotation that is under way ends with `--finish`")?;
+    if node::next_signing_key(config)?.is_some() {
+        bail!("a rotation is under way; it ends with `--finish`");
+    }
+    config.secrets.files()?.replace(keys::NEXT_LOG, &*Zeroizing::new(keys::random::<32>()?))?;
     publish_keys(config)
 }
 
@@ -130,7 +133,15 @@ pub(crate) fn begin_rotation(config: &Config) -> Result<()> {
 pub(crate) fn finish_rotation(config: &Config) -> Result<()> {
     let data = &config.data;
     let _held = DirectoryLock::take(data).context("stop the node first")?;
-    let next = node::next_signing_key(config)?.context("no rotation is under way")?;
+    let files = config.secrets.files()?;
+    let Some(next) = node::next_signing_key(config)? else {
+        if files.exists(keys::NEXT_LOG)? {
+            // The key was replaced, and a crash came before the file beside it was gone.
+            files.remove(keys::NEXT_LOG)?;
+            return publish_keys(config);
+        }
+        bail!("no rotation is under way");
+    };
     let next = next.verifying_key()?;
     let note = fs::read_to_string(data.join("ledger/checkpoint"))
         .context("cannot read ledger/checkpoint")?;
@@ -141,9 +152,8 @@ pub(crate) fn finish_rotation(config: &Config) -> Result<()> {
     let retired = data.join("keys/log.retired.pub");
     let former = there(&retired)?.unwrap_or_default();
     store(&retired, &format!("{former}{old}\n"))?;
-    fs::rename(data.join(keys::NEXT_LOG), data.join(keys::LOG))
-        .context("cannot replace the key")?;
-    fs::File::open(data.join("keys"))?.sync_all()?;
+    files.replace(keys::LOG, &*files.read_key::<32>(keys::NEXT_LOG)?)?;
+    files.remove(keys::NEXT_LOG)?;
     publish_keys(config)
 }
 

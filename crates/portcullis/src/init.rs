@@ -4,6 +4,7 @@ use crate::config::{self, Config};
 use crate::keys;
 use crate::node;
 use crate::operator::OperatorKey;
+use crate::secrets::{Secrets, SecretsFile};
 use anyhow::{Context, Result, bail};
 use ledger::note;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -12,6 +13,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use storage::registry::Registry;
+use storage::secrets::KeyFiles;
+use zeroize::Zeroizing;
 
 /// Where the listeners and the origin are to be.
 pub(crate) struct Addresses {
@@ -21,7 +24,8 @@ pub(crate) struct Addresses {
     pub(crate) clear_text: bool,
 }
 
-/// Makes the directory. `first`: the name of the first operator, whose key goes to `keys/operators/NAME.key`.
+/// Makes the directory. `first`: the name of the first operator, whose key goes to `keys/operators/NAME.key`. `secrets`: what the other
+/// keys are sealed under; without it they are in the clear.
 ///
 /// # Errors
 /// If the directory exists and is not empty, or cannot be written.
@@ -30,6 +34,7 @@ pub(crate) async fn init(
     deployment: &str,
     first: &str,
     addresses: &Addresses,
+    secrets: Option<&SecretsFile>,
 ) -> Result<()> {
     if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("`{}` is not empty; nothing was changed", directory.display());
@@ -40,20 +45,21 @@ pub(crate) async fn init(
     };
     private(directory)?;
     private(&directory.join("keys/operators"))?;
+    let files = Secrets::new(directory, secrets)?.files()?;
     for name in keys::NAMES {
-        keys::write(&directory.join("keys").join(name), &keys::random::<32>()?)?;
+        files.replace(name, &*Zeroizing::new(keys::random::<32>()?))?;
     }
-    certificates(&directory.join("keys"))?;
-    let log = note::SigningKey::new(
-        &node::log_origin(deployment, 1),
-        &keys::read(&directory.join("keys/log.key"))?,
-    );
+    certificates(&directory.join("keys"), &files)?;
+    let log = note::SigningKey::new(&node::log_origin(deployment, 1), &*files.read_key(keys::LOG)?);
     let log = log
         .and_then(|key| key.verifying_key())
         .context("`--deployment` takes visible ASCII without `+`, `\"` and `\\`")?;
     std::fs::write(directory.join("keys/log.pub"), format!("{log}\n"))?;
-    let template =
+    let mut template =
         Config::template(deployment, addresses.clear_text, addresses.listen, addresses.origin);
+    if let Some(secrets) = secrets {
+        template.push_str(&secrets.to_toml()?);
+    }
     std::fs::write(directory.join(config::FILE), template)?;
     let operator =
         OperatorKey::create(&directory.join(format!("keys/operators/{first}.key")), first)?;
@@ -63,7 +69,7 @@ pub(crate) async fn init(
 }
 
 /// A CA of our own and a certificate for `localhost`, for trying things out; real deployments replace `server.pem` and `server.key`.
-fn certificates(directory: &Path) -> Result<()> {
+fn certificates(directory: &Path, files: &KeyFiles) -> Result<()> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "Portcullis local CA");
@@ -78,5 +84,6 @@ fn certificates(directory: &Path) -> Result<()> {
     let server = server.signed_by(&server_key, &Issuer::new(ca, ca_key))?;
     std::fs::write(directory.join("ca.pem"), ca_pem)?;
     std::fs::write(directory.join("server.pem"), server.pem())?;
-    keys::write(&directory.join("server.key"), server_key.serialize_pem().as_bytes())
+    let pem = Zeroizing::new(server_key.serialize_pem());
+    Ok(files.replace("server.key", pem.as_bytes())?)
 }

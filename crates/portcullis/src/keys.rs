@@ -8,18 +8,20 @@ use ledger::cosign::{Cosigner, CosignerKey};
 use ledger::note;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use storage::secrets::private;
+use zeroize::Zeroizing;
 
-/// The 32-byte secrets of a node, by file name.
+/// The 32-byte secrets of a node, by file name below `keys/`.
 pub(crate) const NAMES: [&str; 4] =
     ["log.key", "token.key", "vault-index.key", "vault-wrapping.key"];
 
-/// The log's key in the data directory.
-pub(crate) const LOG: &str = "keys/log.key";
+/// The log's key.
+pub(crate) const LOG: &str = "log.key";
 
 /// The key that is to follow it, while it is being rotated: checkpoints are signed with both.
-pub(crate) const NEXT_LOG: &str = "keys/log.next.key";
+pub(crate) const NEXT_LOG: &str = "log.next.key";
 
 /// Type of an Ed25519 key in C2SP signed-note.
 const NOTE_ED25519: u8 = 0x01;
@@ -45,18 +47,6 @@ pub(crate) fn write(path: &Path, secret: &[u8]) -> Result<()> {
     file.write_all(secret).and_then(|()| file.sync_all()).with_context(what)
 }
 
-/// Reads a secret of 32 bytes.
-///
-/// # Errors
-/// If others can read the file, or it is not 32 bytes long.
-pub(crate) fn read(path: &Path) -> Result<[u8; 32]> {
-    let secret = read_private(path)?;
-    secret
-        .try_into()
-        .ok()
-        .with_context(|| format!("the key `{}` is not 32 bytes long", path.display()))
-}
-
 /// Makes the key of an auditor or witness and keeps it in `path`. `name`: best an address without scheme, such as
 /// `auditor.example/2026`.
 ///
@@ -65,12 +55,14 @@ pub(crate) fn read(path: &Path) -> Result<[u8; 32]> {
 /// # Errors
 /// If the file exists or cannot be written, or the name cannot stand in a note.
 pub(crate) fn new_cosigner(path: &Path, name: &str) -> Result<CosignerKey> {
-    let seed = random::<32>()?;
+    let seed = Zeroizing::new(random::<32>()?);
     let key = Cosigner::new(name, &seed).and_then(|cosigner| cosigner.key());
     let key = key.with_context(|| format!("`{name}` cannot be a key's name"))?;
     let id = note::SigningKey::new(name, &seed)?.id().map(|byte| format!("{byte:02x}")).concat();
-    let secret = BASE64.encode([&[NOTE_ED25519][..], &seed].concat());
-    write(path, format!("PRIVATE+KEY+{name}+{id}+{secret}\n").as_bytes())?;
+    let secret = Zeroizing::new([&[NOTE_ED25519][..], &seed[..]].concat());
+    let secret = Zeroizing::new(BASE64.encode(&secret));
+    let file = Zeroizing::new(format!("PRIVATE+KEY+{name}+{id}+{}\n", *secret));
+    write(path, file.as_bytes())?;
     Ok(key)
 }
 
@@ -79,17 +71,17 @@ pub(crate) fn new_cosigner(path: &Path, name: &str) -> Result<CosignerKey> {
 /// # Errors
 /// If others can read the file, or it is not one Ed25519 key.
 pub(crate) fn read_cosigner(path: &Path) -> Result<Cosigner> {
-    let text = String::from_utf8(read_private(path)?).unwrap_or_default();
+    let file = private::read(path)?;
     let what = || format!("`{}` is not the key of an auditor or witness", path.display());
-    parse_cosigner(text.trim()).with_context(what)
+    parse_cosigner(str::from_utf8(&file).unwrap_or_default().trim()).with_context(what)
 }
 
 fn parse_cosigner(text: &str) -> Option<Cosigner> {
     let mut parts = text.strip_prefix("PRIVATE+KEY+")?.splitn(3, '+');
     let (name, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
-    let secret = BASE64.decode(secret).ok()?;
+    let secret = Zeroizing::new(BASE64.decode(secret).ok()?);
     let (&NOTE_ED25519, seed) = secret.split_first()? else { return None };
-    let seed = seed.try_into().ok()?;
+    let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).ok()?);
     let found = note::SigningKey::new(name, &seed).ok()?.id().map(|byte| format!("{byte:02x}"));
     if found.concat() != id {
         return None;
@@ -97,34 +89,17 @@ fn parse_cosigner(text: &str) -> Option<Cosigner> {
     Cosigner::new(name, &seed).ok()
 }
 
-/// Reads the value of an `Authorization` header; a line end behind it is not part of it.
+/// The value of an `Authorization` header, from the content of its file; a line end behind it is not part of it.
 ///
 /// # Errors
-/// If others can read the file, or it holds anything but one line of visible ASCII.
-pub(crate) fn read_authorization(path: &Path) -> Result<Vec<u8>> {
-    let secret = read_private(path)?;
+/// If it is anything but one line of visible ASCII.
+pub(crate) fn authorization(secret: &[u8]) -> Result<Vec<u8>> {
     let value = secret.trim_ascii();
     //= RFC 9110 section 5.5: visible ASCII and spaces; never a line end, which would begin another field
     if value.is_empty() || !value.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic()) {
-        bail!("`{}` is not one line, such as `Bearer ...`", path.display());
+        bail!("the origin's credential is not one line, such as `Bearer ...`");
     }
     Ok(value.to_vec())
-}
-
-/// Reads a secret file of any length.
-///
-/// # Errors
-/// If others can read it.
-pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>> {
-    let what = || format!("cannot read the key `{}`", path.display());
-    let mode = std::fs::metadata(path).with_context(what)?.mode();
-    if mode & 0o077 != 0 {
-        bail!(
-            "the key `{}` can be read by others: chmod 600 it, and rotate it if that was so for long",
-            path.display()
-        );
-    }
-    std::fs::read(path).with_context(what)
 }
 
 #[cfg(test)]
@@ -154,20 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn an_authorization_is_one_line_that_only_its_owner_reads() {
-        let dir = tempfile::tempdir().unwrap();
-        let read = |name: &str, secret: &[u8]| {
-            let path = dir.path().join(name);
-            write(&path, secret).unwrap();
-            read_authorization(&path)
-        };
-        assert_eq!(read("line", b"Bearer abc\n").unwrap(), b"Bearer abc");
-        assert!(read("two", b"Bearer abc\r\nx-role: admin").is_err());
-        assert!(read("nothing", b"\n").is_err());
-        let open = dir.path().join("open");
-        std::fs::write(&open, "Bearer abc").unwrap();
-        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .unwrap();
-        assert!(read_authorization(&open).is_err());
+    fn an_authorization_is_one_line() {
+        assert_eq!(authorization(b"Bearer abc\n").unwrap(), b"Bearer abc");
+        assert!(authorization(b"Bearer abc\r\nx-role: admin").is_err());
+        assert!(authorization(b"\n").is_err());
     }
 }

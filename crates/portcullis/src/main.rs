@@ -17,10 +17,13 @@ mod onboarding;
 mod operator;
 mod people;
 mod restored;
+mod rotation;
+mod secrets;
 mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -56,6 +59,15 @@ enum Subcommands {
         /// Address of the API to protect
         #[arg(long, default_value = "127.0.0.1:9000")]
         origin: SocketAddr,
+        /// File with the key that secret files are sealed under
+        #[arg(long, group = "sealing")]
+        key_file: Option<PathBuf>,
+        /// Environment variable with that key
+        #[arg(long, group = "sealing", value_name = "NAME")]
+        key_env: Option<String>,
+        /// Command that prints that key: its program, then the option again for each argument
+        #[arg(long, group = "sealing", value_name = "WORD", allow_hyphen_values = true)]
+        key_command: Vec<String>,
     },
     /// Serve from a data directory
     Serve {
@@ -72,7 +84,7 @@ enum Subcommands {
     /// A log's proofs, its next generation
     #[command(subcommand)]
     Log(commands::LogCommand),
-    /// Keys of auditors and witnesses
+    /// The node's keys: list, rotate, seal; and keys of auditors and witnesses
     #[command(subcommand)]
     Keys(commands::KeysCommand),
     /// Measure ourselves beside a peer, on this machine
@@ -101,6 +113,10 @@ enum Benches {
 }
 
 fn main() -> ExitCode {
+    if let Err(reason) = leave_no_core() {
+        say(&format!("portcullis: memory could be written to disk in a crash: {reason}"));
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime
@@ -118,11 +134,22 @@ fn main() -> ExitCode {
 async fn run(command: Subcommands) -> Result<ExitCode> {
     match command {
         Subcommands::Demo(options) => return demo::run(&options).await,
-        Subcommands::Init { directory, deployment, operator, origin } => {
+        Subcommands::Init {
+            directory,
+            deployment,
+            operator,
+            origin,
+            key_file,
+            key_env,
+            key_command,
+        } => {
             let listen =
                 [8443, 8444, 8445, 8448, 9464].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let addresses = init::Addresses { listen, origin, clear_text: false };
-            init::init(&directory, &deployment, &operator, &addresses).await?;
+            // As the configuration has it, relative to the directory.
+            let key_file = key_file.map(std::path::absolute).transpose()?;
+            let secrets = secrets::SecretsFile::new(key_file, key_env, key_command);
+            init::init(&directory, &deployment, &operator, &addresses, secrets.as_ref()).await?;
             say(&format!(
                 "made {}; put openapi.yaml and overlay.yaml there, then `portcullis serve`",
                 directory.display()
@@ -168,6 +195,14 @@ async fn serve(path: &std::path::Path) -> Result<()> {
     tell_systemd(&[NotifyState::Stopping]);
     tracing::info!("finishing what is under way");
     running.stop().await
+}
+
+/// What is in memory is not written to disk when the process crashes, and no other process of this user reads it. The limit is what
+/// people look for; a core that is piped to a program is kept back by the other.
+fn leave_no_core() -> std::io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Without systemd there is nobody to tell.

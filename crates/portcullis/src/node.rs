@@ -7,6 +7,7 @@ use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
 use crate::restored::Expected;
+use crate::rotation::{self, Rotation};
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -25,7 +26,7 @@ use control::portal::{self, Portal};
 use control::questions::Archive;
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
-use credential::{Algorithm, SigningKey, Verifier};
+use credential::Verifier;
 use detection::{ListOwner, ListedNetworks, Use, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
@@ -54,6 +55,7 @@ use storage::embedded::view::LogView;
 use storage::embedded::{ExposureIndex, Keeper, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
+use storage::secrets::{InUse, KeyFiles, TokenKeys, private};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -95,7 +97,7 @@ pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
 }
 
 pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
-    signing_key_in(config, &config.data.join(keys::LOG))
+    note_key(config, &*config.secrets.files()?.read_key(keys::LOG)?)
 }
 
 /// The key that is to follow, while it is being rotated.
@@ -103,14 +105,16 @@ pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
 /// # Errors
 /// If its file is there and cannot be read.
 pub(crate) fn next_signing_key(config: &Config) -> Result<Option<note::SigningKey>> {
-    let path = config.data.join(keys::NEXT_LOG);
-    path.exists().then(|| signing_key_in(config, &path)).transpose()
+    let files = config.secrets.files()?;
+    let next = files.read_key_if_there(keys::NEXT_LOG)?;
+    // If it is the log's key already, the rotation ended and a crash came before its file was gone.
+    let signs = files.read_key::<32>(keys::LOG)?;
+    next.filter(|next| **next != *signs).map(|next| note_key(config, &next)).transpose()
 }
 
-fn signing_key_in(config: &Config, path: &Path) -> Result<note::SigningKey> {
+pub(crate) fn note_key(config: &Config, seed: &[u8; 32]) -> Result<note::SigningKey> {
     let origin = log_origin(&config.deployment, generation::current(&config.data)?);
-    note::SigningKey::new(&origin, &keys::read(path)?)
-        .context("`deployment` cannot stand in a log's name")
+    note::SigningKey::new(&origin, seed).context("`deployment` cannot stand in a log's name")
 }
 
 /// What a reload replaces while requests are served.
@@ -120,6 +124,7 @@ struct Reload {
     registry: Registry,
     desk: Arc<Desk>,
     office: Arc<Office>,
+    rotation: Arc<Rotation>,
     contract: Arc<ArcSwap<Contract>>,
     tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
 }
@@ -130,6 +135,7 @@ struct Reload {
 /// The operator's: what cannot be read, opened or listened on, and what to do about it.
 pub(crate) async fn start(config: &Config) -> Result<Running> {
     let data = &config.data;
+    let secrets = open_secrets(config)?;
     let witnesses = ask_witnesses(config).await?;
     let opened = open_record(config)?;
     let registry =
@@ -143,16 +149,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let data_plane = listen(config.data_plane).await?;
     let issuer = issuer(config, &authority)?;
     let external_url = external_url(config, &data_plane)?;
-    let token_key = keys::read(&data.join("keys/token.key"))?;
-    let token_key =
-        SigningKey::pkcs8(Algorithm::EdDsa, token_key).context("Ed25519 signs tokens")?;
-    let endpoint = TokenEndpoint::new(
-        &issuer,
-        &external_url,
-        SigningKey::from_pkcs8(&token_key)?,
-        keys::random()?,
-    )
-    .context("the authority's address cannot be an issuer")?;
+    let token_keys = TokenKeys::open(Arc::clone(&secrets), clock::unix_now())?;
+    let InUse { signing, published } = token_keys.in_use();
+    let endpoint =
+        TokenEndpoint::new(&issuer, &external_url, Arc::clone(&signing), keys::random()?)
+            .context("the authority's address cannot be an issuer")?;
+    endpoint.replace_keys(signing, published);
+    let endpoint = Arc::new(endpoint);
 
     let consents = Arc::new(ConsentBook::default());
     let watch = Watch::new(Arc::clone(&keeper));
@@ -182,7 +185,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         origin_credential: config
             .origin_credential
             .as_deref()
-            .map(keys::read_authorization)
+            .map(|path| keys::authorization(&config.secrets.read(path)?))
             .transpose()?,
         listed: read_lists(&config.lists)?,
         consents: Arc::clone(&consents),
@@ -214,7 +217,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keys: vec![log_key(config)?],
         scopes: data.join("scopes"),
         addresses: people::path(data),
-        recipients: data.join("keys/recipients"),
+        secrets: Arc::clone(&secrets),
     };
     let archive = Arc::new(archive);
     let (stop, stopped) = watch::channel(false);
@@ -225,7 +228,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         outbox: open_outbox(data).await?,
         people: people::path(data),
         settings: case_settings(config)?,
-        letter_key: keys::read(&data.join("keys/vault-index.key"))?,
+        letter_key: *secrets.read_key("vault-index.key")?,
         log_key: log_key(config)?.to_string(),
         stop: stopped.clone(),
     });
@@ -260,6 +263,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let tls = tls(config)?.map(|tls| Arc::new(ArcSwap::new(tls)));
     let transport = tls.clone().map_or(Transport::Clear, Transport::Tls);
     let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
+    let rotation = Rotation::new(token_keys, Arc::clone(&endpoint), Arc::clone(&node));
     let connect = Arc::new(Connect {
         endpoint,
         flows: Flows::default(),
@@ -332,11 +336,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(index_along(Arc::downgrade(&index)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
     tokio::spawn(forget_consents_hourly(consents, stopped.clone()));
+    tokio::spawn(rotation::advance_when_due(Arc::downgrade(&rotation)));
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
     let config = config.clone();
-    let reload = Reload { config, node: Arc::clone(&node), registry, desk, office, contract, tls };
+    let shared = Arc::clone(&node);
+    let reload = Reload { config, node: shared, registry, desk, office, rotation, contract, tls };
     let recorder = opened.recorder;
     Ok(Running { data_plane, authority, control, node, recorder, reload, stop, serving })
 }
@@ -350,15 +356,18 @@ impl Running {
     /// What cannot be read or does not compile. Nothing is replaced then.
     pub(crate) async fn reload(&mut self, path: &Path) -> Result<()> {
         let reload = &mut self.reload;
-        let config = Config::read(path)?;
+        let mut config = Config::read(path)?;
         if let Some(key) = config.differs_beyond_reload(&reload.config) {
             bail!("`{key}` takes effect with a restart; nothing was reloaded");
         }
+        private::check_directory(&config.data)?;
+        config.secrets = reload.config.secrets.clone();
         let listed = read_lists(&config.lists)?;
         let tls = tls(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
         let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
         let view = view(&contract, snapshot)?;
+        reload.rotation.take_over()?;
         reload.contract.store(contract);
         reload.node.replace_view(view);
         reload.node.listed.store(Arc::new(listed));
@@ -461,7 +470,7 @@ fn case_settings(config: &Config) -> Result<cases::Settings> {
             .with_context(|| format!("cannot read the letter `{}`", path.display()))?;
     }
     let signer = mail.dkim.as_ref().map(|(domain, selector, path)| -> Result<Signer> {
-        let pem = keys::read_private(path)?;
+        let pem = config.secrets.read(path)?;
         Ok(Signer::new(domain, selector, &pem)?)
     });
     let mut sending = mail::Settings::default();
@@ -475,7 +484,11 @@ fn case_settings(config: &Config) -> Result<cases::Settings> {
                 MailTls::Implicit => mail::Security::Tls(trust),
                 MailTls::None => mail::Security::ClearTextToLoopback,
             };
-            let (host, port, login) = (host.clone(), *port, login.clone());
+            let login = login.as_ref().map(|(user, path)| {
+                let login = mail::Login::new(user, &config.secrets.read(path)?);
+                login.with_context(|| format!("`{}` is not one line of text", path.display()))
+            });
+            let (host, port, login) = (host.clone(), *port, login.transpose()?);
             mail::Transport::Smtp(mail::Smtp { host, port, security, login })
         }
     };
@@ -516,11 +529,22 @@ async fn erase_when_due(desk: Weak<Desk>) {
 /// If a key file cannot be read.
 pub(crate) fn vault_keys(config: &Config) -> Result<VaultKeys> {
     let (wrapping_id, wrapping) = vault::keys::in_use(&LocalDisk::new(&config.data)?)?;
-    Ok(VaultKeys {
-        index: keys::read(&config.data.join("keys/vault-index.key"))?,
-        wrapping: keys::read(&config.data.join(wrapping))?,
-        wrapping_id,
-    })
+    let files = config.secrets.files()?;
+    let wrapping = files.read_key(wrapping.trim_start_matches("keys/"))?;
+    Ok(VaultKeys { index: *files.read_key("vault-index.key")?, wrapping: *wrapping, wrapping_id })
+}
+
+/// The secret files, and a word on how they are kept.
+fn open_secrets(config: &Config) -> Result<Arc<KeyFiles>> {
+    let files = config.secrets.files()?;
+    if !config.secrets.is_sealed() {
+        warn!(
+            "the files in keys/ are in the clear: `[secrets]` seals them, docs/operating/keys.md"
+        );
+    } else if files.sealing_is_due()? {
+        warn!("sealing the files in keys/ was broken off: repeat `portcullis keys seal`");
+    }
+    Ok(files)
 }
 
 /// Asks the witnesses whether the directory is the newest there is of this log. Opening it writes and signs, so this comes first.
@@ -541,6 +565,7 @@ async fn ask_witnesses(config: &Config) -> Result<Arc<Witnesses>> {
 fn open_record(config: &Config) -> Result<Opened> {
     let mut opening = Opening::standard(signing_key(config)?, vault_keys(config)?);
     opening.next_key = next_signing_key(config)?;
+    opening.ring = Arc::clone(config.secrets.files()?.ring());
     opening.lost_checkpoint = generation::lost_checkpoint(&config.data)?;
     let opened = recorder::open(&config.data, opening)?;
     if opened.recovered.torn {
@@ -692,10 +717,9 @@ fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>> {
     if config.clear_text {
         return Ok(None);
     }
-    let read = |name: &str| {
-        let path = config.data.join("keys").join(name);
-        std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
-    };
+    let certificate = config.data.join("keys/server.pem");
+    let certificate = std::fs::read(&certificate)
+        .with_context(|| format!("cannot read `{}`", certificate.display()))?;
     let client_ca = config
         .client_ca
         .as_ref()
@@ -703,8 +727,8 @@ fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>> {
         .transpose()
         .context("cannot read `client_ca`")?;
     Ok(Some(gateway::tls::config(
-        &read("server.pem")?,
-        &read("server.key")?,
+        &certificate,
+        &config.secrets.files()?.read("server.key")?,
         client_ca.as_deref(),
     )?))
 }

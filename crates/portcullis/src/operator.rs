@@ -18,7 +18,9 @@ use std::path::Path;
 use std::time::Duration;
 use storage::clock;
 use storage::registry::{Command, Payload, SignedCommand};
+use storage::secrets::private;
 use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
 /// How long a signed command may be carried out.
 const LIFE: Micros = Micros::from_secs(600);
@@ -39,27 +41,28 @@ impl OperatorKey {
     /// # Errors
     /// If the file exists or cannot be written.
     pub(crate) fn create(path: &Path, name: &str) -> Result<Self> {
-        let (id, seed) =
-            (OperatorId::new(clock::unix_now(), keys::random()?), keys::random::<32>()?);
-        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
-        keys::write(path, format!("{id} {name} {hex}\n").as_bytes())?;
+        let id = OperatorId::new(clock::unix_now(), keys::random()?);
+        let seed = Zeroizing::new(keys::random::<32>()?);
+        let hex = Zeroizing::new(seed.map(|byte| format!("{byte:02x}")).concat());
+        keys::write(path, Zeroizing::new(format!("{id} {name} {}\n", *hex)).as_bytes())?;
         Self::from_parts(id, name, &seed)
     }
 
     /// Reads a key file.
     ///
     /// # Errors
-    /// If it is not one.
+    /// If it is not one, or others can read it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let what = || format!("`{}` is not an operator's key file", path.display());
-        let text = std::fs::read_to_string(path).with_context(what)?;
-        let mut words = text.split_whitespace();
+        let file = private::read(path)?;
+        let mut words = str::from_utf8(&file).unwrap_or_default().split_whitespace();
         let (id, name, hex) = (words.next(), words.next(), words.next());
         let (Some(id), Some(name), Some(hex)) = (id, name, hex) else { bail!(what()) };
         let seed: Option<Vec<u8>> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(hex.get(at * 2..at * 2 + 2)?, 16).ok())
             .collect();
-        let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok()).with_context(what)?;
+        let seed = seed.and_then(|seed| <[u8; 32]>::try_from(&**Zeroizing::new(seed)).ok());
+        let seed = Zeroizing::new(seed.with_context(what)?);
         Self::from_parts(id.parse().with_context(what)?, name, &seed)
     }
 

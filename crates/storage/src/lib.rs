@@ -8,3 +8,4 @@ pub mod consents;
 pub mod embedded;
 pub mod outbox;
 pub mod registry;
+pub mod secrets;

@@ -27,6 +27,7 @@ use tokio::io::{
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 //= RFC 5321 section 4.5.3.1.5: 512 bytes; servers send longer ones
 const REPLY_LINE_BYTES_MAX: u64 = 2_048;
@@ -105,10 +106,9 @@ impl Connection {
     pub(super) async fn open(
         server: &Smtp,
         tls: Option<Arc<ClientConfig>>,
-        login: Option<&Login>,
         patience: Patience,
     ) -> Result<Self, Broken> {
-        timeout(patience.connect, Self::establish(server, tls, login, patience))
+        timeout(patience.connect, Self::establish(server, tls, patience))
             .await
             .unwrap_or(Err(Broken::Slow))
     }
@@ -116,7 +116,6 @@ impl Connection {
     async fn establish(
         server: &Smtp,
         tls: Option<Arc<ClientConfig>>,
-        login: Option<&Login>,
         patience: Patience,
     ) -> Result<Self, Broken> {
         let tcp = TcpStream::connect((server.host.as_str(), server.port)).await?;
@@ -152,7 +151,7 @@ impl Connection {
             }
         };
         let offers = connection.command(&format!("EHLO {hello}\r\n")).await?.positive()?;
-        if let Some(login) = login {
+        if let Some(login) = &server.login {
             connection.log_in(&offers, login).await?;
         }
         Ok(connection)
@@ -160,14 +159,14 @@ impl Connection {
 
     //= RFC 4954 section 4, RFC 4616; LOGIN is nobody's standard and the only thing some servers offer
     async fn log_in(&mut self, offers: &Reply, login: &Login) -> Result<(), Broken> {
-        let encode = |text: &str| STANDARD.encode(text);
+        let encode = |text: &str| Zeroizing::new(STANDARD.encode(text));
         if offers.offers("AUTH", "PLAIN") {
-            let both = encode(&format!("\0{}\0{}", login.user, login.password));
-            self.command(&format!("AUTH PLAIN {both}\r\n")).await?.expect(235)?;
+            let both = Zeroizing::new(format!("\0{}\0{}", login.user, *login.password));
+            self.command(&format!("AUTH PLAIN {}\r\n", *encode(&both))).await?.expect(235)?;
         } else if offers.offers("AUTH", "LOGIN") {
             self.command("AUTH LOGIN\r\n").await?.expect(334)?;
-            self.command(&format!("{}\r\n", encode(&login.user))).await?.expect(334)?;
-            self.command(&format!("{}\r\n", encode(&login.password))).await?.expect(235)?;
+            self.command(&format!("{}\r\n", *encode(&login.user))).await?.expect(334)?;
+            self.command(&format!("{}\r\n", *encode(&login.password))).await?.expect(235)?;
         } else {
             return Err(Broken::NoLogin);
         }

@@ -3,12 +3,13 @@
 use super::attempt::Attempt;
 use super::world::{
     AUDIENCE, BY_CERTIFICATE, CERTIFICATE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World,
-    network,
+    network, signing_key,
 };
 use crate::token::{self, Binding, Facts};
-use crate::{Algorithm, Denied};
+use crate::{Algorithm, Denied, SigningKey};
 use model::CredentialState;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[test]
 fn the_honest_request_is_accepted_as_its_integration() {
@@ -84,6 +85,23 @@ fn a_remembered_token_is_still_judged_by_clock_and_directory() {
     assert_eq!(send(&world, 3, NOW).unwrap_err().to_string(), "the token's grant has expired");
     world.directory.credentials.remove(&CREDENTIAL);
     assert_eq!(send(&world, 4, NOW).unwrap_err().code(), "invalid_token");
+}
+
+#[test]
+fn a_key_that_is_taken_away_verifies_nothing_also_what_it_verified_before() {
+    let world = World::new(Algorithm::Es256);
+    let token = world.token(&world.facts());
+    let authorization = format!("DPoP {token}");
+    let read = |jti| world.send(&authorization, &world.proof(&world.key, &token, jti)).is_ok();
+    assert!(read(1));
+    let (old, next) = (&world.issuer_key, signing_key(Algorithm::EdDsa, 9));
+    let key = |kid: &str, key: &SigningKey| (kid.to_owned(), key.public().clone());
+    world.verifier.replace_issuer_keys(BTreeMap::from([key("k1", old), key("k2", &next)]));
+    assert!(read(2), "both verify");
+    world.verifier.replace_issuer_keys(BTreeMap::from([key("k2", &next)]));
+    assert!(!read(3), "remembered, and its key is gone");
+    world.verifier.replace_issuer_keys(BTreeMap::from([key("k1", &next)]));
+    assert!(!read(4), "another key of that name");
 }
 
 #[test]

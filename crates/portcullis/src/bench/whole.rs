@@ -73,7 +73,7 @@ async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> 
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let listen = [data_plane, authority, control, any, any];
     let addresses = Addresses { listen, origin, clear_text: true };
-    init::init(dir, "bench", "first", &addresses).await
+    init::init(dir, "bench", "first", &addresses, None).await
 }
 
 /// Registers, as operators do: a vendor, an approved integration with `key` as its credential, and a grant to read

@@ -1,9 +1,8 @@
-//! `portcullis log` and `portcullis keys`: what is done with a log beside reading it, and keys of those who vouch for it.
+//! `portcullis log`: what is done with a log beside reading it.
 
 use super::print::line as print;
 use crate::config::{self, Config};
 use crate::generation;
-use crate::keys;
 use crate::verify::{Keys, Log};
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -33,26 +32,6 @@ pub(crate) enum LogCommand {
         #[arg(long)]
         lost: Option<PathBuf>,
     },
-    /// Give the log another key: first both sign, from the node's next start on; then, with --finish, the new one alone
-    RotateKey {
-        #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
-        config: PathBuf,
-        /// Everybody knows the new key: let it sign alone; the node must be stopped
-        #[arg(long)]
-        finish: bool,
-    },
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make the key of an auditor or witness, and print its public half
-    New {
-        /// Best an address without scheme, such as auditor.example/2026
-        name: String,
-        /// Where the secret key goes
-        #[arg(short, long)]
-        output: PathBuf,
-    },
 }
 
 impl LogCommand {
@@ -69,7 +48,6 @@ impl LogCommand {
                 std::fs::write(&output, text)
                     .with_context(|| format!("cannot write `{}`", output.display()))
             }
-            Self::RotateKey { config, finish } => rotate_key(&Config::read(&config)?, finish),
             Self::NextGeneration { config, lost } => {
                 let config = Config::read(&config)?;
                 let number = generation::open_next(&config, lost.as_deref())?;
@@ -79,29 +57,5 @@ impl LogCommand {
                 ))
             }
         }
-    }
-}
-
-fn rotate_key(config: &Config, finish: bool) -> Result<()> {
-    if finish {
-        generation::finish_rotation(config)?;
-        return print(
-            "the new key signs alone from the node's next start on; keys/log.pub has it, and keys/log.retired.pub the old one",
-        );
-    }
-    generation::begin_rotation(config)?;
-    print(
-        "both keys sign checkpoints from the node's next start on; hand out keys/log.pub, then `portcullis log rotate-key --finish`",
-    )
-}
-
-impl KeysCommand {
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// If the file is there already or cannot be written.
-    pub(crate) fn run(self) -> Result<()> {
-        let Self::New { name, output } = self;
-        print(&keys::new_cosigner(&output, &name)?.to_string())
     }
 }

@@ -5,13 +5,15 @@ mod contract;
 mod export;
 mod exposure;
 mod incident;
+mod keys;
 mod log;
 mod onboard;
 pub(crate) mod print;
 mod subject;
 mod verify;
 
-pub(crate) use log::{KeysCommand, LogCommand};
+pub(crate) use keys::KeysCommand;
+pub(crate) use log::LogCommand;
 pub(crate) use onboard::Request;
 pub(crate) use verify::Verify;
 

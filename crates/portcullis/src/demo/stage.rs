@@ -143,7 +143,7 @@ impl Stage {
         let (origin, orders, origin_address) = start_origin(&origin_log).await?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let addresses = Addresses { listen: [free; 5], origin: origin_address, clear_text: false };
-        init::init(&directory, "demo", "ana", &addresses).await?;
+        init::init(&directory, "demo", "ana", &addresses, None).await?;
         std::fs::write(directory.join("openapi.yaml"), OPENAPI)?;
         let overlay = if widen { widened() } else { OVERLAY.to_owned() };
         std::fs::write(directory.join("overlay.yaml"), overlay)?;

@@ -355,11 +355,19 @@ fn present(data: &Path, credential: &str) -> Result<()> {
 /// # Errors
 /// What the node said before it ended, or that it said nothing in time.
 pub(crate) fn serve(data: &Path) -> Result<(Child, [u16; 3])> {
+    serve_saying(data, "info")
+}
+
+/// As [`serve`], with a log of this level.
+///
+/// # Errors
+/// Likewise.
+pub(crate) fn serve_saying(data: &Path, level: &str) -> Result<(Child, [u16; 3])> {
     let mut process = portcullis()
         // Where `init` says to: in the directory, with nothing named.
         .arg("serve")
         .current_dir(data)
-        .env_remove("RUST_LOG")
+        .env("RUST_LOG", level)
         .stderr(std::fs::File::create(data.with_extension("log"))?)
         .spawn()?;
     let ports = wait(|| {

@@ -20,6 +20,7 @@ use crate::embedded::publisher::{Published, Publisher};
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::{ERASED_ACTION, ErasedRow, Eraser, ROWS_PATH, Vault, VaultKeys, keys};
 use crate::embedded::view::LogView;
+use crate::secrets::Ring;
 use ledger::checkpoint::Checkpoint;
 use ledger::note::SigningKey;
 use ledger::record::{Body, Header, Kind};
@@ -43,6 +44,8 @@ pub struct Opening {
     pub next_key: Option<SigningKey>,
     /// The vault's keys.
     pub vault: VaultKeys,
+    /// What the next of them is sealed under.
+    pub ring: Arc<Ring>,
     /// Sizes of the segments.
     pub sizes: JournalSizes,
     /// How long an append waits for the disk before it is refused.
@@ -52,12 +55,13 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// With [`JournalSizes::STANDARD`] and two seconds of waiting.
+    /// With [`JournalSizes::STANDARD`], two seconds of waiting, and keys in the clear.
     pub fn standard(key: SigningKey, vault: VaultKeys) -> Self {
         Self {
             key,
             next_key: None,
             vault,
+            ring: Arc::default(),
             sizes: JournalSizes::STANDARD,
             wait_max: Duration::from_secs(2),
             lost_checkpoint: None,
@@ -224,7 +228,7 @@ pub fn open_parts(
     clocks: Box<dyn ReadClocks>,
     opening: Opening,
 ) -> Result<Parts, OpenFailed> {
-    let Opening { key, next_key, vault, sizes, lost_checkpoint, .. } = opening;
+    let Opening { key, next_key, vault, ring, sizes, lost_checkpoint, .. } = opening;
     let key = Arc::new(key);
     // Synced once more, so that a checkpoint which a process renamed and then died is durable before anybody sees it again.
     disk.create_dir("ledger")
@@ -254,6 +258,7 @@ pub fn open_parts(
         vault: Arc::clone(&vault),
         disk: Arc::clone(disk),
         kept: Arc::clone(log.kept()),
+        ring,
         key_is_due: AtomicBool::new(false),
     };
     // Whoever was erased and came back with an older copy of the vault, or whom a crash kept there, goes before anything is served.

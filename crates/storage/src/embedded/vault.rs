@@ -29,6 +29,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use zeroize::Zeroize;
 
 /// Where the rows lie in the data directory.
 pub(crate) const ROWS_PATH: &str = "vault/rows";
@@ -41,7 +42,7 @@ const GROW_BYTES: u64 = 256 << 10;
 /// Rows in one write and sync.
 const WRITE_ROWS_MAX: usize = 4_096;
 
-/// The vault's two keys.
+/// The vault's two keys. Wiped when dropped.
 #[derive(Clone)]
 pub struct VaultKeys {
     /// Finds a subject's row. It cannot be changed without reading every row.
@@ -50,6 +51,13 @@ pub struct VaultKeys {
     pub wrapping: [u8; 32],
     /// The number rows name the wrapping key by.
     pub wrapping_id: u16,
+}
+
+impl Drop for VaultKeys {
+    fn drop(&mut self) {
+        self.index.zeroize();
+        self.wrapping.zeroize();
+    }
 }
 
 /// Subjects, their ordinals and their pseudonyms. Shared by all request tasks and the recorder's thread.

@@ -48,7 +48,7 @@ async fn connect_by(
         // Silent, but there.
         tokio::time::sleep(Duration::from_secs(2)).await;
     });
-    Connection::open(&server, Some(Arc::new(tls)), None, PATIENCE).await
+    Connection::open(&server, Some(Arc::new(tls)), PATIENCE).await
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::{
 use crate::embedded::disk::{KeepSynced, SyncedFile};
 use crate::embedded::kept::KeptFiles;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
+use crate::secrets::Ring;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SecureRandom;
 use model::{SubjectId, SubjectOrdinal};
@@ -83,6 +84,8 @@ pub struct Eraser {
     pub(crate) vault: Arc<Vault>,
     pub(crate) disk: Arc<dyn KeepSynced>,
     pub(crate) kept: Arc<KeptFiles>,
+    /// What keys are sealed under.
+    pub(crate) ring: Arc<Ring>,
     /// Whether rows were erased whose key is still there.
     pub(crate) key_is_due: AtomicBool,
 }
@@ -106,7 +109,7 @@ impl Eraser {
         let id = former.checked_add(1).ok_or_else(|| {
             Unavailable::Stopped("the vault's wrapping keys are used up".to_owned())
         })?;
-        let key = keys::make(&*self.disk, id, &self.vault.random).map_err(failed)?;
+        let key = keys::make(&*self.disk, id, &self.vault.random, &self.ring).map_err(failed)?;
         let key = WrappingKey::new(id, &key)
             .ok_or_else(|| Unavailable::Stopped("the wrapping key is unusable".to_owned()))?;
         self.vault.rewrite(&*self.disk, &self.kept, Some(key))?;

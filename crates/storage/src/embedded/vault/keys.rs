@@ -7,17 +7,18 @@ use super::ROWS_PATH;
 use super::row::{self, HEADER_BYTES, ROW_BYTES};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::unavailable::OpenFailed;
+use crate::secrets::{DIR, Ring};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use std::io::{self, ErrorKind};
+use zeroize::Zeroizing;
 
-const DIR: &str = "keys";
+/// The name of a wrapping key's file.
+fn name(id: u16) -> String {
+    if id == 1 { "vault-wrapping.key".to_owned() } else { format!("vault-wrapping.{id}.key") }
+}
 
-/// The path of a wrapping key.
 fn path(id: u16) -> String {
-    if id == 1 {
-        return format!("{DIR}/vault-wrapping.key");
-    }
-    format!("{DIR}/vault-wrapping.{id}.key")
+    format!("{DIR}/{}", name(id))
 }
 
 /// The number and path of the key that the rows are under, or of the newest one if they are under none.
@@ -41,11 +42,16 @@ pub fn in_use(disk: &dyn KeepSynced) -> Result<(u16, String), OpenFailed> {
 }
 
 /// Makes a key, durably, in place of what an erasure that was cut short left under its number.
-pub(super) fn make(disk: &dyn KeepSynced, id: u16, random: &SystemRandom) -> io::Result<[u8; 32]> {
-    let mut key = [0; 32];
-    random.fill(&mut key).map_err(|_| io::Error::other("the system gave no random bytes"))?;
+pub(super) fn make(
+    disk: &dyn KeepSynced,
+    id: u16,
+    random: &SystemRandom,
+    ring: &Ring,
+) -> io::Result<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    random.fill(&mut *key).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     disk.create_dir(DIR)?;
-    disk.replace(&path(id), &key)?;
+    disk.replace(&path(id), &ring.content(&name(id), &*key)?)?;
     Ok(key)
 }
 
