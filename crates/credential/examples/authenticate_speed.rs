@@ -71,6 +71,9 @@ fn measure(algorithm: Algorithm) -> Result<(), Box<dyn Error>> {
         let request = RequestProof {
             method: "GET",
             url: URL,
+            query: None,
+            fields: &[],
+            body: &[],
             authorization: &[authorization.as_bytes()],
             dpop: &[proof.as_bytes()],
             network: ClientIp::from_peer([192, 0, 2, 7].into()),

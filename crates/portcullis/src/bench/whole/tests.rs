@@ -196,6 +196,9 @@ impl World {
         let proof = RequestProof {
             method: "GET",
             url: &format!("{}{}", self.data_origin, path()),
+            query: None,
+            fields: &[],
+            body: &[],
             authorization: &all("authorization"),
             dpop: &all("dpop"),
             network: ClientIp::from_peer([127, 0, 0, 1].into()),
