@@ -18,7 +18,7 @@ pub struct Challenge {
 
 impl Challenge {
     /// `error`: the stable code. `nonce`: of `now`. `has_content`: whether the refused request had any.
-    pub fn new(error: &str, nonce: &Nonce, now: UnixMicros, has_content: bool) -> Self {
+    pub(crate) fn new(error: &str, nonce: &Nonce, now: UnixMicros, has_content: bool) -> Self {
         let nonce = nonce.as_str();
         let digest = if has_content { r#" "content-digest""# } else { "" };
         // The moment makes the nonce another one in each challenge. Two of one microsecond only cost their client a second refusal.
