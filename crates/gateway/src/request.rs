@@ -62,7 +62,7 @@ impl Request {
     pub(crate) fn proofs(&self, external_url: &str) -> Proofs<'_> {
         //= RFC 9449 section 4.3, check 9: the URL without query and fragment, as the client sees it
         let url = [external_url, self.target.path_as_sent()].concat();
-        let is_signed = self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("signature-input"));
+        let is_signed = !self.headers.all("signature-input").is_empty();
         Proofs {
             authorization: self.headers.all("authorization"),
             dpop: self.headers.all("dpop"),

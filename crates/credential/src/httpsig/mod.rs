@@ -14,7 +14,7 @@ mod vectors;
 pub use challenge::{ALGORITHMS, Challenge};
 
 use crate::replay::Used;
-use crate::{Algorithm, Nonce, NonceKey, PublicKey, RequestProof, dpop};
+use crate::{Algorithm, Nonce, NonceKey, PublicKey, RequestProof, base64url, dpop};
 use fields::{Component, Input};
 use model::{CredentialId, UnixMicros};
 use sfv::BareItemFromInput;
@@ -200,7 +200,8 @@ impl<'a> Parameters<'a> {
 
     fn check_key(&self, key: &PublicKey, credential: CredentialId) -> Result<(), BadSignature> {
         let named = self.keyid.ok_or(BadSignature::Malformed)?;
-        if named != key.thumbprint_text() && named.parse() != Ok(credential) {
+        let is_it = base64url::decode_digest(named) == Some(key.thumbprint());
+        if !is_it && named.parse() != Ok(credential) {
             return Err(BadSignature::OtherKey);
         }
         //= RFC 9421 section 3.2: if the algorithm is known in several ways, all of them agree
