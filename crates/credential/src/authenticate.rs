@@ -21,7 +21,7 @@ pub struct RequestProof<'a> {
     pub url: &'a str,
     /// The query as received, without `?`; `None` if there was no `?`.
     pub query: Option<&'a str>,
-    /// Every field received, in order, for a signature to cover. Only [`httpsig`](crate::httpsig) reads it.
+    /// Every field received, in order, for a signature to cover. Only [`httpsig`] reads it.
     pub fields: &'a [(&'a str, &'a [u8])],
     /// The whole content, as received.
     pub body: &'a [u8],

@@ -2,7 +2,7 @@
 //!
 //! A request of this kind presents its token as `Authorization: HTTPSig TOKEN` and signs that field along with its method, its target
 //! and its content. The key is the one the token is bound to, taken from the directory, and never chosen by the message. What is
-//! not accepted although the standard has it is listed in `docs/standards/http-signatures.md`. Start reading at [`verify`].
+//! not accepted although the standard has it is listed in `docs/standards/http-signatures.md`. Start reading at `verify`.
 
 mod base;
 mod challenge;
