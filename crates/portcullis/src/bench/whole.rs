@@ -130,7 +130,8 @@ async fn register(
         vendor: "Benchmark",
         operations: &["getAccount"],
         classes: &GRANTED,
-        purpose: "support",
+        // What is granted has a location in it, and this purpose is what needs one.
+        purpose: "fraud",
         budget,
         sandbox: ("/v1/accounts/acc_000042", "acc_000042"),
     };
