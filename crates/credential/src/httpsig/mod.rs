@@ -9,7 +9,7 @@ mod challenge;
 mod digest;
 mod fields;
 #[cfg(test)]
-mod vectors;
+mod tests;
 
 pub use challenge::{ALGORITHMS, Challenge};
 

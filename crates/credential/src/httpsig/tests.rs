@@ -1,4 +1,4 @@
-//! RFC 9421 appendix B. Bases are rebuilt and signatures verified as far as we take their components and algorithms; the rest is named.
+//! RFC 9421 appendix B: bases are rebuilt and signatures verified as far as we take their components and algorithms; the rest is named. Then each part alone.
 
 use super::base::signature_base;
 use super::{BadSignature, fields};
@@ -115,4 +115,40 @@ fn lines_of_one_field_are_one_value() {
     for bad in [&b"x\ny"[..], b"x\0", b"\xc3\xa9", &[b'x'; 9_000]] {
         assert_eq!(fields::value_of(&[("a", bad)], "a"), Err(BadSignature::Malformed));
     }
+}
+
+#[test]
+fn the_target_is_the_configured_one_and_never_that_of_a_field() {
+    let check = |url: &str, query: Option<&str>, expected: [&str; 5]| {
+        let proof = RequestProof {
+            method: "GET",
+            url,
+            query,
+            fields: &[("Host", b"evil.example"), ("X-Forwarded-Host", b"evil.example")],
+            body: &[],
+            authorization: &[],
+            dpop: &[],
+            network: ClientIp::from_peer([192, 0, 2, 7].into()),
+            client_certificate: None,
+        };
+        let names = ["@target-uri", "@scheme", "@authority", "@path", "@query"];
+        let list = names.map(|name| format!("\"{name}\"")).join("  ");
+        let field = format!("a=( {list} );tag=\"x\"; nonce=\"y\"");
+        let base = signature_base(&proof, &fields::inputs(field.as_bytes()).unwrap()[0]).unwrap();
+        let mut lines: Vec<_> =
+            names.iter().zip(expected).map(|(n, v)| format!("\"{n}\": {v}")).collect();
+        let list = list.replace("  ", " ");
+        lines.push(format!("\"@signature-params\": ({list});tag=\"x\";nonce=\"y\""));
+        assert_eq!(base, lines.join("\n"));
+    };
+    let expected = ["https://a.example/v1?x=%2f", "https", "a.example", "/v1", "?x=%2f"];
+    check("https://a.example/v1", Some("x=%2f"), expected);
+    check("https://A.Example:443/v1", Some("x=%2f"), expected);
+    check(
+        "https://a.example:8443/%7E",
+        None,
+        ["https://a.example:8443/%7E", "https", "a.example:8443", "/%7E", "?"],
+    );
+    check("http://[::1]:80", Some(""), ["http://[::1]/?", "http", "[::1]", "/", "?"]);
+    check("http://[::80]:443/", None, ["http://[::80]:443/", "http", "[::80]:443", "/", "?"]);
 }
