@@ -54,7 +54,7 @@ pub(crate) fn install(root: &Path) -> Result<()> {
         say(
             "installing Python packages, a gigabyte of them: aiosmtpd (a mail server), dkimpy (a DKIM verifier), aics-witness and aics-tlog \
              (a witness and a client of transparency logs), proofbundle (a verifier of tlog-proof files), cryptography (for the \
-             second verifier of evidence), duckdb and chdb-core (engines that \
+             second verifier of evidence), http-message-signatures (a signer of requests), duckdb and chdb-core (engines that \
              read exported Parquet), ocsf-json-schema and jsonschema (the published schemas of events, and a validator)",
         );
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))

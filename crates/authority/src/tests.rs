@@ -261,6 +261,9 @@ fn the_token_is_good_at_the_gateway_with_the_key_it_is_bound_to() {
     let request = RequestProof {
         method: "GET",
         url,
+        query: None,
+        fields: &[],
+        body: &[],
         authorization: &[authorization.as_bytes()],
         dpop: &[proof.as_bytes()],
         network: ClientIp::from_peer([192, 0, 2, 7].into()),

@@ -4,7 +4,7 @@ use crate::denied::{BadToken, Denied, KnownCaller};
 use crate::dpop::{self, Expected, Unproved};
 use crate::replay::NotFirst;
 use crate::token::{Binding, VerifiedToken};
-use crate::{BadProof, Verifier, replay, token};
+use crate::{BadProof, BadSignature, PublicKey, Verifier, httpsig, replay, token};
 use model::{
     ClientIp, ConsentId, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
     GrantId, IntegrationId, SubjectId, UnixMicros, VendorId,
@@ -19,6 +19,12 @@ pub struct RequestProof<'a> {
     pub method: &'a str,
     /// Our configured external origin and the path as received, without query and fragment.
     pub url: &'a str,
+    /// The query as received, without `?`; `None` if there was no `?`.
+    pub query: Option<&'a str>,
+    /// Every field received, in order, for a signature to cover. Only [`httpsig`] reads it.
+    pub fields: &'a [(&'a str, &'a [u8])],
+    /// The whole content, as received.
+    pub body: &'a [u8],
     /// The value of every `Authorization` header received.
     pub authorization: &'a [&'a [u8]],
     /// The value of every `DPoP` header received.
@@ -44,12 +50,18 @@ pub struct Caller {
     known: KnownCaller,
     token: Arc<VerifiedToken>,
     network: ClientIp,
+    signed: bool,
 }
 
 impl Caller {
     /// The one place a `Caller` comes from.
-    fn mint(known: KnownCaller, token: Arc<VerifiedToken>, network: ClientIp) -> Self {
-        Self { known, token, network }
+    fn mint(
+        known: KnownCaller,
+        token: Arc<VerifiedToken>,
+        network: ClientIp,
+        signed: bool,
+    ) -> Self {
+        Self { known, token, network, signed }
     }
 
     /// The integration's owner.
@@ -87,6 +99,11 @@ impl Caller {
         self.network
     }
 
+    /// Whether the proof covers query and content: a message signature, and not one of the other kinds.
+    pub fn is_signed(&self) -> bool {
+        self.signed
+    }
+
     /// When its token ends.
     pub fn token_expires(&self) -> UnixMicros {
         self.token.facts.expires
@@ -96,12 +113,12 @@ impl Caller {
 /// Establishes who makes a request.
 ///
 /// `now`: UTC microseconds. The directory and every date are consulted on each request; only the token's signature is remembered.
-/// A DPoP proof that is accepted is remembered, so each makes at most one `Caller`.
+/// A DPoP proof or signature that is accepted is remembered, so each makes at most one `Caller`.
 ///
 /// # Errors
 /// [`Denied`]: the caller is at fault, but for [`Denied::Unavailable`]. [`Denied::caller`] says whose token it was, if that much held.
 ///
-/// Source: RFC 9449 section 7, RFC 8705 section 3, RFC 9068 section 4.
+/// Source: RFC 9449 section 7, RFC 8705 section 3, RFC 9068 section 4, RFC 9421 section 3.2.
 pub fn authenticate(
     proof: &RequestProof<'_>,
     now: UnixMicros,
@@ -126,6 +143,12 @@ pub fn authenticate(
         (Binding::Key(key), Scheme::Dpop) => {
             prove_key(proof, now, verifier, &token, key, known)?;
         }
+        (Binding::Key(key), Scheme::HttpSig) => {
+            let public = token
+                .signature_key(credential)
+                .ok_or(Denied::Signature { reason: BadSignature::OtherKey, caller })?;
+            prove_signature(proof, now, verifier, public, key, known)?;
+        }
         (Binding::Certificate(certificate), scheme) => {
             //= RFC 8705 section 3: the certificate of the connection must match the thumbprint in the token
             if scheme != Scheme::Bearer || proof.client_certificate.as_ref() != Some(certificate) {
@@ -138,13 +161,15 @@ pub fn authenticate(
     if !may_come_from(credential, proof.network) {
         return Err(Denied::Network { caller: known });
     }
-    Ok(Caller::mint(known, token, proof.network))
+    let signed = scheme == Scheme::HttpSig;
+    Ok(Caller::mint(known, token, proof.network, signed))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     Bearer,
     Dpop,
+    HttpSig,
 }
 
 fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
@@ -161,6 +186,7 @@ fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
     //= RFC 9110 section 11.1: the scheme is case-insensitive
     let scheme = match scheme {
         _ if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ if scheme.eq_ignore_ascii_case("httpsig") => Scheme::HttpSig,
         _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
         _ => return Err(Denied::Malformed),
     };
@@ -263,6 +289,35 @@ fn prove_key(
     verifier.proofs.observe(replay::holder_of(key), proved.used, proved.until, now).map_err(
         |not_first| match not_first {
             NotFirst::Replayed => Denied::Proof { reason: BadProof::Replayed, caller },
+            NotFirst::Forgotten | NotFirst::Full => Denied::Unavailable { caller: known },
+        },
+    )
+}
+
+/// As [`prove_key`], by a message signature instead of a DPoP proof. `public`: the key whose thumbprint is `key`.
+fn prove_signature(
+    proof: &RequestProof<'_>,
+    now: UnixMicros,
+    verifier: &Verifier,
+    public: &PublicKey,
+    key: &Digest,
+    known: KnownCaller,
+) -> Result<(), Denied> {
+    let caller = Some(known);
+    let proved = httpsig::verify(proof, public, known.credential, &verifier.nonces, now).map_err(
+        |unproved| match unproved {
+            httpsig::Unproved::Bad(reason) => Denied::Signature { reason, caller },
+            httpsig::Unproved::NonceNeeded(nonce) => {
+                let has_content = !proof.body.is_empty();
+                let challenge = httpsig::Challenge::new("use_nonce", &nonce, now, has_content);
+                Denied::SignatureNonceNeeded { challenge: Box::new(challenge), caller }
+            }
+        },
+    )?;
+    //= RFC 9421 section 7.2.2: the nonce is remembered for as long as its signature would be accepted
+    verifier.proofs.observe(replay::holder_of(key), proved.used, proved.until, now).map_err(
+        |not_first| match not_first {
+            NotFirst::Replayed => Denied::Signature { reason: BadSignature::Replayed, caller },
             NotFirst::Forgotten | NotFirst::Full => Denied::Unavailable { caller: known },
         },
     )

@@ -84,6 +84,7 @@ mod tests {
             },
             digest,
             proof_key: OnceLock::new(),
+            signature_key: OnceLock::new(),
             credential: OnceLock::new(),
         })
     }

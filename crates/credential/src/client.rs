@@ -2,8 +2,11 @@
 //!
 //! Nothing here can make a [`crate::Caller`]; it can only make what [`crate::authenticate()`] and the token endpoint judge.
 
+use crate::httpsig::TAG;
 use crate::jwk::sha256;
 use crate::{SigningKey, base64url};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use model::{IntegrationId, Micros, UnixMicros};
 
 /// The request to make a DPoP proof for.
@@ -47,6 +50,66 @@ pub fn sign_proof(key: &SigningKey, request: &ProofRequest<'_>) -> String {
         }
     }
     key.sign_compact(&header, &claims.to_string())
+}
+
+/// The request to sign as a message (RFC 9421).
+#[derive(Clone, Copy)]
+pub struct SignRequest<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The URL with its query, as it is sent; the host in lower case and without the scheme's own port.
+    pub target_uri: &'a str,
+    /// The access token, which goes into `Authorization` after `HTTPSig `.
+    pub access_token: &'a str,
+    /// The content, empty if there is none.
+    pub content: &'a [u8],
+    /// The last nonce that this server sent.
+    pub nonce: &'a str,
+    /// 16 random bytes, never used before.
+    pub unique: [u8; 16],
+    /// The client's clock.
+    pub now: UnixMicros,
+}
+
+/// The fields that a signature adds to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureFields {
+    /// `Content-Digest`, if there is content.
+    pub content_digest: Option<String>,
+    /// `Signature-Input`.
+    pub signature_input: String,
+    /// `Signature`.
+    pub signature: String,
+}
+
+/// Signs one request. The signature base is written out here and not by the module that verifies, so that a fault in one shows in the other.
+pub fn sign_request(key: &SigningKey, request: &SignRequest<'_>) -> SignatureFields {
+    let SignRequest { method, target_uri, access_token, content, nonce, unique, now } = *request;
+    let mut lines = format!(
+        "\"@method\": {method}\n\"@target-uri\": {target_uri}\n\"authorization\": HTTPSig {access_token}\n"
+    );
+    let mut covered = r#""@method" "@target-uri" "authorization""#.to_owned();
+    let content_digest =
+        (!content.is_empty()).then(|| format!("sha-256=:{}:", STANDARD.encode(sha256(content))));
+    if let Some(digest) = &content_digest {
+        lines.push_str(&format!("\"content-digest\": {digest}\n"));
+        covered.push_str(r#" "content-digest""#);
+    }
+    let public = key.public();
+    let (keyid, unique) = (public.thumbprint_text(), base64url::encode(&unique));
+    let created = now.secs();
+    let mut params = format!("({covered});created={created};keyid=\"{keyid}\"");
+    if let Some(alg) = public.algorithm().signature_name() {
+        params.push_str(&format!(";alg=\"{alg}\""));
+    }
+    params.push_str(&format!(";nonce=\"{nonce}.{unique}\";tag=\"{TAG}\""));
+    let base = format!("{lines}\"@signature-params\": {params}");
+    let signature = STANDARD.encode(key.sign(base.as_bytes()));
+    SignatureFields {
+        content_digest,
+        signature_input: format!("sig={params}"),
+        signature: format!("sig=:{signature}:"),
+    }
 }
 
 /// The value of the form parameter `client_assertion` (RFC 7523). `issuer`: the authority's issuer identifier; `jti`: 16 random bytes.

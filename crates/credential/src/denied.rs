@@ -1,5 +1,6 @@
 //! Why a request's credentials were not accepted: the stable code for the integration, the reason for the operator.
 
+use crate::httpsig::{self, BadSignature, Challenge};
 use crate::{Algorithm, BadKey, Nonce};
 use model::{CredentialId, GrantId, IntegrationId, Refusal, VendorId};
 
@@ -61,6 +62,22 @@ pub enum Denied {
     NonceNeeded {
         /// For the `DPoP-Nonce` header.
         nonce: Nonce,
+        /// Whose token it came with.
+        caller: Option<KnownCaller>,
+    },
+    /// The message signature.
+    #[error("{reason}")]
+    Signature {
+        /// What is wrong with it.
+        reason: BadSignature,
+        /// Whose token it came with.
+        caller: Option<KnownCaller>,
+    },
+    /// The signature's nonce does not begin with one that this node made since its start. An honest client repeats with this one.
+    #[error("the signature has no current nonce")]
+    SignatureNonceNeeded {
+        /// How to sign.
+        challenge: Box<Challenge>,
         /// Whose token it came with.
         caller: Option<KnownCaller>,
     },
@@ -186,6 +203,8 @@ impl Denied {
             }
             Self::Proof { .. } => "invalid_dpop_proof",
             Self::NonceNeeded { .. } => "use_dpop_nonce",
+            Self::Signature { .. } => "invalid_signature",
+            Self::SignatureNonceNeeded { .. } => "use_nonce",
             Self::Network { .. } => Refusal::Network.code(),
             Self::Unavailable { .. } => Refusal::Unavailable.code(),
         }
@@ -200,7 +219,9 @@ impl Denied {
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
             | Self::Proof { .. }
-            | Self::NonceNeeded { .. } => 401,
+            | Self::NonceNeeded { .. }
+            | Self::Signature { .. }
+            | Self::SignatureNonceNeeded { .. } => 401,
             Self::Network { .. } => 403,
             Self::Unavailable { .. } => 503,
         }
@@ -210,6 +231,13 @@ impl Denied {
     pub fn www_authenticate(&self) -> Option<String> {
         if self.status() != 401 {
             return None;
+        }
+        if let Self::SignatureNonceNeeded { challenge, .. } = self {
+            return Some(challenge.www_authenticate.clone());
+        }
+        if matches!(self, Self::Signature { .. }) {
+            let (code, algs) = (self.code(), httpsig::ALGORITHMS);
+            return Some(format!(r#"HTTPSig error="{code}", algs="{algs}""#));
         }
         let algs = Algorithm::NAMES.join(" ");
         //= RFC 6750 section 3.1: without authentication information, no error code
@@ -224,6 +252,15 @@ impl Denied {
         if let Self::NonceNeeded { nonce, .. } = self { Some(nonce) } else { None }
     }
 
+    /// The `Accept-Signature` header, if the integration is asked to sign again with our nonce.
+    pub fn accept_signature(&self) -> Option<&str> {
+        if let Self::SignatureNonceNeeded { challenge, .. } = self {
+            Some(&challenge.accept_signature)
+        } else {
+            None
+        }
+    }
+
     /// Whom the token was issued to, if its signature held. See [`KnownCaller`] for what that does not prove.
     pub const fn caller(&self) -> Option<KnownCaller> {
         match self {
@@ -232,7 +269,9 @@ impl Denied {
             | Self::BoundTokenAsBearer { caller }
             | Self::Certificate { caller }
             | Self::Proof { caller, .. }
-            | Self::NonceNeeded { caller, .. } => *caller,
+            | Self::NonceNeeded { caller, .. }
+            | Self::Signature { caller, .. }
+            | Self::SignatureNonceNeeded { caller, .. } => *caller,
             Self::Network { caller } | Self::Unavailable { caller } => Some(*caller),
         }
     }
@@ -248,7 +287,9 @@ impl Denied {
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
             | Self::Proof { .. }
-            | Self::NonceNeeded { .. } => Refusal::Unauthenticated,
+            | Self::NonceNeeded { .. }
+            | Self::Signature { .. }
+            | Self::SignatureNonceNeeded { .. } => Refusal::Unauthenticated,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is calling? Tokens, DPoP proofs, client assertions, replay: everything that turns a request's credentials into a [`Caller`].
+//! Who is calling? Tokens, DPoP proofs, message signatures, client assertions, replay: everything that turns a request's credentials into a [`Caller`].
 //!
 //! Nothing here decides what a caller may read (that is `policy`) or whether it has been cut off (that is `sever`); a
 //! [`Caller`] says only that this request was made, once, by the holder of a registered key, under a grant that still runs.
@@ -11,6 +11,7 @@ mod cache;
 pub mod client;
 pub mod denied;
 pub mod dpop;
+pub mod httpsig;
 mod htu;
 mod json;
 mod jwk;
@@ -28,6 +29,7 @@ mod vectors;
 
 pub use authenticate::{Caller, RequestProof, authenticate};
 pub use denied::{BadProof, BadToken, Denied, KnownCaller};
+pub use httpsig::BadSignature;
 pub use jwk::{Algorithm, BadKey, PublicKey, sha256};
 pub use nonce::{Nonce, NonceKey};
 pub use signing::{NotAPrivateKey, SigningKey};

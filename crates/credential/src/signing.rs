@@ -78,7 +78,7 @@ impl SigningKey {
         jws
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         match &self.pair {
             Pair::EdDsa(pair) => pair.sign(message).as_ref().to_vec(),
             // An empty signature verifies nowhere, so a failing random source closes rather than opens.

@@ -8,7 +8,8 @@ use crate::jwk::sha256;
 use crate::jws::{Compact, Header};
 use crate::{BadToken, PublicKey, SigningKey, base64url, dpop};
 use model::{
-    ConsentId, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId, UnixMicros,
+    ConsentId, Credential, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId,
+    UnixMicros,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,6 +162,8 @@ pub(crate) struct VerifiedToken {
     pub(crate) digest: Digest,
     /// The key of the proofs that come with this token, once one was verified.
     pub(crate) proof_key: OnceLock<dpop::ProofKey>,
+    /// The key of the signatures that come with this token, once one was looked at.
+    pub(crate) signature_key: OnceLock<PublicKey>,
     /// Where its credential was last found; only a hint, compared on each use.
     pub(crate) credential: OnceLock<CredentialId>,
 }
@@ -219,7 +222,13 @@ pub(crate) fn verify(
         return Err(BadToken::Audience);
     }
     let facts = claims.facts().ok_or(BadToken::Malformed)?;
-    Ok(VerifiedToken { facts, digest, proof_key: OnceLock::new(), credential: OnceLock::new() })
+    Ok(VerifiedToken {
+        facts,
+        digest,
+        proof_key: OnceLock::new(),
+        signature_key: OnceLock::new(),
+        credential: OnceLock::new(),
+    })
 }
 
 impl Claims<'_> {
@@ -248,6 +257,18 @@ impl Claims<'_> {
 }
 
 impl VerifiedToken {
+    /// The key that the token is bound to, of the credential that was found by its thumbprint; `None` if it is no such key.
+    pub(crate) fn signature_key(&self, credential: &Credential) -> Option<&PublicKey> {
+        if self.signature_key.get().is_none() {
+            let key = PublicKey::from_jwk(&credential.jwk).ok()?;
+            if self.facts.binding != Binding::Key(key.thumbprint()) {
+                return None;
+            }
+            let _ = self.signature_key.set(key); // another thread may have been first with an equal one
+        }
+        self.signature_key.get()
+    }
+
     /// Whether the token may be used at `now`.
     pub(crate) fn check_times(&self, now: UnixMicros) -> Result<(), BadToken> {
         let Facts { issued, expires, .. } = self.facts;

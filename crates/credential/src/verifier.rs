@@ -1,6 +1,7 @@
 //! What a gateway holds to authenticate requests: whom it trusts, and what it has seen since its start.
 
 use crate::cache::TokenCache;
+use crate::httpsig::Challenge;
 use crate::jwk::sha256;
 use crate::replay::FirstUse;
 use crate::token::{self, VerifiedToken};
@@ -73,6 +74,16 @@ impl Verifier {
         let mut issuer_keys = self.issuer_keys.write().unwrap_or_else(PoisonError::into_inner);
         *issuer_keys = keys;
         self.tokens.clear();
+    }
+
+    /// What to tell a client that has to sign its requests. `error`: the stable code; `has_content`: of the request it made.
+    pub fn signature_challenge(
+        &self,
+        error: &str,
+        now: UnixMicros,
+        has_content: bool,
+    ) -> Challenge {
+        Challenge::new(error, &self.nonce(now), now, has_content)
     }
 
     pub(crate) fn token(&self, token: &str) -> Result<Arc<VerifiedToken>, BadToken> {

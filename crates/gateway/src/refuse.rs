@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::origin::OriginError;
 use crate::release::Reply;
 use crate::serve;
+use credential::httpsig::Challenge;
 use credential::{BadProof, Denied};
 use detection::Event;
 use disclosure::{NoOperation, WithheldBecause};
@@ -55,6 +56,9 @@ pub enum Reason {
     /// Nobody is proved to be asking.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The contract demands a proof that covers query and content, and this one does not.
+    #[error("the operation demands a signed request")]
+    SignatureRequired(Box<Challenge>),
     /// Posture, or our view of it.
     #[error(transparent)]
     Cut(#[from] Cut),
@@ -105,6 +109,7 @@ impl Reason {
             Self::Listed { .. } => Refusal::Network,
             Self::Operation(_) => Refusal::UnknownOperation,
             Self::Denied(denied) => denied.refusal(),
+            Self::SignatureRequired(_) => Refusal::Unauthenticated,
             Self::Cut(Cut::Severed { .. }) => Refusal::Severed,
             Self::Cut(Cut::Lapsed | Cut::OtherIntegration) | Self::Unrecorded(_) => {
                 Refusal::Unavailable
@@ -177,13 +182,25 @@ pub(crate) async fn answer(
                 .challenge()
                 .map(|nonce| ("dpop-nonce".to_owned(), nonce.as_str().as_bytes().to_vec())),
         );
+        headers.extend(
+            denied
+                .accept_signature()
+                .map(|value| ("accept-signature".to_owned(), value.as_bytes().to_vec())),
+        );
+    }
+    if let Reason::SignatureRequired(challenge) = &reason {
+        let Challenge { www_authenticate, accept_signature } = &**challenge;
+        headers.push(("www-authenticate".to_owned(), www_authenticate.clone().into_bytes()));
+        headers.push(("accept-signature".to_owned(), accept_signature.clone().into_bytes()));
     }
     if refusal == Refusal::OverBudget {
         headers.push(("retry-after".to_owned(), b"60".to_vec()));
     }
+    //= RFC 9110 section 15.5.2: a 401 carries a challenge; what is malformed is a 400 without one (RFC 6750 section 3.1)
     let (status, code) = if let Reason::Denied(denied) = &reason {
-        //= RFC 9110 section 15.5.2: a 401 carries a challenge; what is malformed is a 400 without one (RFC 6750 section 3.1)
         (denied.status(), denied.code())
+    } else if matches!(reason, Reason::SignatureRequired(_)) {
+        (401, "signature_required")
     } else {
         (status(refusal), shown(refusal))
     };
@@ -224,9 +241,12 @@ fn problem(id: RequestId, status: u16, code: &str, mut headers: Vec<(String, Vec
     Reply::refusal(status, headers, body)
 }
 
-/// A first request without a nonce is how the protocol starts, not a bad proof (RFC 9449 section 9).
+/// A first request without a nonce is how both protocols start, not a bad proof (RFC 9449 section 9).
 fn is_challenge(reason: &Reason) -> bool {
-    matches!(reason, Reason::Denied(Denied::NonceNeeded { .. }))
+    matches!(
+        reason,
+        Reason::Denied(Denied::NonceNeeded { .. } | Denied::SignatureNonceNeeded { .. })
+    )
 }
 
 /// The code the integration sees. A honey subject must look like nobody at all.
@@ -267,6 +287,9 @@ fn event(reason: &Reason, network: ClientIp, bearing: Option<&Bearing>) -> Optio
             // A slow clock is no attack, and neither is forgetting the header.
             let honest = matches!(reason, BadProof::Missing | BadProof::Stale | BadProof::Future);
             (!honest).then_some(Event::BadProof { network })
+        }
+        (Reason::Denied(Denied::Signature { reason, .. }), _) => {
+            (!reason.may_be_honest()).then_some(Event::BadProof { network })
         }
         (Reason::Withheld(WithheldBecause::Honey), Some(bearing)) => Some(Event::Honey {
             integration: bearing.integration,

@@ -47,6 +47,8 @@ impl Headers {
 pub(crate) struct Proofs<'a> {
     authorization: Vec<&'a [u8]>,
     dpop: Vec<&'a [u8]>,
+    /// Every field, if there is a signature to cover some of them.
+    fields: Vec<(&'a str, &'a [u8])>,
     url: String,
 }
 
@@ -60,9 +62,11 @@ impl Request {
     pub(crate) fn proofs(&self, external_url: &str) -> Proofs<'_> {
         //= RFC 9449 section 4.3, check 9: the URL without query and fragment, as the client sees it
         let url = [external_url, self.target.path_as_sent()].concat();
+        let is_signed = !self.headers.all("signature-input").is_empty();
         Proofs {
             authorization: self.headers.all("authorization"),
             dpop: self.headers.all("dpop"),
+            fields: if is_signed { self.headers.iter().collect() } else { Vec::new() },
             url,
         }
     }
@@ -78,6 +82,9 @@ impl Proofs<'_> {
         RequestProof {
             method: request.method.as_str(),
             url: &self.url,
+            query: request.target.query(),
+            fields: &self.fields,
+            body: &request.body,
             authorization: &self.authorization,
             dpop: &self.dpop,
             network: connection.peer,

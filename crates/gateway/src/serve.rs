@@ -65,6 +65,11 @@ async fn serve(
     )?;
     let bearing = bearing(&caller, matched.operation.id());
     let refused = |reason: Reason| reason.of(&bearing);
+    if matched.operation.requires_signature() && !caller.is_signed() {
+        let has_content = !request.body.is_empty();
+        let challenge = node.verifier.signature_challenge("signature_required", now, has_content);
+        return Err(refused(Reason::SignatureRequired(Box::new(challenge))));
+    }
 
     // admit
     node.posture.switch().admit(&bearing, clock::boot_now()).map_err(|cut| refused(cut.into()))?;

@@ -6,6 +6,8 @@ mod support;
 
 #[path = "support/origin.rs"]
 mod origin;
+#[path = "support/signed.rs"]
+mod signed;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -46,6 +48,15 @@ paths:
         '200':
           description: What was sent
           content: { application/json: { schema: { $ref: '#/components/schemas/Echo' } } }
+  /signed:
+    post:
+      operationId: signed
+      parameters: [{ name: of, in: query, schema: { type: string } }]
+      requestBody: { content: { text/plain: {} } }
+      responses:
+        '200':
+          description: What was sent
+          content: { application/json: { schema: { $ref: '#/components/schemas/Echo' } } }
 components:
   schemas:
     Echo: { type: object, properties: { echo: { type: string } } }
@@ -56,6 +67,8 @@ overlay: 1.0.0
 info: { title: echo, version: 1 }
 actions:
   - { target: $.paths.*.*, update: { x-portcullis-subject: none } }
+  - target: $.paths['/signed'].post
+    update: { x-portcullis-signature: required }
   - target: $.components.schemas.Echo.properties.echo
     update: { x-portcullis-class: system.operations }
 ";
@@ -237,6 +250,34 @@ async fn a_token_bound_to_a_certificate_rides_on_its_connections_only() {
         let request = world.request(Method::GET, "/").header("authorization", &token);
         let (status, _, body) = ask(&mut client, request, "").await;
         assert_eq!(status, wanted, "{body:?}");
+    }
+    assert_eq!(world.origin.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_signature_is_demanded_nothing_else_stands_in_for_it() {
+    let world = World::start().await;
+    let mut client = world.http2(Some(&world.registered)).await;
+    let target = "/signed?of=7";
+    let request = || world.request(Method::POST, target).header("content-type", "text/plain");
+    let token = world.stage.token(Some(world.registered.thumbprint()));
+    let by_certificate = request().header("authorization", format!("Bearer {token}"));
+    let dpop = world.stage.proof("POST", "/signed");
+    let by_dpop =
+        dpop.into_iter().fold(request(), |request, (name, value)| request.header(name, value));
+    for proved in [by_certificate, by_dpop] {
+        let (status, headers, body) = ask(&mut client, proved, "hello").await;
+        assert_eq!(status, 401, "{body:?}");
+        assert!(headers.contains_key("accept-signature"), "{headers:?}");
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["code"], "signature_required");
+    }
+    assert_eq!(world.origin.received().len(), 0);
+    let nonce = world.stage.node.verifier.nonce(storage::clock::unix_now());
+    for (content, wanted) in [("hello", 200), ("hellO", 401)] {
+        let signed = signed::sign(&world.stage, "POST", target, b"hello", nonce.as_str());
+        let signed = signed.into_iter().fold(request(), |request, (n, v)| request.header(n, v));
+        assert_eq!(ask(&mut client, signed, content).await.0, wanted);
     }
     assert_eq!(world.origin.received().len(), 1);
 }

@@ -70,6 +70,9 @@ impl Attempt {
         let request = RequestProof {
             method: self.method,
             url: URL,
+            query: None,
+            fields: &[],
+            body: &[],
             authorization: &authorization,
             dpop: &dpop,
             network: self.network,

@@ -6,4 +6,7 @@ mod forged;
 mod once;
 mod properties;
 mod rfc9449;
+mod signed;
+mod signed_properties;
+mod signed_request;
 mod world;

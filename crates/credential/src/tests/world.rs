@@ -102,6 +102,9 @@ impl World {
         let request = RequestProof {
             method: "GET",
             url: URL,
+            query: None,
+            fields: &[],
+            body: &[],
             authorization,
             dpop,
             network: network(),

@@ -14,6 +14,10 @@ use std::collections::BTreeSet;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
+/// What may be said of an operation.
+const ANNOTATIONS: [&str; 3] =
+    ["x-portcullis-operation", "x-portcullis-signature", "x-portcullis-subject"];
+
 /// One operation of the contract.
 #[derive(Debug)]
 pub struct Operation {
@@ -21,6 +25,7 @@ pub struct Operation {
     method: String,
     path: String,
     kind: OperationKind,
+    signature_required: bool,
     classes: ClassSet,
     pub(crate) parameters: Parameters,
     pub(crate) responses: Responses,
@@ -57,6 +62,11 @@ impl Operation {
     /// What it does, as annotated; without annotation `GET`, `HEAD` and `OPTIONS` read and everything else writes.
     pub fn kind(&self) -> OperationKind {
         self.kind
+    }
+
+    /// Whether its requests must be signed so that the proof covers query and content.
+    pub fn requires_signature(&self) -> bool {
+        self.signature_required
     }
 
     /// What the decision point needs to know.
@@ -242,6 +252,7 @@ impl Source<'_> {
             method: self.method.to_ascii_uppercase(),
             path: self.template.to_owned(),
             kind: self.kind()?,
+            signature_required: self.signature_required()?,
             classes: ClassSet::EMPTY,
             responses: self.responses(compiler)?,
             subject: self.subject()?,
@@ -272,9 +283,17 @@ impl Source<'_> {
         })
     }
 
+    fn signature_required(&self) -> Result<bool, ContractError> {
+        match self.value.get("x-portcullis-signature") {
+            None => Ok(false),
+            Some(said) if said.as_str() == Some("required") => Ok(true),
+            Some(_) => Err(annotation(self.at, "a signature is `required`, or not mentioned")),
+        }
+    }
+
     fn subject(&self) -> Result<OperationSubject, ContractError> {
         for key in self.value.keys().filter(|key| key.starts_with("x-portcullis-")) {
-            if !["x-portcullis-operation", "x-portcullis-subject"].contains(&key.as_str()) {
+            if !ANNOTATIONS.contains(&key.as_str()) {
                 let reason = format!("`{key}` means nothing on an operation");
                 return Err(annotation(self.at, &reason));
             }

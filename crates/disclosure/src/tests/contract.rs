@@ -191,6 +191,24 @@ fn the_hash_is_of_both_documents_as_given() {
 }
 
 #[test]
+fn an_operation_can_demand_a_signature() {
+    let compiled = |annotation: &str| {
+        let text = format!("openapi: 3.1.0\npaths: {{/x: {{get: {{{annotation}}}}}}}\n");
+        Contract::compile(&text, "", &mut ClassTable::default())
+            .map(|contract| contract.operation("GET", "/x").unwrap().operation.requires_signature())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(compiled(""), Ok(false));
+    assert_eq!(compiled("x-portcullis-signature: required"), Ok(true));
+    let wrong = "at `/paths/~1x/get`: a signature is `required`, or not mentioned";
+    for said in ["true", "optional", "none", "[required]"] {
+        assert_eq!(compiled(&format!("x-portcullis-signature: {said}")), Err(wrong.to_owned()));
+    }
+    let misspelled = "at `/paths/~1x/get`: `x-portcullis-signed` means nothing on an operation";
+    assert_eq!(compiled("x-portcullis-signed: required"), Err(misspelled.to_owned()));
+}
+
+#[test]
 fn annotations_that_nothing_leads_to_are_listed() {
     let text = "openapi: 3.1.0\npaths: {/x: {x-portcullis-subject: none, get: {x-portcullis-operation: read}}}\n\
         components: {schemas: {Lost: {properties: {a: {type: string, x-portcullis-class: user.a}}}}}\n";

@@ -52,7 +52,8 @@ pub(crate) struct Stage {
     pub(crate) node: Arc<Node>,
     /// Where the data plane listens.
     pub(crate) address: SocketAddr,
-    key: SigningKey,
+    /// The integration's.
+    pub(crate) key: SigningKey,
     issuer_key: SigningKey,
     /// Holds the listener: it stops when this is dropped.
     _stop: watch::Sender<bool>,

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use whole::Client;
+use whole::{Client, Proof};
 
 /// Options of `portcullis bench gateway`.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,8 +56,24 @@ pub(crate) struct Options {
 pub(crate) enum Ours {
     /// The codec and the origin pool alone
     Hop,
-    /// DPoP, decision, filter, durable record
+    /// DPoP ES256, decision, filter, durable record
     Whole,
+    /// The same with DPoP Ed25519
+    WholeEd25519,
+    /// The same with RFC 9421 signatures, Ed25519
+    WholeSigned,
+}
+
+impl Ours {
+    /// How the integration proves itself, its folder, and the name in the report; `None` where there is no integration.
+    const fn whole(self) -> Option<(Proof, &'static str, &'static str)> {
+        match self {
+            Self::Hop => None,
+            Self::Whole => Some((Proof::DpopEs256, "dpop-es256", report::WHOLE)),
+            Self::WholeEd25519 => Some((Proof::DpopEd25519, "dpop-ed25519", report::WHOLE_ED25519)),
+            Self::WholeSigned => Some((Proof::SignedEd25519, "signed", report::WHOLE_SIGNED)),
+        }
+    }
 }
 
 /// Measures and prints.
@@ -107,7 +123,7 @@ async fn measure(options: &Options) -> Result<Report> {
 enum Subject {
     Nginx { process: Process, address: SocketAddr },
     Hop { process: Process, address: SocketAddr },
-    Whole(Box<Client>),
+    Whole(&'static str, Box<Client>),
 }
 
 /// Starts nginx and what `options` name of ours, all on the core that is measured: who is idle costs the others nothing.
@@ -120,10 +136,10 @@ async fn start(options: &Options, dir: &Path, origin: SocketAddr) -> Result<Vec<
         let (process, address) = Process::start_announcing(command, options.gateway_core)?;
         subjects.push(Subject::Hop { process, address });
     }
-    if options.ours.contains(&Ours::Whole) {
+    for (proof, folder, name) in options.ours.iter().filter_map(|ours| ours.whole()) {
         let gateway =
-            whole::start_gateway(&dir.join("gateway"), origin, options.gateway_core).await?;
-        subjects.push(Subject::Whole(Box::new(Client::new(gateway).await?)));
+            whole::start_gateway(&dir.join(folder), origin, options.gateway_core, proof).await?;
+        subjects.push(Subject::Whole(name, Box::new(Client::new(gateway).await?)));
     }
     Ok(subjects)
 }
@@ -152,21 +168,21 @@ impl Subject {
         match self {
             Self::Nginx { .. } => report::NGINX,
             Self::Hop { .. } => report::HOP,
-            Self::Whole(_) => report::WHOLE,
+            Self::Whole(name, _) => name,
         }
     }
 
     fn pid(&self) -> u32 {
         match self {
             Self::Nginx { process, .. } | Self::Hop { process, .. } => process.pid(),
-            Self::Whole(client) => client.pid(),
+            Self::Whole(_, client) => client.pid(),
         }
     }
 
     fn address(&self) -> SocketAddr {
         match self {
             Self::Nginx { address, .. } | Self::Hop { address, .. } => *address,
-            Self::Whole(client) => client.address(),
+            Self::Whole(_, client) => client.address(),
         }
     }
 
@@ -174,7 +190,7 @@ impl Subject {
     fn length(&self) -> usize {
         match self {
             Self::Nginx { .. } | Self::Hop { .. } => static_origin::ACCOUNT.len(),
-            Self::Whole(client) => client.length,
+            Self::Whole(_, client) => client.length,
         }
     }
 
@@ -187,7 +203,7 @@ impl Subject {
                 );
                 Ok(Arc::new(move |_, out: &mut Vec<u8>| out.extend_from_slice(request.as_bytes())))
             }
-            Self::Whole(client) => client.requests(count).await,
+            Self::Whole(_, client) => client.requests(count).await,
         }
     }
 }

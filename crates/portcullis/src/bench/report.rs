@@ -15,9 +15,18 @@ pub(crate) const NGINX: &str = "nginx, bare proxy";
 pub(crate) const HOP: &str = "hop, bare proxy";
 /// Our whole path.
 pub(crate) const WHOLE: &str = "gateway, whole path";
+/// The same with DPoP proofs of the other kind of key.
+pub(crate) const WHOLE_ED25519: &str = "gateway, DPoP Ed25519";
+/// The same with message signatures.
+pub(crate) const WHOLE_SIGNED: &str = "gateway, RFC 9421 Ed25519";
 
 /// The names of the ratios in JSON.
-const RATIOS: [(&str, &str); 2] = [(HOP, "gateway.bare"), (WHOLE, "gateway.whole")];
+const RATIOS: [(&str, &str); 4] = [
+    (HOP, "gateway.bare"),
+    (WHOLE, "gateway.whole"),
+    (WHOLE_ED25519, "gateway.whole.dpop_ed25519"),
+    (WHOLE_SIGNED, "gateway.whole.rfc9421_ed25519"),
+];
 
 /// One run of one subject.
 #[derive(Clone, Debug)]
@@ -58,7 +67,7 @@ impl fmt::Display for Run {
         let Self { subject, seen, .. } = self;
         write!(
             f,
-            "{subject:<20} {:6.2} us/request  {:6.0} requests/s  core busy {:3.0} %  p50 {:.2} ms  p99 {:.2} ms",
+            "{subject:<25} {:6.2} us/request  {:6.0} requests/s  core busy {:3.0} %  p50 {:.2} ms  p99 {:.2} ms",
             self.cost(),
             as_f64(seen.requests) / seen.wall.as_secs_f64(),
             self.occupancy() * 100.0,
@@ -92,7 +101,7 @@ impl Report {
             "p50 ms",
             "p99 ms",
         ]);
-        for subject in [NGINX, HOP, WHOLE] {
+        for subject in [NGINX, HOP, WHOLE, WHOLE_ED25519, WHOLE_SIGNED] {
             let (Some(cost), Some(nginx)) = (self.cost(subject), self.cost(NGINX)) else {
                 continue;
             };

@@ -1,7 +1,7 @@
 //! The whole path: the gateway as `portcullis serve` runs it, and an integration that proves itself on every request.
 //!
-//! Each request carries a DPoP proof of its own (ES256, RFC 9449), signed before the run so that signing is not in the
-//! measurement. The gateway authenticates, decides, fetches, filters, records durably and only then releases.
+//! Each request carries a proof of its own, a DPoP proof (RFC 9449) or a message signature (RFC 9421), made before the run so that
+//! making it is not in the measurement. The gateway authenticates, decides, fetches, filters, records durably and only then releases.
 
 use super::connection::Connection;
 use super::load::Requests;
@@ -14,7 +14,7 @@ use crate::init::{self, Addresses};
 use crate::onboarding::{self, Application, Parties};
 use anyhow::{Context, Result, bail, ensure};
 use authority::TOKEN_PATH;
-use credential::client::{ProofRequest, sign_assertion, sign_proof};
+use credential::client::{ProofRequest, SignRequest, sign_assertion, sign_proof, sign_request};
 use credential::{Algorithm, SigningKey};
 use model::{GrantId, IntegrationId, UnixMicros};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +23,24 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
 use storage::registry::command::Limits;
+
+/// How an integration proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    DpopEs256,
+    DpopEd25519,
+    SignedEd25519,
+}
+
+impl Proof {
+    /// Of the integration's key.
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::DpopEs256 => Algorithm::Es256,
+            Self::DpopEd25519 | Self::SignedEd25519 => Algorithm::EdDsa,
+        }
+    }
+}
 
 /// A running gateway and the integration it knows.
 pub(crate) struct Running {
@@ -39,15 +57,23 @@ pub(crate) struct Running {
     pub(crate) integration: IntegrationId,
     /// Its grant to read the account.
     pub(crate) grant: GrantId,
-    /// The private half of its credential, ES256.
+    /// The private half of its credential.
     pub(crate) key: Arc<SigningKey>,
+    /// What it sends with each request.
+    pub(crate) proof: Proof,
 }
 
-/// Starts `portcullis serve` on `core`, in front of `origin`, in clear text on loopback and with its whole state in `dir`.
+/// Starts `portcullis serve` on `core`, in front of `origin`, in clear text on loopback and with its whole state in `dir`. Its integration
+/// proves itself by `proof`.
 ///
 /// # Errors
 /// If it does not start, or does not take the integration.
-pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -> Result<Running> {
+pub(crate) async fn start_gateway(
+    dir: &Path,
+    origin: SocketAddr,
+    core: usize,
+    proof: Proof,
+) -> Result<Running> {
     let addresses = [free_port()?, free_port()?, free_port()?];
     let [data_plane, authority, _] = addresses;
     install(dir, addresses, origin).await?;
@@ -59,12 +85,23 @@ pub(crate) async fn start_gateway(dir: &Path, origin: SocketAddr, core: usize) -
     for address in addresses {
         process.wait_until_listening(address)?;
     }
-    let key = SigningKey::pkcs8(Algorithm::Es256, random()?).context("no PKCS#8 for ES256")?;
+    let key =
+        SigningKey::pkcs8(proof.algorithm(), random()?).context("no key of this algorithm")?;
     let key = Arc::new(SigningKey::from_pkcs8(&key)?);
     let (integration, grant) = register(dir, addresses, &key).await?;
     let data_origin = format!("http://localhost:{}", data_plane.port());
     let issuer = format!("http://localhost:{}", authority.port());
-    Ok(Running { process, data_plane, data_origin, authority, issuer, integration, grant, key })
+    Ok(Running {
+        process,
+        data_plane,
+        data_origin,
+        authority,
+        issuer,
+        integration,
+        grant,
+        key,
+        proof,
+    })
 }
 
 /// Makes the data directory as `portcullis init` does. `addresses`: of data plane, authority and control, in clear text.
@@ -93,7 +130,8 @@ async fn register(
         vendor: "Benchmark",
         operations: &["getAccount"],
         classes: &GRANTED,
-        purpose: "support",
+        // What is granted has a location in it, and this purpose is what needs one.
+        purpose: "fraud",
         budget,
         sandbox: ("/v1/accounts/acc_000042", "acc_000042"),
     };
@@ -168,11 +206,32 @@ impl Client {
     /// One request for the account, with a proof of its own.
     fn request(&self, nonce: Option<&str>) -> Result<Vec<u8>> {
         let url = format!("{}{}", self.gateway.data_origin, path());
-        let proof = self.proof("GET", &url, Some(&self.token), nonce)?;
-        let host = host_of(&self.gateway.data_origin);
         let (path, token) = (path(), &self.token);
+        let proof = match self.gateway.proof {
+            Proof::DpopEs256 | Proof::DpopEd25519 => {
+                let proof = self.proof("GET", &url, Some(token), nonce)?;
+                format!("Authorization: DPoP {token}\r\nDPoP: {proof}")
+            }
+            Proof::SignedEd25519 => {
+                let request = SignRequest {
+                    method: "GET",
+                    target_uri: &url,
+                    access_token: token,
+                    content: &[],
+                    nonce: nonce.unwrap_or_default(),
+                    unique: random()?,
+                    now: now()?,
+                };
+                let signed = sign_request(&self.gateway.key, &request);
+                let (input, signature) = (signed.signature_input, signed.signature);
+                format!(
+                    "Authorization: HTTPSig {token}\r\nSignature-Input: {input}\r\nSignature: {signature}"
+                )
+            }
+        };
+        let host = host_of(&self.gateway.data_origin);
         Ok(format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n{proof}\r\n\r\n"
         )
         .into_bytes())
     }
@@ -194,10 +253,13 @@ impl Client {
         let mut connection = Connection::open(self.gateway.data_plane).await?;
         let reply = connection.exchange(&self.request(None)?).await?;
         ensure!(reply.status == 401, "a proof without a nonce was answered {}", reply.status);
-        Ok(connection
-            .field(&reply, "dpop-nonce")
-            .context("no `DPoP-Nonce` in the refusal")?
-            .to_owned())
+        let nonce = match self.gateway.proof {
+            Proof::DpopEs256 | Proof::DpopEd25519 => connection.field(&reply, "dpop-nonce"),
+            Proof::SignedEd25519 => connection
+                .field(&reply, "www-authenticate")
+                .and_then(|challenge| challenge.split_once("nonce=\"")?.1.split('"').next()),
+        };
+        Ok(nonce.context("no nonce in the refusal")?.to_owned())
     }
 
     /// One whole request; the length of its content.

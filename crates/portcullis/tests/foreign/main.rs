@@ -8,5 +8,6 @@ mod newcomer;
 mod oauth;
 mod prism;
 mod scripts;
+mod signed;
 #[path = "../support/mod.rs"]
 mod support;

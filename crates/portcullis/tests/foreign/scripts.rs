@@ -41,7 +41,8 @@ impl Keys {
         self.0.path().join("public.jwk")
     }
 
-    fn private(&self) -> PathBuf {
+    /// The file that the integration's program reads.
+    pub(crate) fn private(&self) -> PathBuf {
         self.0.path().join("private.jwk")
     }
 }

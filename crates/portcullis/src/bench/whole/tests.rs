@@ -23,7 +23,13 @@ struct World {
 
 #[tokio::test]
 async fn every_request_of_a_run_is_accepted_once() {
-    let gateway = stand_in().await;
+    for proof in [Proof::DpopEs256, Proof::DpopEd25519, Proof::SignedEd25519] {
+        check(proof).await;
+    }
+}
+
+async fn check(proof: Proof) {
+    let gateway = stand_in(proof).await;
     let mut client = Client::new(gateway).await.unwrap();
     assert_eq!(client.length, RELEASED.len());
     let mut load = super::super::load::Load::open(client.address(), 4).await.unwrap();
@@ -55,8 +61,8 @@ fn the_host_of_a_url_has_its_port() {
     assert_eq!(host_of("https://a"), "a");
 }
 
-async fn stand_in() -> Running {
-    let secret = |byte| SigningKey::pkcs8(Algorithm::Es256, [byte; 32]).unwrap();
+async fn stand_in(proof: Proof) -> Running {
+    let secret = |byte| SigningKey::pkcs8(proof.algorithm(), [byte; 32]).unwrap();
     let key = Arc::new(SigningKey::from_pkcs8(&secret(1)).unwrap());
     let data_plane = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let authority = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -85,6 +91,7 @@ async fn stand_in() -> Running {
         integration,
         grant,
         key,
+        proof,
     }
 }
 
@@ -194,9 +201,17 @@ impl World {
 
     fn data(&self, head: &str, _: &str) -> String {
         let all = |name| field(head, name).into_iter().map(str::as_bytes).collect::<Vec<_>>();
+        let fields: Vec<(&str, &[u8])> = head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name, value.as_bytes()))
+            .collect();
         let proof = RequestProof {
             method: "GET",
             url: &format!("{}{}", self.data_origin, path()),
+            query: None,
+            fields: &fields,
+            body: &[],
             authorization: &all("authorization"),
             dpop: &all("dpop"),
             network: ClientIp::from_peer([127, 0, 0, 1].into()),
@@ -204,7 +219,13 @@ impl World {
         };
         match authenticate(&proof, now().unwrap(), &self.verifier, &self.directory) {
             Ok(_) => answer(200, None, RELEASED),
-            Err(denied) => answer(401, denied.challenge().map(credential::Nonce::as_str), ""),
+            Err(denied) => {
+                let challenge = denied.www_authenticate().unwrap_or_default();
+                let nonce = denied.challenge().map_or("", credential::Nonce::as_str);
+                format!(
+                    "HTTP/1.1 401 X\r\nWWW-Authenticate: {challenge}\r\nDPoP-Nonce: {nonce}\r\nContent-Length: 0\r\n\r\n"
+                )
+            }
         }
     }
 }
