@@ -5,13 +5,14 @@ use crate::form::Form;
 use crate::metadata::TOKEN_PATH;
 use credential::assertion::{self, Asserted};
 use credential::authenticate::may_come_from;
+use credential::certificate::{Fault, Shown};
 use credential::dpop::{self, Expected, Proved, Unproved};
 use credential::replay::{FirstUse, NotFirst, holder_of};
 use credential::token::{self, Binding, Facts};
 use credential::{AccessToken, BadProof, Nonce, NonceKey, PublicKey, SigningKey};
 use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
-    Integration, IntegrationId, IntegrationState, UnixMicros, VendorId,
+    Integration, IntegrationId, IntegrationState, Means, UnixMicros, VendorId,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -52,8 +53,8 @@ pub struct TokenRequest<'a> {
     pub dpop: &'a [&'a [u8]],
     /// The peer of the socket.
     pub network: ClientIp,
-    /// SHA-256 of the DER of the client certificate of this very connection, never of a header.
-    pub client_certificate: Option<Digest>,
+    /// The client certificate of this very connection, never of a header.
+    pub client_certificate: Option<&'a Shown<'a>>,
 }
 
 impl fmt::Debug for TokenRequest<'_> {
@@ -69,7 +70,7 @@ pub struct Applicant {
     pub vendor: VendorId,
     /// The client.
     pub integration: IntegrationId,
-    /// The credential that signed the assertion.
+    /// The credential that signed the assertion, or whose certificate the connection has.
     pub asserted_by: CredentialId,
     /// The credential that the token would be bound to; often the same.
     pub bound_to: CredentialId,
@@ -179,7 +180,7 @@ impl TokenEndpoint {
     /// # Errors
     /// [`TokenError`]. A request that is asked to repeat with a nonce has used up neither its assertion nor its proof.
     ///
-    /// Source: RFC 6749 section 4.4, RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 section 3.
+    /// Source: RFC 6749 section 4.4, RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 sections 2 and 3.
     pub fn token(
         &self,
         request: &TokenRequest<'_>,
@@ -190,18 +191,20 @@ impl TokenEndpoint {
     ) -> Result<TokenResponse, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
-        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
-        let client = Client { integration: asserted.integration, directory, now };
-        self.token_for(&form, request, &asserted, &client, standing, jti)
-            .map_err(|reason| TokenError { reason, integration: Some(asserted.integration) })
+        let proved = self.client(&form, request, directory, now).map_err(by_nobody)?;
+        let integration = proved.integration();
+        let client = Client { integration, directory, now };
+        self.token_for(&form, request, &proved, &client, standing, jti)
+            .map_err(|reason| TokenError { reason, integration: Some(integration) })
     }
 
     fn client(
         &self,
         form: &Form,
+        request: &TokenRequest<'_>,
         directory: &Directory,
         now: UnixMicros,
-    ) -> Result<Asserted, Reason> {
+    ) -> Result<ClientProof, Reason> {
         match form.get("grant_type") {
             Some("client_credentials") => {}
             Some(_) => return Err(Reason::GrantType),
@@ -211,6 +214,13 @@ impl TokenEndpoint {
         if form.get("client_secret").is_some() {
             return Err(Reason::TwoClients);
         }
+        let client_id = form.get("client_id");
+        if let Some(client_id) = client_id
+            && form.get("client_assertion_type").is_none()
+            && form.get("client_assertion").is_none()
+        {
+            return by_certificate(client_id, request, directory, now);
+        }
         if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
             return Err(Reason::Parameter("client_assertion_type"));
         }
@@ -218,18 +228,17 @@ impl TokenEndpoint {
         let asserted =
             assertion::verify(text, &self.issuer, directory, now).map_err(Reason::Assertion)?;
         //= RFC 7521 section 4.2: client_id, if present, must identify the same client as the assertion
-        let client_id = form.get("client_id");
         if client_id.is_some_and(|id| id != asserted.integration.to_string()) {
             return Err(Reason::TwoClients);
         }
-        Ok(asserted)
+        Ok(ClientProof::Assertion(asserted))
     }
 
     fn token_for(
         &self,
         form: &Form,
         request: &TokenRequest<'_>,
-        asserted: &Asserted,
+        proved: &ClientProof,
         client: &Client<'_>,
         standing: &dyn Fn(&Applicant) -> Standing,
         jti: [u8; 16],
@@ -237,9 +246,12 @@ impl TokenEndpoint {
         let now = client.now;
         let possession = self.possession(request, now)?;
         let binding = possession.binding();
-        let (asserted_by, asserted_until) = client.by_id(asserted.credential)?;
-        let (bound_to, bound_until) = client.by_binding(&binding)?;
-        self.use_up(&possession, asserted, now)?;
+        let (asserted_by, asserted_until) = client.by_id(proved.credential())?;
+        let (bound_to, bound_until) = match &possession {
+            Possession::Key(proved) => client.by_key(&proved.thumbprint)?,
+            Possession::Certificate(shown) => client.by_certificate(shown)?,
+        };
+        self.use_up(&possession, proved, now)?;
         for credential in [asserted_by, bound_to] {
             if !may_come_from(credential, request.network) {
                 return Err(Reason::Network);
@@ -288,11 +300,11 @@ impl TokenEndpoint {
         Ok(TokenResponse { access_token, token_type, expires, expires_in, applicant, nonce })
     }
 
-    fn possession(
+    fn possession<'r>(
         &self,
-        request: &TokenRequest<'_>,
+        request: &TokenRequest<'r>,
         now: UnixMicros,
-    ) -> Result<Possession, Reason> {
+    ) -> Result<Possession<'r>, Reason> {
         if let Some(certificate) = request.client_certificate
             && request.dpop.is_empty()
         {
@@ -311,8 +323,8 @@ impl TokenEndpoint {
     /// After the keys were found registered, so that a client cannot make up holders to fill memory with.
     fn use_up(
         &self,
-        possession: &Possession,
-        asserted: &Asserted,
+        possession: &Possession<'_>,
+        client: &ClientProof,
         now: UnixMicros,
     ) -> Result<(), Reason> {
         let refused = |not_first, replayed| match not_first {
@@ -324,6 +336,7 @@ impl TokenEndpoint {
                 .observe(holder_of(&proved.thumbprint), proved.used, proved.until, now)
                 .map_err(|not_first| refused(not_first, Reason::Proof(BadProof::Replayed)))?;
         }
+        let ClientProof::Assertion(asserted) = client else { return Ok(()) };
         //= RFC 7523 section 3: the jti is kept until exp, so that the assertion is used once
         self.assertions
             .observe(*asserted.integration.as_bytes(), asserted.used, asserted.until, now)
@@ -331,17 +344,58 @@ impl TokenEndpoint {
     }
 }
 
-/// What the client proved that it holds.
-enum Possession {
-    Key(Proved),
-    Certificate(Digest),
+/// How the client proved who it is.
+enum ClientProof {
+    Assertion(Asserted),
+    /// The connection's certificate (RFC 8705 section 2).
+    Certificate {
+        integration: IntegrationId,
+        credential: CredentialId,
+    },
 }
 
-impl Possession {
+impl ClientProof {
+    fn integration(&self) -> IntegrationId {
+        match self {
+            Self::Assertion(asserted) => asserted.integration,
+            Self::Certificate { integration, .. } => *integration,
+        }
+    }
+
+    fn credential(&self) -> CredentialId {
+        match self {
+            Self::Assertion(asserted) => asserted.credential,
+            Self::Certificate { credential, .. } => *credential,
+        }
+    }
+}
+
+/// Authenticates the client that calls itself `client_id` by the connection's certificate.
+//= RFC 8705 section 2: client_id is required, so that the certificate is compared with one client's
+fn by_certificate(
+    client_id: &str,
+    request: &TokenRequest<'_>,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<ClientProof, Reason> {
+    let shown = request.client_certificate.ok_or(Reason::NoClientProof)?;
+    let integration = client_id.parse().map_err(|_| Reason::Certificate(Fault::Other))?;
+    let client = Client { integration, directory, now };
+    let (credential, _) = client.by_certificate(shown)?;
+    Ok(ClientProof::Certificate { integration, credential: credential.id })
+}
+
+/// What the client proved that it holds.
+enum Possession<'r> {
+    Key(Proved),
+    Certificate(&'r Shown<'r>),
+}
+
+impl Possession<'_> {
     fn binding(&self) -> Binding {
         match self {
             Self::Key(proved) => Binding::Key(proved.thumbprint),
-            Self::Certificate(certificate) => Binding::Certificate(*certificate),
+            Self::Certificate(shown) => Binding::Certificate(shown.thumbprint()),
         }
     }
 
@@ -392,14 +446,27 @@ impl<'d> Client<'d> {
         credential.and_then(|credential| self.active(credential)).ok_or(Reason::UnknownKey)
     }
 
-    fn by_binding(&self, binding: &Binding) -> Result<(&'d Credential, UnixMicros), Reason> {
-        let (Binding::Key(thumbprint) | Binding::Certificate(thumbprint)) = binding;
-        self.directory
-            .credentials
-            .values()
-            .filter(|credential| credential.thumbprint == *thumbprint)
-            .find_map(|credential| self.active(credential))
-            .ok_or(Reason::UnknownKey)
+    fn by_key(&self, bound: &Digest) -> Result<(&'d Credential, UnixMicros), Reason> {
+        let is_it = |credential: &&Credential| matches!(&credential.means, Means::Key { thumbprint, .. } if thumbprint == bound);
+        let mut credentials = self.directory.credentials.values().filter(is_it);
+        credentials.find_map(|credential| self.active(credential)).ok_or(Reason::UnknownKey)
+    }
+
+    /// The credential that the certificate proves; otherwise, why one that it might have been does not count.
+    fn by_certificate(
+        &self,
+        shown: &Shown<'_>,
+    ) -> Result<(&'d Credential, UnixMicros), Reason> {
+        let mut fault = Fault::Other;
+        let active = self.directory.credentials.values().filter_map(|it| self.active(it));
+        for (credential, until) in active {
+            match shown.proves(credential) {
+                Ok(()) => return Ok((credential, until.min(shown.ends()))),
+                Err(Fault::Other) => {}
+                Err(why) => fault = why,
+            }
+        }
+        Err(Reason::Certificate(fault))
     }
 
     fn active(&self, credential: &'d Credential) -> Option<(&'d Credential, UnixMicros)> {

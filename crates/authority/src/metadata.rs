@@ -17,16 +17,20 @@ impl TokenEndpoint {
     /// The metadata document (RFC 8414 section 2, RFC 8705 section 3.3, RFC 9449 section 5.1).
     pub fn metadata(&self) -> Value {
         let issuer = self.issuer();
+        // Without TLS there is no certificate to be authenticated by or bound to.
+        let tls = issuer.starts_with("https://");
+        let methods = ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
+        //= RFC 8705 section 5: without `mtls_endpoint_aliases`, certificates are taken at the endpoints themselves
         json!({
             "issuer": issuer,
             "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
             "jwks_uri": format!("{issuer}{JWKS_PATH}"),
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_methods_supported": methods.get(..if tls { 3 } else { 1 }),
             "token_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
             "dpop_signing_alg_values_supported": Algorithm::NAMES,
-            "tls_client_certificate_bound_access_tokens": true,
+            "tls_client_certificate_bound_access_tokens": tls,
         })
     }
 

@@ -350,6 +350,7 @@ impl Desk {
             | Command::IntegrationRestrict { .. }
             | Command::IntegrationRetire { .. }
             | Command::CredentialAdd { .. }
+            | Command::CertificateAdd { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
@@ -498,6 +499,7 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::IntegrationRestrict { integration, .. }
         | Command::IntegrationRetire { integration }
         | Command::CredentialAdd { integration, .. }
+        | Command::CertificateAdd { integration, .. }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
         | Command::CredentialRetire { .. }

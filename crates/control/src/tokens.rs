@@ -3,12 +3,14 @@
 use authority::{
     Applicant, JWKS_PATH, METADATA_PATH, Standing, TOKEN_PATH, TokenEndpoint, TokenRequest,
 };
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use credential::{ClientCertificate, ClientTrust};
 use model::{ClientIp, Directory};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct Tokens {
     pub keeper: Arc<Keeper>,
     /// Who is registered.
     pub directory: CurrentDirectory,
+    /// Which CAs are trusted for client certificates, and what they revoked.
+    pub client_trust: Arc<ArcSwap<ClientTrust>>,
 }
 
 /// The routes, relative to the issuer.
@@ -49,6 +53,7 @@ async fn jwks(State(tokens): State<Arc<Tokens>>) -> Response {
 async fn token(
     State(tokens): State<Arc<Tokens>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    certificate: Option<Extension<Arc<ClientCertificate>>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -60,18 +65,21 @@ async fn token(
     }
     let dpop: Vec<&[u8]> =
         headers.get_all("dpop").iter().map(header::HeaderValue::as_bytes).collect();
+    let now = clock::unix_now();
+    let certificate = certificate.as_ref().map(|Extension(it)| it);
+    let shown = certificate.map(|it| it.show(&tokens.client_trust.load(), now));
     let request = TokenRequest {
         body: &body,
         dpop: &dpop,
         network: ClientIp::from_peer(peer.ip()),
-        client_certificate: None,
+        client_certificate: shown.as_ref(),
     };
     let standing = |applicant: &Applicant| standing(&tokens.keeper, applicant);
     let issued = tokens.endpoint.token(
         &request,
         &(tokens.directory)(),
         &standing,
-        clock::unix_now(),
+        now,
         clock::random(),
     );
     //= RFC 6749 section 5.1: token responses must not be cached

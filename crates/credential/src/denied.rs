@@ -1,5 +1,6 @@
 //! Why a request's credentials were not accepted: the stable code for the integration, the reason for the operator.
 
+use crate::certificate::Fault;
 use crate::{Algorithm, BadKey, Nonce};
 use model::{CredentialId, GrantId, IntegrationId, Refusal, VendorId};
 
@@ -47,6 +48,14 @@ pub enum Denied {
     Certificate {
         /// Whose it is.
         caller: Option<KnownCaller>,
+    },
+    /// The certificate is the one that the token is bound to, and not good for it.
+    #[error("{fault}")]
+    CertificateFault {
+        /// What is wrong with it.
+        fault: Fault,
+        /// Whose token it is.
+        caller: KnownCaller,
     },
     /// The DPoP proof.
     #[error("{reason}")]
@@ -178,9 +187,10 @@ impl Denied {
         match self {
             Self::Missing => "missing_token",
             Self::Malformed => "invalid_request",
-            Self::Token { .. } | Self::BoundTokenAsBearer { .. } | Self::Certificate { .. } => {
-                "invalid_token"
-            }
+            Self::Token { .. }
+            | Self::BoundTokenAsBearer { .. }
+            | Self::Certificate { .. }
+            | Self::CertificateFault { .. } => "invalid_token",
             Self::Proof { .. } => "invalid_dpop_proof",
             Self::NonceNeeded { .. } => "use_dpop_nonce",
             Self::Network { .. } => Refusal::Network.code(),
@@ -196,6 +206,7 @@ impl Denied {
             | Self::Token { .. }
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
+            | Self::CertificateFault { .. }
             | Self::Proof { .. }
             | Self::NonceNeeded { .. } => 401,
             Self::Network { .. } => 403,
@@ -230,7 +241,9 @@ impl Denied {
             | Self::Certificate { caller }
             | Self::Proof { caller, .. }
             | Self::NonceNeeded { caller, .. } => *caller,
-            Self::Network { caller } | Self::Unavailable { caller } => Some(*caller),
+            Self::CertificateFault { caller, .. }
+            | Self::Network { caller }
+            | Self::Unavailable { caller } => Some(*caller),
         }
     }
 
@@ -244,6 +257,7 @@ impl Denied {
             | Self::Token { .. }
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
+            | Self::CertificateFault { .. }
             | Self::Proof { .. }
             | Self::NonceNeeded { .. } => Refusal::Unauthenticated,
         }

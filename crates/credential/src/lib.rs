@@ -8,6 +8,7 @@ pub mod assertion;
 pub mod authenticate;
 mod base64url;
 mod cache;
+pub mod certificate;
 pub mod client;
 pub mod denied;
 pub mod dpop;
@@ -27,6 +28,7 @@ mod tests;
 mod vectors;
 
 pub use authenticate::{Caller, RequestProof, authenticate};
+pub use certificate::{ClientCertificate, ClientTrust, Shown};
 pub use denied::{BadProof, BadToken, Denied, KnownCaller};
 pub use jwk::{Algorithm, BadKey, PublicKey};
 pub use nonce::{Nonce, NonceKey};

@@ -119,8 +119,7 @@ impl World {
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let server = params.signed_by(&key, &ca.issuer).unwrap().pem();
         let pem = key.serialize_pem();
-        let client_ca = Some(ca.pem.as_bytes());
-        let config = gateway::tls::config(server.as_bytes(), pem.as_bytes(), client_ca).unwrap();
+        let config = gateway::tls::configs(server.as_bytes(), pem.as_bytes()).unwrap().data_plane;
         let (origin, registered) = (RecordingOrigin::start().await, ca.issue("reader"));
         let stage = Stage::start(Setting {
             contract: (OPENAPI, OVERLAY),

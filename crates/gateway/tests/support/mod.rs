@@ -6,7 +6,7 @@
 
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
-use credential::{Algorithm, SigningKey, Verifier};
+use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
 use detection::ListedNetworks;
 use disclosure::{Contract, Operation};
 use gateway::listener::{self, Transport};
@@ -15,7 +15,7 @@ use gateway::origin::{Origin, OriginConfig};
 use gateway::watch::Watch;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Micros, Purpose, SubjectScope, Vendor,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope, Vendor,
     VendorId,
 };
 use policy::Policies;
@@ -86,6 +86,7 @@ impl Stage {
         let (key, issuer_key) = (signing_key(), signing_key());
         let issuer_keys = [("issuer".to_owned(), issuer_key.public().clone())].into();
         let node = Node::new(Parts {
+            client_trust: ClientTrust::default(),
             verifier: Verifier::new(
                 ISSUER,
                 &external_url,
@@ -191,14 +192,17 @@ fn directory(
     let credential = Credential {
         id: CREDENTIAL,
         integration: INTEGRATION,
-        thumbprint: key.public().thumbprint(),
-        jwk: key.public().canonical_jwk().to_owned(),
+        means: Means::Key {
+            thumbprint: key.public().thumbprint(),
+            jwk: key.public().canonical_jwk().to_owned(),
+        },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };
     let by_certificate = certificate.map(|thumbprint| {
         let id = CredentialId::from_bytes([5; 16]);
-        (id, Credential { id, thumbprint, ..credential.clone() })
+        let means = Means::Certificate { thumbprint, ends: until };
+        (id, Credential { id, means, ..credential.clone() })
     });
     let grant = Grant {
         id: GRANT,
