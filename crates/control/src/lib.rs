@@ -9,6 +9,7 @@ mod answers;
 pub mod cases;
 pub mod console;
 pub mod desk;
+pub mod expiry;
 pub mod fetch;
 pub mod listen;
 mod lists;

@@ -78,6 +78,18 @@ pub struct Credential {
     pub networks: Vec<IpNet>,
 }
 
+impl Credential {
+    /// When it ends by itself, by its own date or its certificate's; none once it is retired.
+    pub fn ends(&self) -> Option<UnixMicros> {
+        match self.state {
+            CredentialState::Active { until } => {
+                Some(self.means.ends().map_or(until, |ends| ends.min(until)))
+            }
+            CredentialState::Retired => None,
+        }
+    }
+}
+
 /// What a credential is. The private key is the integration's in each case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Means {

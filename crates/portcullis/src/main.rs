@@ -17,6 +17,7 @@ mod onboarding;
 mod operator;
 mod people;
 mod restored;
+mod tls;
 mod verify;
 
 use anyhow::Result;

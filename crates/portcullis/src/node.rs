@@ -7,6 +7,7 @@ use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
 use crate::restored::Expected;
+use crate::tls;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -115,7 +116,7 @@ struct Reload {
     desk: Arc<Desk>,
     office: Arc<Office>,
     contract: Arc<ArcSwap<Contract>>,
-    tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    tls: tls::Current,
 }
 
 /// Opens the data directory and serves from it.
@@ -148,6 +149,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     )
     .context("the authority's address cannot be an issuer")?;
 
+    let material = tls::Material::read(config)?;
     let watch = Watch::new(Arc::clone(&keeper));
     replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
@@ -161,6 +163,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             keys::random()?,
             Verifier::PROOFS_MAX,
         ),
+        client_trust: material.trust,
         posture: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
         vault: Arc::clone(&opened.vault),
@@ -243,15 +246,21 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     office.resume().await.context("letters cannot be carried on")?;
 
     start_sever_listener(data, &keeper, roster, &desk)?;
-    let tls = tls(config)?.map(|tls| Arc::new(ArcSwap::new(tls)));
-    let transport = tls.clone().map_or(Transport::Clear, Transport::Tls);
+    let tls = tls::Current::new(material.configs, material.ends, &node);
+    let (transport, authority_tls) = match &tls.listeners {
+        None => (Transport::Clear, None),
+        Some([data_plane, authority]) => {
+            (Transport::Tls(Arc::clone(data_plane)), Some(Arc::clone(authority)))
+        }
+    };
     let directory = {
         let node = Arc::clone(&node);
         Arc::new(move || node.view().directory.clone())
     };
     let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
-    let tokens =
-        tokens::routes(Arc::new(Tokens { endpoint, keeper: Arc::clone(&keeper), directory }));
+    let client_trust = Arc::clone(&tls.trust);
+    let tokens = Tokens { endpoint, keeper: Arc::clone(&keeper), directory, client_trust };
+    let tokens = tokens::routes(Arc::new(tokens));
     let operators = operators::routes(Arc::new(Operators {
         bodies: Semaphore::new(operators::BODIES_MAX),
         desk: Arc::clone(&desk),
@@ -274,7 +283,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         "data plane",
         listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()),
     );
-    keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
+    keep("authority", control::listen::serve(authority, authority_tls, tokens, stopped.clone()));
     keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
     let log = listen(config.log).await?;
     info!(log = %log.local_addr()?, "the log can be read");
@@ -293,6 +302,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     }
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
+    tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), Arc::clone(&tls.ends)));
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&index)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
@@ -319,16 +329,14 @@ impl Running {
             bail!("`{key}` takes effect with a restart; nothing was reloaded");
         }
         let listed = read_lists(&config.lists)?;
-        let tls = tls(&config)?;
+        let material = tls::Material::read(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
         let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
         let view = view(&contract, snapshot)?;
         reload.contract.store(contract);
         reload.node.replace_view(view);
         reload.node.listed.store(Arc::new(listed));
-        if let (Some(current), Some(tls)) = (&reload.tls, tls) {
-            current.store(tls);
-        }
+        reload.tls.replace(material);
         reload.desk.replace_advisories(advisories);
         reload.office.replace_settings(settings);
         reload.config = config;
@@ -626,27 +634,6 @@ fn start_sever_listener(
     };
     sever_listener::listen(&run.join("sever.sock"), Arc::clone(keeper), roster, then)
         .context("cannot listen on run/sever.sock")
-}
-
-fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>> {
-    if config.clear_text {
-        return Ok(None);
-    }
-    let read = |name: &str| {
-        let path = config.data.join("keys").join(name);
-        std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
-    };
-    let client_ca = config
-        .client_ca
-        .as_ref()
-        .map(std::fs::read)
-        .transpose()
-        .context("cannot read `client_ca`")?;
-    Ok(Some(gateway::tls::config(
-        &read("server.pem")?,
-        &read("server.key")?,
-        client_ca.as_deref(),
-    )?))
 }
 
 /// A port of 0 asks for a free one; what integrations are told then names the port that was given.
