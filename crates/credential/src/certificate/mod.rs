@@ -8,7 +8,7 @@ mod facts;
 mod trust;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use facts::{Certificate, Unreadable, public_key};
 pub use trust::{BadTrust, ClientTrust, Ending};
