@@ -43,8 +43,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) origin: SocketAddr,
     /// How the data plane speaks.
     pub(crate) transport: Transport,
-    /// SHA-256 of a client certificate that the integration may prove itself with instead of its key.
-    pub(crate) certificate: Option<Digest>,
+    /// What the integration may prove itself with instead of its key.
+    pub(crate) certificate: Option<Means>,
 }
 
 /// A running node and the one integration it knows. Dropping it stops the listener and removes its files.
@@ -158,7 +158,7 @@ impl Stage {
     }
 }
 
-fn view((openapi, overlay): (&str, &str), key: &SigningKey, certificate: Option<Digest>) -> View {
+fn view((openapi, overlay): (&str, &str), key: &SigningKey, certificate: Option<Means>) -> View {
     let mut classes = ClassTable::default();
     let contract = Contract::compile(openapi, overlay, &mut classes).unwrap();
     let directory = directory(&contract, &classes, key, certificate);
@@ -178,7 +178,7 @@ fn directory(
     contract: &Contract,
     classes: &ClassTable,
     key: &SigningKey,
-    certificate: Option<Digest>,
+    certificate: Option<Means>,
 ) -> Directory {
     let until = clock::unix_now() + Micros::from_secs(86_400);
     let vendor = Vendor { id: VENDOR, slug: "vendor".into(), name: "Vendor".into() };
@@ -199,9 +199,8 @@ fn directory(
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };
-    let by_certificate = certificate.map(|thumbprint| {
+    let by_certificate = certificate.map(|means| {
         let id = CredentialId::from_bytes([5; 16]);
-        let means = Means::Certificate { thumbprint, ends: until };
         (id, Credential { id, means, ..credential.clone() })
     });
     let grant = Grant {
