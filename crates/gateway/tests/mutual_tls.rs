@@ -328,10 +328,22 @@ async fn headers_prove_no_certificate_and_never_reach_the_origin() {
     let mut fields = vec![("Authorization", &*token), ("X-Declared", "yes")];
     fields.extend(claims.iter().map(|(name, value)| (*name, value.as_str())));
     assert_eq!(world.client(&ours).await.get(&fields).await, 200);
+    // With a key instead of a certificate it is no different.
+    let [(authorization, token), (dpop, proof)] = world.stage.proof("GET", "/");
+    fields[0] = (authorization, &token);
+    fields.push((dpop, &proof));
+    assert_eq!(world.client(&stranger).await.get(&fields).await, 200);
     let received = world.origin.received().clone();
-    let request = String::from_utf8(received[0].clone()).unwrap().to_ascii_lowercase();
-    assert!(request.contains("x-declared: yes"), "{request}");
-    for gone in ["cert", "ssl", "x-client", "verify", &hash, "acme.example"] {
+    assert_eq!(received.len(), 2);
+    for request in received {
+        let request = String::from_utf8(request).unwrap().to_ascii_lowercase();
+        assert!(request.contains("x-declared: yes"), "{request}");
+        check_nothing_of_a_certificate(&request, &hash);
+    }
+}
+
+fn check_nothing_of_a_certificate(request: &str, hash: &str) {
+    for gone in ["cert", "ssl", "x-client", "verify", hash, "acme.example"] {
         assert!(!request.contains(gone), "{gone} in {request}");
     }
 }
