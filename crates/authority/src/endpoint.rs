@@ -453,10 +453,7 @@ impl<'d> Client<'d> {
     }
 
     /// The credential that the certificate proves; otherwise, why one that it might have been does not count.
-    fn by_certificate(
-        &self,
-        shown: &Shown<'_>,
-    ) -> Result<(&'d Credential, UnixMicros), Reason> {
+    fn by_certificate(&self, shown: &Shown<'_>) -> Result<(&'d Credential, UnixMicros), Reason> {
         let mut fault = Fault::Other;
         let active = self.directory.credentials.values().filter_map(|it| self.active(it));
         for (credential, until) in active {

@@ -267,8 +267,7 @@ fn clients_we_did_not_write_obtain_tokens_and_prove_possession() {
     for case in made["cases"].as_array().unwrap() {
         let mut world = World::new();
         let key = PublicKey::from_jwk(&case["jwk"].to_string()).unwrap();
-        world.directory.credentials =
-            BTreeMap::from([of_key(WORKING, &key)]);
+        world.directory.credentials = BTreeMap::from([of_key(WORKING, &key)]);
         let text = |name: &str| case[name].as_str().unwrap().to_owned();
         let sent = Sent { dpop: vec![text("token_proof")], ..world.honest_with_nonce(None, 1) };
         let response = world.send_at(&sent, text("body").as_bytes(), now).unwrap();
@@ -413,8 +412,7 @@ fn forged_assertions_are_refused() {
 fn only_the_clients_own_registered_keys_sign_its_assertions() {
     check("invalid_client", "the assertion's signature does not verify", |world, sent| {
         let key = world.stranger.public();
-        let (id, mut theirs) =
-            of_key(CredentialId::from_bytes([8; 16]), key);
+        let (id, mut theirs) = of_key(CredentialId::from_bytes([8; 16]), key);
         theirs.integration = IntegrationId::from_bytes([7; 16]);
         world.directory.credentials.insert(id, theirs);
         sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
@@ -422,8 +420,7 @@ fn only_the_clients_own_registered_keys_sign_its_assertions() {
     let no_key = "the assertion names no active key of its client";
     check("invalid_client", no_key, |world, sent| {
         let jwk = world.stranger.public().canonical_jwk().to_owned();
-        let (id, disagreeing) =
-            credential(ASSERTING, Means::Key { thumbprint: [1; 32], jwk });
+        let (id, disagreeing) = credential(ASSERTING, Means::Key { thumbprint: [1; 32], jwk });
         world.directory.credentials = BTreeMap::from([(id, disagreeing)]);
         sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
     });

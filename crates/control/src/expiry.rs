@@ -49,7 +49,8 @@ pub fn alarms(directory: &Directory, configured: &Configured, now: UnixMicros) -
     let mut alarms = Vec::new();
     for credential in directory.credentials.values() {
         // One that has ended is history: its integration has another, or has noticed.
-        let Some(ends) = credential.ends().filter(|ends| now < *ends && now + AHEAD >= *ends) else {
+        let Some(ends) = credential.ends().filter(|ends| now < *ends && now + AHEAD >= *ends)
+        else {
             continue;
         };
         let slug = directory.integrations.get(&credential.integration).map(|it| it.slug.as_str());
@@ -80,7 +81,9 @@ impl Said {
         for Alarm { what, name, ends, urgency } in self.due(alarms, now) {
             match urgency {
                 Urgency::Soon => warn!(what, name, %ends, "ends soon"),
-                Urgency::Over => error!(what, name, %ends, "has ended: what rests on it is refused"),
+                Urgency::Over => {
+                    error!(what, name, %ends, "has ended: what rests on it is refused")
+                }
             }
         }
     }

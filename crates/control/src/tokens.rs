@@ -1,9 +1,9 @@
 //! The authority's listener: the token endpoint, its metadata and its keys.
 
+use arc_swap::ArcSwap;
 use authority::{
     Applicant, JWKS_PATH, METADATA_PATH, Standing, TOKEN_PATH, TokenEndpoint, TokenRequest,
 };
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Extension, State};
@@ -75,13 +75,8 @@ async fn token(
         client_certificate: shown.as_ref(),
     };
     let standing = |applicant: &Applicant| standing(&tokens.keeper, applicant);
-    let issued = tokens.endpoint.token(
-        &request,
-        &(tokens.directory)(),
-        &standing,
-        now,
-        clock::random(),
-    );
+    let issued =
+        tokens.endpoint.token(&request, &(tokens.directory)(), &standing, now, clock::random());
     //= RFC 6749 section 5.1: token responses must not be cached
     let mut response = match issued {
         Ok(token) => with_nonce(

@@ -148,10 +148,7 @@ fn directory(key: &PublicKey) -> Option<Directory> {
     let of_credential = Credential {
         id: credential,
         integration,
-        means: Means::Key {
-            thumbprint: key.thumbprint(),
-            jwk: key.canonical_jwk().to_owned(),
-        },
+        means: Means::Key { thumbprint: key.thumbprint(), jwk: key.canonical_jwk().to_owned() },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };

@@ -115,7 +115,7 @@ pub fn authenticate(
     let (Some(credential), Some(known)) = (credential, caller) else {
         // Whose certificate a rule makes it is only known where it is shown.
         return Err(match &token.facts.binding {
-            Binding::Certificate(bound) if !shown.is_some_and(|it| it.thumbprint() == *bound) => {
+            Binding::Certificate(bound) if shown.is_none_or(|it| it.thumbprint() != *bound) => {
                 Denied::Certificate { caller }
             }
             Binding::Certificate(_) | Binding::Key(_) => bad_token(BadToken::UnknownCredential),

@@ -133,7 +133,7 @@ impl Ca {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list = list.signed_by(&self.issuer).unwrap().der().to_vec();
-        Arc::new(ClientTrust::new(&[self.certificate.clone()], &[list]).unwrap())
+        Arc::new(ClientTrust::new(std::slice::from_ref(&self.certificate), &[list]).unwrap())
     }
 }
 
@@ -225,7 +225,12 @@ impl Client {
     async fn get(&mut self, fields: &[(&str, &str)]) -> u16 {
         let host = ("Host", self.host.clone());
         let fields = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-        let head = format!("GET / HTTP/1.1\r\n{}: {}\r\n{}\r\n", host.0, host.1, fields.collect::<String>());
+        let head = format!(
+            "GET / HTTP/1.1\r\n{}: {}\r\n{}\r\n",
+            host.0,
+            host.1,
+            fields.collect::<String>()
+        );
         self.stream.write_all(head.as_bytes()).await.unwrap();
         let mut reply = Vec::new();
         let (head, length) = loop {

@@ -20,8 +20,8 @@ use ledger::note;
 use ledger::record::Body;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, DataClass, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, OperationId, Outcome, Purpose,
-    Refusal, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, OperationId, Outcome,
+    Purpose, Refusal, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use policy::Policies;
 use rustls::{ClientConfig, RootCertStore};

@@ -80,7 +80,8 @@ impl CertificateRule {
             RuleKind::SanDns => dns(value)?,
             RuleKind::SanUri => uri(value)?,
             RuleKind::SanIp => {
-                let address: IpAddr = value.parse().map_err(|_| BadRule("that is not an address"))?;
+                let address: IpAddr =
+                    value.parse().map_err(|_| BadRule("that is not an address"))?;
                 address.to_string()
             }
             RuleKind::SanEmail => email(value)?,
@@ -167,7 +168,9 @@ pub fn spiffe_id(text: &str) -> Option<String> {
     let (domain, path) = rest.split_once('/')?;
     let domain = domain.to_ascii_lowercase();
     let domain_is_plain = (1..=255).contains(&domain.len())
-        && domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b));
+        && domain
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b));
     let is_plain = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
@@ -193,9 +196,17 @@ mod tests {
         check(RuleKind::SanDns, "Worker.Acme.Example", Some("worker.acme.example"));
         check(RuleKind::SanIp, "2001:DB8:0::1", Some("2001:db8::1"));
         check(RuleKind::SanEmail, "Ops@Acme.Example", Some("Ops@acme.example"));
-        check(RuleKind::SanUri, "SPIFFE://Acme.Example/Sync/a", Some("spiffe://acme.example/Sync/a"));
+        check(
+            RuleKind::SanUri,
+            "SPIFFE://Acme.Example/Sync/a",
+            Some("spiffe://acme.example/Sync/a"),
+        );
         check(RuleKind::SanUri, "URN:uuid:7", Some("urn:uuid:7"));
-        check(RuleKind::SubjectDn, "CN=Acme\\, Inc,O=Acme,C=DE", Some("CN=Acme\\, Inc,O=Acme,C=DE"));
+        check(
+            RuleKind::SubjectDn,
+            "CN=Acme\\, Inc,O=Acme,C=DE",
+            Some("CN=Acme\\, Inc,O=Acme,C=DE"),
+        );
         for kind in RuleKind::ALL {
             assert_eq!(RuleKind::parse(kind.name()), Some(kind));
         }
@@ -203,7 +214,9 @@ mod tests {
 
     #[test]
     fn what_has_two_readings_or_covers_more_than_one_name_is_refused() {
-        for value in ["", "*.acme.example", "a..b", "acme.example.", "a\0.b", "-a.b", "a b", "ä.example"] {
+        for value in
+            ["", "*.acme.example", "a..b", "acme.example.", "a\0.b", "-a.b", "a b", "ä.example"]
+        {
             check(RuleKind::SanDns, value, None);
         }
         for value in [

@@ -3,8 +3,8 @@
 //! A [`Directory`] is one consistent reading of all of it; the data path holds one and replaces it whole.
 
 use crate::{
-    CertificateRule, ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId, SubjectId,
-    UnixMicros, VendorId,
+    CertificateRule, ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId,
+    SubjectId, UnixMicros, VendorId,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};

@@ -132,7 +132,8 @@ fn a_certificate_of_a_ca_is_a_client_while_the_ca_is_trusted() {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
         // Some seconds after NOW, which is in the last minute of a day of 2027.
-        params.not_after = date_time_ymd(2027, 1, 15) + (NOW_OF_DAY + std::time::Duration::from_secs(20));
+        params.not_after =
+            date_time_ymd(2027, 1, 15) + (NOW_OF_DAY + std::time::Duration::from_secs(20));
         let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         Arc::new(ClientCertificate::new(&[leaf.der().clone()]).unwrap())
     };
@@ -145,7 +146,7 @@ fn a_certificate_of_a_ca_is_a_client_while_the_ca_is_trusted() {
     let means = Means::Ca { ca: read.thumbprint(), ends: read.ends(), rule };
     world.directory.credentials.extend([credential(BY_CERTIFICATE, means)]);
     let (ours, other) = (leaf("worker.acme.example"), leaf("worker.other.example"));
-    world.trust = trust(&[ca.clone()]);
+    world.trust = trust(std::slice::from_ref(&ca));
     let response = world.send(&by_certificate(&world, Some(&ours))).unwrap();
     assert_eq!(response.applicant.bound_to, BY_CERTIFICATE);
     assert!(used(&world, &response, &ours));

@@ -61,11 +61,13 @@ pub struct ClientCertificate {
     judged: Mutex<Option<(Arc<ClientTrust>, Arc<Standing>)>>,
 }
 
-/// A client's certificate with what is to be said of it at one moment.
+/// A client's certificate at one moment. It is judged when a credential is held against it and not before: whoever has no token
+/// and no name in common with a client cannot make the node verify chains.
 #[derive(Clone, Debug)]
 pub struct Shown<'a> {
     certificate: &'a ClientCertificate,
-    standing: Arc<Standing>,
+    trust: Arc<ClientTrust>,
+    now: UnixMicros,
 }
 
 impl ClientCertificate {
@@ -77,27 +79,29 @@ impl ClientCertificate {
         if chain.len() > CHAIN_MAX {
             return Err(Unreadable);
         }
-        let read = chain.iter().map(|der| Certificate::parse(der)).collect::<Result<Vec<_>, _>>()?;
+        let read =
+            chain.iter().map(|der| Certificate::parse(der)).collect::<Result<Vec<_>, _>>()?;
         let leaf = read.first().cloned().ok_or(Unreadable)?;
         let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
         Ok(Self { chain, read, leaf, judged: Mutex::new(None) })
     }
 
-    /// The certificate as it stands by `trust` at `now`.
+    /// The certificate, to be judged by `trust` at `now`.
     pub fn show(&self, trust: &Arc<ClientTrust>, now: UnixMicros) -> Shown<'_> {
+        Shown { certificate: self, trust: Arc::clone(trust), now }
+    }
+
+    fn standing(&self, trust: &Arc<ClientTrust>, now: UnixMicros) -> Arc<Standing> {
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = judged.as_ref().filter(|(by, standing)| {
             Arc::ptr_eq(by, trust) && (standing.from..standing.until).contains(&now)
         });
-        let standing = match kept {
-            Some((_, standing)) => Arc::clone(standing),
-            None => {
-                let standing = Arc::new(trust.judge(&self.chain, &self.read, now));
-                *judged = Some((Arc::clone(trust), Arc::clone(&standing)));
-                standing
-            }
-        };
-        Shown { certificate: self, standing }
+        if let Some((_, standing)) = kept {
+            return Arc::clone(standing);
+        }
+        let standing = Arc::new(trust.judge(&self.chain, &self.read, now));
+        *judged = Some((Arc::clone(trust), Arc::clone(&standing)));
+        standing
     }
 }
 
@@ -131,14 +135,15 @@ impl Shown<'_> {
         if !self.is_meant_by(credential) {
             return Err(Fault::Other);
         }
-        if let Some(fault) = self.standing.fault {
+        let standing = self.certificate.standing(&self.trust, self.now);
+        if let Some(fault) = standing.fault {
             return Err(fault);
         }
         if !self.certificate.leaf.is_for_clients() {
             return Err(Fault::OtherUse);
         }
         match &credential.means {
-            Means::Ca { ca, .. } if !self.standing.issued_by.contains(ca) => Err(Fault::NotIssued),
+            Means::Ca { ca, .. } if !standing.issued_by.contains(ca) => Err(Fault::NotIssued),
             Means::Key { .. } | Means::Certificate { .. } | Means::Ca { .. } => Ok(()),
         }
     }

@@ -173,8 +173,15 @@ impl ClientTrust {
         let anchors = std::slice::from_ref(&ca.anchor);
         let usage = KeyUsage::client_auth();
         let algorithms = ALL_VERIFICATION_ALGS;
-        match end.verify_for_usage(algorithms, anchors, intermediates, time, usage, revocation, None)
-        {
+        match end.verify_for_usage(
+            algorithms,
+            anchors,
+            intermediates,
+            time,
+            usage,
+            revocation,
+            None,
+        ) {
             Ok(_) => Ok(()),
             Err(error) => Err(revocation_fault(&error)),
         }

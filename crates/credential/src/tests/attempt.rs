@@ -3,7 +3,8 @@
 use super::world::{NOW, URL, World, network};
 use crate::token::Facts;
 use crate::{
-    Caller, ClientCertificate, ClientTrust, Denied, RequestProof, SigningKey, authenticate, base64url,
+    Caller, ClientCertificate, ClientTrust, Denied, RequestProof, SigningKey, authenticate,
+    base64url,
 };
 use model::{ClientIp, UnixMicros};
 use serde_json::Value;

@@ -5,8 +5,8 @@ use super::world::{
     AUDIENCE, BY_CERTIFICATE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World, network,
     self_signed,
 };
-use crate::token::{self, Binding, Facts};
 use crate::certificate::tests::{Ca, by_rule, pinned, uri};
+use crate::token::{self, Binding, Facts};
 use crate::{Algorithm, ClientCertificate, ClientTrust, Denied};
 use model::{Credential, CredentialId, CredentialState, Means, RuleKind};
 use serde_json::json;
@@ -63,7 +63,8 @@ fn a_certificate_of_a_ca_is_judged_by_the_trust_of_the_moment() {
     world.directory.credentials.get_mut(&BY_CERTIFICATE).unwrap().means = by_rule.means;
     let of = |name| ClientCertificate::new(&[ca.leaf(&[uri(name)], |_| ())]).map(Arc::new).unwrap();
     let (ours, other) = (of(SPIFFE), of("spiffe://acme.example/other"));
-    let trust = Arc::new(ClientTrust::new(&[ca.der.clone()], &[] as &[Vec<u8>]).unwrap());
+    let trust =
+        Arc::new(ClientTrust::new(std::slice::from_ref(&ca.der), &[] as &[Vec<u8>]).unwrap());
     let attempt = |world: &World, bound: &Arc<_>, shown: &Arc<_>, trust: &Arc<ClientTrust>| {
         let token = world.token(&bound_to(world, bound));
         let attempt = certificate_attempt(world, "Bearer", token, Some(Arc::clone(shown)));

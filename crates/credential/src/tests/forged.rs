@@ -172,10 +172,8 @@ fn tokens_of_what_is_not_registered_are_refused() {
         theirs.id = CredentialId::from_bytes([8; 16]);
         theirs.integration = IntegrationId::from_bytes([6; 16]);
         let public = w.stranger.public();
-        theirs.means = Means::Key {
-            thumbprint: public.thumbprint(),
-            jwk: public.canonical_jwk().to_owned(),
-        };
+        theirs.means =
+            Means::Key { thumbprint: public.thumbprint(), jwk: public.canonical_jwk().to_owned() };
         w.directory.credentials.insert(theirs.id, theirs);
         let mut facts = w.facts();
         facts.binding = Binding::Key(w.stranger.public().thumbprint());

@@ -7,8 +7,8 @@ use crate::{
 };
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Digest, Directory,
-    Grant, GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope,
-    UnixMicros, Vendor, VendorId,
+    Grant, GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose,
+    SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -15,8 +15,8 @@ use gateway::origin::{Origin, OriginConfig};
 use gateway::watch::Watch;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope, Vendor,
-    VendorId,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope,
+    Vendor, VendorId,
 };
 use policy::Policies;
 use std::collections::BTreeSet;

@@ -97,7 +97,9 @@ impl CredentialAdd {
             (Means { certificate: Some(file), .. }, None)
             | (Means { ca: Some(file), .. }, Some(_)) => (None, Some(read_certificate(&file)?)),
             (Means { ca: Some(_), .. }, None) => {
-                bail!("--ca takes a rule: --san-uri, --san-dns, --san-email, --san-ip or --subject-dn")
+                bail!(
+                    "--ca takes a rule: --san-uri, --san-dns, --san-email, --san-ip or --subject-dn"
+                )
             }
             _ => bail!("a rule goes with --ca"),
         };

@@ -3,8 +3,7 @@
 
 use crate::scripts;
 use crate::support::{
-    Application, Node, Onboarded, Protected, Transport, Trial, portcullis, said, serve,
-    wait,
+    Application, Node, Onboarded, Protected, Transport, Trial, portcullis, said, serve, wait,
 };
 use anyhow::{Context, Result, bail};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
@@ -21,7 +20,8 @@ const PERSON: &str = "/v1/people/p-0001";
 
 #[test]
 fn certificates_that_openssl_made_are_believed_as_far_as_they_go() -> Result<()> {
-    if !scripts::installed("openssl, curl, Python's ssl and oauth4webapi with client certificates") {
+    if !scripts::installed("openssl, curl, Python's ssl and oauth4webapi with client certificates")
+    {
         return Ok(());
     }
     let (files, origin) = (Files::make()?, Origin::start()?);
@@ -35,7 +35,7 @@ fn certificates_that_openssl_made_are_believed_as_far_as_they_go() -> Result<()>
     // Only ports that it was started with can stand in a file that is read again.
     node.stop()?;
     node.process = serve(&node.data())?.0;
-    let world = World { files, origin, node };
+    let mut world = World { files, origin, node };
 
     // Of one vendor a certificate is pinned, of the other a CA and a rule are registered.
     let pinned = world.employ("pinned", "own")?;
@@ -53,7 +53,8 @@ fn certificates_that_openssl_made_are_believed_as_far_as_they_go() -> Result<()>
     world.check_oauth4webapi(&ruled)?;
     world.check_no_session_is_resumed()?;
     world.check_reloads(&ruled)?;
-    world.check_list()
+    world.check_list()?;
+    world.check_alarms()
 }
 
 /// An integration: its client_id and its one grant.
@@ -219,7 +220,12 @@ impl World {
         self.files.list(&[])?;
         self.configure(with_list)?;
         assert_eq!(python.get()?, "200");
-        self.files.list(&["-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", "20260102000000Z"])?;
+        self.files.list(&[
+            "-crl_lastupdate",
+            "20260101000000Z",
+            "-crl_nextupdate",
+            "20260102000000Z",
+        ])?;
         self.configure(with_list)?;
         assert_eq!(python.get()?, "401", "the list has expired");
         assert!(self.token(client, "worker").is_err());
@@ -261,10 +267,22 @@ impl World {
             rows.iter().filter(|row| row.get("kind") == Some(&json!(kind))).collect::<Vec<_>>()
         };
         assert_eq!([of("key").len(), of("certificate").len(), of("ca").len()], [2, 1, 1]);
-        assert_eq!(of("ca").first().and_then(|row| row.get("rule")), Some(&json!(format!("san_uri {SPIFFE}"))));
-        // Registered for ten days, so it is time to think of the next one; the start said so too.
+        assert_eq!(
+            of("ca").first().and_then(|row| row.get("rule")),
+            Some(&json!(format!("san_uri {SPIFFE}")))
+        );
+        // Registered for ten days, so it is time to think of the next one.
         assert!(rows.iter().all(|row| row.get("ends_in_days") == Some(&json!(9))), "{list}");
         Ok(())
+    }
+
+    /// Started again, the node says what ends soon.
+    fn check_alarms(&mut self) -> Result<()> {
+        self.node.stop()?;
+        self.node.process = serve(&self.node.data())?.0;
+        let log = || std::fs::read_to_string(self.node.data().with_extension("log"));
+        // Two keys, a certificate, a CA with its rule.
+        wait(|| Ok((log()?.matches("ends soon what=\"credential\"").count() == 4).then_some(())))
     }
 
     /// Obtains a token by certificate, with curl.
@@ -304,7 +322,8 @@ impl World {
         let data = self.node.data();
         let path = data.join("portcullis.toml");
         let text = std::fs::read_to_string(&path)?;
-        let kept = text.lines().filter(|line| !line.trim_start_matches("# ").starts_with("client_"));
+        let kept =
+            text.lines().filter(|line| !line.trim_start_matches("# ").starts_with("client_"));
         let text = kept.collect::<Vec<_>>().join("\n").replacen(
             "lists = []",
             &format!("{lines}\nlists = []"),
@@ -348,26 +367,55 @@ impl Files {
         std::fs::write(files.path("number.txt"), "01\n")?;
         for (ca, days) in [("ca", "300"), ("foreign-ca", "300")] {
             files.key(ca)?;
-            let subject = format!("req -x509 -new -key {ca}.key -subj /CN=acme -days {days} -out {ca}.pem");
+            let subject =
+                format!("req -x509 -new -key {ca}.key -subj /CN=acme -days {days} -out {ca}.pem");
             files.openssl(&format!("{subject} -config /etc/ssl/openssl.cnf -addext keyUsage=critical,keyCertSign,cRLSign"))?;
         }
         for own in ["own", "other"] {
             files.key(own)?;
-            files.openssl(&format!("req -x509 -new -key {own}.key -subj /CN={own} -days 30 -out {own}.pem"))?;
+            files.openssl(&format!(
+                "req -x509 -new -key {own}.key -subj /CN={own} -days 30 -out {own}.pem"
+            ))?;
         }
         files.key("spare")?;
         let uri = format!("subjectAltName = URI:{SPIFFE}");
-        let usual = "keyUsage = critical, digitalSignature\nextendedKeyUsage = clientAuth, serverAuth";
+        let usual =
+            "keyUsage = critical, digitalSignature\nextendedKeyUsage = clientAuth, serverAuth";
         files.leaf("worker", "ca", &format!("{uri}\n{usual}"), "30")?;
         files.leaf("second", "ca", &format!("{uri}\n{usual}"), "30")?;
         files.leaf("below", "ca", &format!("{uri}/b\n{usual}"), "30")?;
-        files.leaf("upper", "ca", &format!("subjectAltName = URI:spiffe://acme.example/SYNC\n{usual}"), "30")?;
-        files.leaf("two-uris", "ca", &format!("{uri}, URI:spiffe://acme.example/b\n{usual}"), "30")?;
-        files.leaf("server-only", "ca", &format!("{uri}\nkeyUsage = critical, digitalSignature\nextendedKeyUsage = serverAuth"), "30")?;
+        files.leaf(
+            "upper",
+            "ca",
+            &format!("subjectAltName = URI:spiffe://acme.example/SYNC\n{usual}"),
+            "30",
+        )?;
+        files.leaf(
+            "two-uris",
+            "ca",
+            &format!("{uri}, URI:spiffe://acme.example/b\n{usual}"),
+            "30",
+        )?;
+        files.leaf(
+            "server-only",
+            "ca",
+            &format!("{uri}\nkeyUsage = critical, digitalSignature\nextendedKeyUsage = serverAuth"),
+            "30",
+        )?;
         files.leaf("expired", "ca", &format!("{uri}\n{usual}"), "-1")?;
-        files.leaf("is-ca", "ca", &format!("{uri}\n{usual}\nbasicConstraints = critical, CA:TRUE"), "30")?;
+        files.leaf(
+            "is-ca",
+            "ca",
+            &format!("{uri}\n{usual}\nbasicConstraints = critical, CA:TRUE"),
+            "30",
+        )?;
         files.leaf("foreign", "foreign-ca", &format!("{uri}\n{usual}"), "30")?;
-        files.leaf("dns-only", "ca", &format!("subjectAltName = DNS:acme.example\n{usual}"), "30")?;
+        files.leaf(
+            "dns-only",
+            "ca",
+            &format!("subjectAltName = DNS:acme.example\n{usual}"),
+            "30",
+        )?;
         Ok(files)
     }
 
@@ -384,7 +432,8 @@ impl Files {
     }
 
     fn key(&self, name: &str) -> Result<()> {
-        let made = format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key");
+        let made =
+            format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {name}.key");
         self.openssl(&made).map(drop)
     }
 
@@ -392,8 +441,10 @@ impl Files {
         self.key(name)?;
         std::fs::write(self.path(&format!("{name}.ext")), extensions)?;
         self.openssl(&format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr"))?;
-        let signed = format!("x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial");
-        self.openssl(&format!("{signed} -days {days} -extfile {name}.ext -out {name}.pem")).map(drop)
+        let signed =
+            format!("x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial");
+        self.openssl(&format!("{signed} -days {days} -extfile {name}.ext -out {name}.pem"))
+            .map(drop)
     }
 
     fn list(&self, more: &[&str]) -> Result<()> {
@@ -413,7 +464,9 @@ impl Files {
         if !ca_key.exists() {
             // The CA's key was not kept: a CA of our own follows, which clients are told of.
             self.key("server-ca")?;
-            self.openssl("req -x509 -new -key server-ca.key -subj /CN=next -days 30 -out server-ca.pem")?;
+            self.openssl(
+                "req -x509 -new -key server-ca.key -subj /CN=next -days 30 -out server-ca.pem",
+            )?;
             self.leaf("server", "server-ca", "subjectAltName = DNS:localhost", "30")?;
             std::fs::copy(self.path("server-ca.pem"), &ca)?;
         }
@@ -532,7 +585,8 @@ fn answer(mut stream: std::net::TcpStream, heads: &Mutex<Vec<String>>) {
     let head = String::from_utf8_lossy(&head).into_owned();
     heads.lock().unwrap_or_else(PoisonError::into_inner).push(head);
     let body = r#"{"id":"p-0001"}"#;
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
     let _gone = write!(stream, "{head}: {}\r\n\r\n{body}", body.len());
 }
 

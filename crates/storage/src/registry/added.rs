@@ -51,7 +51,9 @@ impl Added {
                 return Err(invalid(&"the certificate is not for the authentication of clients"));
             }
             Some(_) if !read.is_ca() => {
-                return Err(invalid(&"a rule is about the certificates of a CA, and that is no CA's"));
+                return Err(invalid(
+                    &"a rule is about the certificates of a CA, and that is no CA's",
+                ));
             }
             None => read.thumbprint(),
             Some(rule) => rule_thumbprint(&read.thumbprint(), rule),

@@ -1,11 +1,11 @@
 //! Carrying out one signed command, in one transaction.
 
+use super::added::Added;
 use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
 use super::{Registry, RegistryError, cases, erasures, read};
-use super::added::Added;
 use ipnet::IpNet;
 use model::{
     CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, OperationId, Operator,
@@ -192,14 +192,7 @@ async fn carry_out(
             let added = Added::key(jwk)?;
             credential_add(tx, *credential, *integration, &added, *until, networks).await
         }
-        Command::CertificateAdd {
-            credential,
-            integration,
-            certificate,
-            rule,
-            until,
-            networks,
-        } => {
+        Command::CertificateAdd { credential, integration, certificate, rule, until, networks } => {
             future(*until, now)?;
             let added = Added::certificate(certificate, rule.as_ref(), now)?;
             credential_add(tx, *credential, *integration, &added, *until, networks).await

@@ -9,8 +9,8 @@ use super::text;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
-    BadRule, CertificateRule, CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros, Operator, OperatorId, RuleKind,
-    SubjectId, UnixMicros, VendorId,
+    BadRule, CertificateRule, CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros,
+    Operator, OperatorId, RuleKind, SubjectId, UnixMicros, VendorId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};

@@ -286,17 +286,8 @@ fn means(der: &[u8], rule: Option<(String, String)>) -> Result<Means, RegistryEr
     Ok(Means::Ca { ca: thumbprint, ends, rule: known(rule.ok(), &value)? })
 }
 
-type CredentialColumns = (
-    String,
-    String,
-    Vec<u8>,
-    String,
-    Option<Vec<u8>>,
-    Option<String>,
-    Option<String>,
-    i64,
-    i64,
-);
+type CredentialColumns =
+    (String, String, Vec<u8>, String, Option<Vec<u8>>, Option<String>, Option<String>, i64, i64);
 
 type GrantColumns =
     (String, String, String, String, Option<String>, Option<String>, i64, i64, i64, i64);

@@ -132,5 +132,8 @@ async fn a_registry_from_before_certificates_is_read() {
     pool.close().await;
     let registry = Registry::open(&path).await.unwrap();
     let directory = registry.directory().await.unwrap();
-    assert_eq!(directory.credentials[&CREDENTIAL].means, Means::Key { thumbprint: [0; 32], jwk: "{}".into() });
+    assert_eq!(
+        directory.credentials[&CREDENTIAL].means,
+        Means::Key { thumbprint: [0; 32], jwk: "{}".into() }
+    );
 }
