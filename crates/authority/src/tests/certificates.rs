@@ -131,7 +131,7 @@ fn a_certificate_of_a_ca_is_a_client_while_the_ca_is_trusted() {
     let leaf = |name: &str| {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
-        // Some seconds after NOW, which is in the last minute of a day of 2027.
+        // Twenty seconds after NOW.
         params.not_after =
             date_time_ymd(2027, 1, 15) + (NOW_OF_DAY + std::time::Duration::from_secs(20));
         let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
