@@ -121,18 +121,17 @@ mod tests {
     fn what_ends_within_fourteen_days_is_said_and_what_has_ended_is_not() {
         let key = || Means::Key { thumbprint: [0; 32], jwk: String::new() };
         let certificate = |ends| Means::Certificate { thumbprint: [0; 32], ends };
-        let mut directory = Directory::default();
-        directory.credentials = [
+        let retired = credential(6, days(1), key()).1;
+        let retired = Credential { state: CredentialState::Retired, ..retired };
+        let credentials = [
             credential(1, days(14), key()),
             credential(2, days(15), key()),
             credential(3, NOW, key()),
             credential(4, days(300), certificate(days(3))),
             credential(5, days(300), certificate(NOW)),
-        ]
-        .into();
-        let retired = credential(6, days(1), key());
-        let retired = Credential { state: CredentialState::Retired, ..retired.1 };
-        directory.credentials.insert(retired.id, retired);
+            (retired.id, retired),
+        ];
+        let directory = Directory { credentials: credentials.into(), ..Directory::default() };
         let alarms = alarms(&directory, &Configured::default(), NOW);
         let ends: Vec<_> = alarms.iter().map(|alarm| alarm.ends).collect();
         assert_eq!(ends, [days(14), days(3)]);
