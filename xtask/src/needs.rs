@@ -19,6 +19,8 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
         &["python3", "-m", "ensurepip", "--version"],
         "runs the mail server, the verifiers, the witness and the query engines that nobody here wrote",
     ),
+    ("openssl", &["openssl", "version"], "makes client certificates and connects with them"),
+    ("curl", &["curl", "--version"], "shows client certificates"),
     ("chromium", &["chromium", "--version"], "the browser that the console is tested in"),
     (
         "strace",

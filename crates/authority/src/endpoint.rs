@@ -7,13 +7,14 @@ use crate::keys::Keys;
 use crate::metadata::{PUSH_PATH, TOKEN_PATH};
 use credential::assertion::{self, Asserted};
 use credential::authenticate::may_come_from;
+use credential::certificate::{Fault, Shown};
 use credential::dpop::{self, Expected, Proved, Unproved};
 use credential::replay::{FirstUse, NotFirst, holder_of};
 use credential::token::{self, Binding, Facts};
 use credential::{AccessToken, BadProof, Nonce, NonceKey, SigningKey};
 use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
-    Integration, IntegrationId, IntegrationState, UnixMicros, VendorId,
+    Integration, IntegrationId, IntegrationState, Means, UnixMicros, VendorId,
 };
 use serde_json::{Value, json};
 use std::fmt;
@@ -54,8 +55,8 @@ pub struct TokenRequest<'a> {
     pub dpop: &'a [&'a [u8]],
     /// The peer of the socket.
     pub network: ClientIp,
-    /// SHA-256 of the DER of the client certificate of this very connection, never of a header.
-    pub client_certificate: Option<Digest>,
+    /// The client certificate of this very connection, never of a header.
+    pub client_certificate: Option<&'a Shown<'a>>,
 }
 
 impl fmt::Debug for TokenRequest<'_> {
@@ -231,7 +232,7 @@ impl TokenEndpoint {
     /// # Errors
     /// [`TokenError`]. A request that is asked to repeat with a nonce has used up neither its assertion nor its proof.
     ///
-    /// Source: RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 section 3.
+    /// Source: RFC 7523 section 2.2, RFC 9449 section 5, RFC 8705 sections 2 and 3.
     pub fn prove(
         &self,
         request: &TokenRequest<'_>,
@@ -241,13 +242,14 @@ impl TokenEndpoint {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
         let asked = Asked::read(&form).map_err(by_nobody)?;
-        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
-        let by_it = |reason| TokenError { reason, integration: Some(asserted.integration) };
+        let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
+        let integration = proof.integration();
+        let by_it = |reason| TokenError { reason, integration: Some(integration) };
         let possession = self.possession(request, &self.token_url, now).map_err(by_it)?;
-        let client = Client { integration: asserted.integration, directory, now };
-        let bound_to = client.by_binding(&possession.binding()).map_err(by_it)?.0.id;
-        let asserted_by = client.by_id(asserted.credential).map_err(by_it)?.0.id;
-        self.use_up(Some(&possession), &asserted, now).map_err(by_it)?;
+        let client = Client { integration, directory, now };
+        let (bound_to, bound_until) = client.holder(&possession).map_err(by_it)?;
+        let asserted_by = client.by_id(proof.credential()).map_err(by_it)?.0.id;
+        self.use_up(Some(&possession), &proof, now).map_err(by_it)?;
         //= RFC 8707 section 2: invalid_target for a resource we do not issue tokens for
         if form.get("resource").is_some_and(|resource| resource != self.resource) {
             return Err(by_it(Reason::Resource));
@@ -255,8 +257,9 @@ impl TokenEndpoint {
         Ok(Proven {
             asked,
             asserted_by,
-            bound_to,
-            integration: asserted.integration,
+            bound_to: bound_to.id,
+            bound_until,
+            integration,
             binding: possession.binding(),
             token_type: possession.token_type(),
             network: request.network,
@@ -291,12 +294,20 @@ impl TokenEndpoint {
     pub(crate) fn client(
         &self,
         form: &Form,
+        request: &TokenRequest<'_>,
         directory: &Directory,
         now: UnixMicros,
-    ) -> Result<Asserted, Reason> {
+    ) -> Result<ClientProof, Reason> {
         //= RFC 6749 section 2.3: the client must not use more than one authentication method
         if form.get("client_secret").is_some() {
             return Err(Reason::TwoClients);
+        }
+        let client_id = form.get("client_id");
+        if let Some(client_id) = client_id
+            && form.get("client_assertion_type").is_none()
+            && form.get("client_assertion").is_none()
+        {
+            return by_certificate(client_id, request, directory, now);
         }
         if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
             return Err(Reason::Parameter("client_assertion_type"));
@@ -305,11 +316,10 @@ impl TokenEndpoint {
         let asserted =
             assertion::verify(text, &self.issuer, directory, now).map_err(Reason::Assertion)?;
         //= RFC 7521 section 4.2: client_id, if present, must identify the same client as the assertion
-        let client_id = form.get("client_id");
         if client_id.is_some_and(|id| id != asserted.integration.to_string()) {
             return Err(Reason::TwoClients);
         }
-        Ok(asserted)
+        Ok(ClientProof::Assertion(asserted))
     }
 
     #[expect(clippy::too_many_arguments, reason = "as for `issue`")]
@@ -325,7 +335,8 @@ impl TokenEndpoint {
     ) -> Result<TokenResponse, Reason> {
         let client = Client { integration: proven.integration, directory, now };
         let (asserted_by, asserted_until) = client.by_id(proven.asserted_by)?;
-        let (bound_to, bound_until) = client.by_id(proven.bound_to)?;
+        let (bound_to, _) = client.by_id(proven.bound_to)?;
+        let bound_until = proven.bound_until;
         for credential in [asserted_by, bound_to] {
             if !may_come_from(credential, proven.network) {
                 return Err(Reason::Network);
@@ -388,12 +399,12 @@ impl TokenEndpoint {
         })
     }
 
-    pub(crate) fn possession(
+    pub(crate) fn possession<'r>(
         &self,
-        request: &TokenRequest<'_>,
+        request: &TokenRequest<'r>,
         url: &str,
         now: UnixMicros,
-    ) -> Result<Possession, Reason> {
+    ) -> Result<Possession<'r>, Reason> {
         if let Some(certificate) = request.client_certificate
             && request.dpop.is_empty()
         {
@@ -412,8 +423,8 @@ impl TokenEndpoint {
     /// After the keys were found registered, so that a client cannot make up holders to fill memory with.
     pub(crate) fn use_up(
         &self,
-        possession: Option<&Possession>,
-        asserted: &Asserted,
+        possession: Option<&Possession<'_>>,
+        client: &ClientProof,
         now: UnixMicros,
     ) -> Result<(), Reason> {
         let refused = |not_first, replayed| match not_first {
@@ -425,6 +436,7 @@ impl TokenEndpoint {
                 .observe(holder_of(&proved.thumbprint), proved.used, proved.until, now)
                 .map_err(|not_first| refused(not_first, Reason::Proof(BadProof::Replayed)))?;
         }
+        let ClientProof::Assertion(asserted) = client else { return Ok(()) };
         //= RFC 7523 section 3: the jti is kept until exp, so that the assertion is used once
         self.assertions
             .observe(*asserted.integration.as_bytes(), asserted.used, asserted.until, now)
@@ -483,6 +495,8 @@ pub struct Proven {
     integration: IntegrationId,
     asserted_by: CredentialId,
     bound_to: CredentialId,
+    /// When the credential that it is bound to ends, or the certificate that proves it.
+    bound_until: UnixMicros,
     binding: Binding,
     token_type: TokenType,
     network: ClientIp,
@@ -511,17 +525,58 @@ impl fmt::Debug for Proven {
     }
 }
 
-/// What the client proved that it holds.
-pub(crate) enum Possession {
-    Key(Proved),
-    Certificate(Digest),
+/// How the client proved who it is.
+pub(crate) enum ClientProof {
+    Assertion(Asserted),
+    /// The connection's certificate (RFC 8705 section 2).
+    Certificate {
+        integration: IntegrationId,
+        credential: CredentialId,
+    },
 }
 
-impl Possession {
+impl ClientProof {
+    pub(crate) fn integration(&self) -> IntegrationId {
+        match self {
+            Self::Assertion(asserted) => asserted.integration,
+            Self::Certificate { integration, .. } => *integration,
+        }
+    }
+
+    pub(crate) fn credential(&self) -> CredentialId {
+        match self {
+            Self::Assertion(asserted) => asserted.credential,
+            Self::Certificate { credential, .. } => *credential,
+        }
+    }
+}
+
+/// Authenticates the client that calls itself `client_id` by the connection's certificate.
+//= RFC 8705 section 2: client_id is required, so that the certificate is compared with one client's
+fn by_certificate(
+    client_id: &str,
+    request: &TokenRequest<'_>,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<ClientProof, Reason> {
+    let shown = request.client_certificate.ok_or(Reason::NoClientProof)?;
+    let integration = client_id.parse().map_err(|_| Reason::Certificate(Fault::Other))?;
+    let client = Client { integration, directory, now };
+    let (credential, _) = client.by_certificate(shown)?;
+    Ok(ClientProof::Certificate { integration, credential: credential.id })
+}
+
+/// What the client proved that it holds.
+pub(crate) enum Possession<'r> {
+    Key(Proved),
+    Certificate(&'r Shown<'r>),
+}
+
+impl Possession<'_> {
     pub(crate) fn binding(&self) -> Binding {
         match self {
             Self::Key(proved) => Binding::Key(proved.thumbprint),
-            Self::Certificate(certificate) => Binding::Certificate(*certificate),
+            Self::Certificate(shown) => Binding::Certificate(shown.thumbprint()),
         }
     }
 
@@ -572,17 +627,35 @@ impl<'d> Client<'d> {
         credential.and_then(|credential| self.active(credential)).ok_or(Reason::UnknownKey)
     }
 
-    pub(crate) fn by_binding(
+    /// The credential behind what was proved, and until when it is good.
+    pub(crate) fn holder(
         &self,
-        binding: &Binding,
+        possession: &Possession<'_>,
     ) -> Result<(&'d Credential, UnixMicros), Reason> {
-        let (Binding::Key(thumbprint) | Binding::Certificate(thumbprint)) = binding;
-        self.directory
-            .credentials
-            .values()
-            .filter(|credential| credential.thumbprint == *thumbprint)
-            .find_map(|credential| self.active(credential))
-            .ok_or(Reason::UnknownKey)
+        match possession {
+            Possession::Key(proved) => self.by_key(&proved.thumbprint),
+            Possession::Certificate(shown) => self.by_certificate(shown),
+        }
+    }
+
+    fn by_key(&self, bound: &Digest) -> Result<(&'d Credential, UnixMicros), Reason> {
+        let is_it = |credential: &&Credential| matches!(&credential.means, Means::Key { thumbprint, .. } if thumbprint == bound);
+        let mut credentials = self.directory.credentials.values().filter(is_it);
+        credentials.find_map(|credential| self.active(credential)).ok_or(Reason::UnknownKey)
+    }
+
+    /// The credential that the certificate proves; otherwise, why one that it might have been does not count.
+    fn by_certificate(&self, shown: &Shown<'_>) -> Result<(&'d Credential, UnixMicros), Reason> {
+        let mut fault = Fault::Other;
+        let active = self.directory.credentials.values().filter_map(|it| self.active(it));
+        for (credential, until) in active {
+            match shown.proves(credential) {
+                Ok(()) => return Ok((credential, until.min(shown.ends()))),
+                Err(Fault::Other) => {}
+                Err(why) => fault = why,
+            }
+        }
+        Err(Reason::Certificate(fault))
     }
 
     fn active(&self, credential: &'d Credential) -> Option<(&'d Credential, UnixMicros)> {

@@ -3,6 +3,7 @@
 use crate::consent::NotRefreshed;
 use crate::details::BadDetails;
 use credential::assertion::BadAssertion;
+use credential::certificate::Fault;
 use credential::{BadProof, Nonce};
 use model::IntegrationId;
 use serde_json::json;
@@ -38,13 +39,19 @@ pub enum Reason {
     /// `client_id` names another client than the assertion, or a secret was sent too.
     #[error("the client is named or authenticated in two ways")]
     TwoClients,
+    /// The connection's certificate.
+    #[error("{0}")]
+    Certificate(Fault),
+    /// The client names itself and proves it by nothing: no assertion, and no certificate on the connection.
+    #[error("the client is not authenticated")]
+    NoClientProof,
     /// The proof.
     #[error("{0}")]
     Proof(BadProof),
     /// The proof lacks a current nonce: repeat with this one.
     #[error("the proof has no current nonce")]
     NonceNeeded(Nonce),
-    /// Proof or certificate hold, but their key is not an active credential of this client.
+    /// The proof holds, but its key is not an active credential of this client.
     #[error("the key to bind to is not an active credential of the client")]
     UnknownKey,
     /// From outside the networks that one of the credentials is pinned to.
@@ -93,9 +100,11 @@ impl TokenError {
             Reason::Code | Reason::NotRefreshed(_) | Reason::UsedTwice => "invalid_grant",
             Reason::Details(_) => "invalid_authorization_details",
             Reason::GrantType => "unsupported_grant_type",
-            Reason::Assertion(_) | Reason::AssertionReplayed | Reason::TwoClients => {
-                "invalid_client"
-            }
+            Reason::Assertion(_)
+            | Reason::AssertionReplayed
+            | Reason::TwoClients
+            | Reason::Certificate(_)
+            | Reason::NoClientProof => "invalid_client",
             Reason::Proof(_) | Reason::UnknownKey => "invalid_dpop_proof",
             Reason::NonceNeeded(_) => "use_dpop_nonce",
             Reason::Network | Reason::NotAdmitted => "unauthorized_client",

@@ -1,6 +1,6 @@
 //! A subject's consent from the pushed request to the last refresh, honest and otherwise.
 
-use super::tests::{CERTIFICATE, GRANT, INTEGRATION, ISSUER, NOW, RESOURCE, Sent, World};
+use super::tests::{GRANT, INTEGRATION, ISSUER, NOW, RESOURCE, Sent, World};
 use crate::consent::{Consent, RefreshToken};
 use crate::details::{BadDetails, Details, LIFE_MAX, TYPE};
 use crate::flows::{BadCode, CODE_FOR, Flows, NoFlow, PUSHED_FOR, Pushed, SHOWN_FOR};
@@ -68,7 +68,7 @@ fn push(world: &World, sent: &Sent) -> Result<Pushed, Reason> {
         body: body.as_bytes(),
         dpop: &dpop,
         network: sent.network,
-        client_certificate: sent.certificate,
+        client_certificate: None,
     };
     let pushed = world.endpoint.push(&request, &world.directory, &classes(), NOW);
     pushed.map_err(|error| error.reason)
@@ -322,7 +322,7 @@ fn a_code_is_redeemed_once_by_who_asked_with_all_that_belongs_to_it() {
         (BadCode::Verifier, Some(REDIRECT), None, key),
         (BadCode::Verifier, Some(REDIRECT), Some(wrong), key),
         (BadCode::Verifier, Some(REDIRECT), Some(short), key),
-        (BadCode::Key, Some(REDIRECT), Some(VERIFIER), Binding::Certificate(CERTIFICATE)),
+        (BadCode::Key, Some(REDIRECT), Some(VERIFIER), Binding::Certificate([9; 32])),
     ];
     for (expected, redirect, verifier, key) in cases {
         let flows = Flows::default();

@@ -30,6 +30,11 @@ impl TokenEndpoint {
     /// RFC 9449 section 5.1). `portal`: where subjects agree, if they can; there is no endpoint for browsers then.
     pub fn metadata(&self, portal: Option<&str>) -> Value {
         let issuer = self.issuer();
+        // Without TLS there is no certificate to be authenticated by or bound to.
+        let tls = issuer.starts_with("https://");
+        let methods = ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
+        let methods = methods.get(..if tls { 3 } else { 1 }).unwrap_or_default();
+        //= RFC 8705 section 5: without `mtls_endpoint_aliases`, certificates are taken at the endpoints themselves
         let mut document = json!({
             "issuer": issuer,
             "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
@@ -38,14 +43,14 @@ impl TokenEndpoint {
             "revocation_endpoint": format!("{issuer}{REVOKE_PATH}"),
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
             "dpop_signing_alg_values_supported": Algorithm::NAMES,
-            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "introspection_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
-            "revocation_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
-            "tls_client_certificate_bound_access_tokens": true,
+            "tls_client_certificate_bound_access_tokens": tls,
         });
         if let (Some(portal), Some(members)) = (portal, document.as_object_mut()) {
             let browsers = json!({

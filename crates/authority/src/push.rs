@@ -1,12 +1,11 @@
 //! The pushed authorization request (RFC 9126): everything a request for a subject's consent says, checked before a browser is sent.
 
 use crate::details::Details;
-use crate::endpoint::{Client, TokenEndpoint, TokenRequest};
+use crate::endpoint::{Client, ClientProof, TokenEndpoint, TokenRequest};
 use crate::error::{Reason, TokenError};
 use crate::flows::Pushed;
 use crate::form::Form;
 use crate::redirect;
-use credential::assertion::Asserted;
 use credential::base64url;
 use credential::token::Binding;
 use model::{ClassTable, Directory, UnixMicros};
@@ -30,30 +29,31 @@ impl TokenEndpoint {
     ) -> Result<Pushed, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
-        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
-        self.pushed(&form, &asserted, request, directory, classes, now)
-            .map_err(|reason| TokenError { reason, integration: Some(asserted.integration) })
+        let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
+        self.pushed(&form, &proof, request, directory, classes, now)
+            .map_err(|reason| TokenError { reason, integration: Some(proof.integration()) })
     }
 
     fn pushed(
         &self,
         form: &Form,
-        asserted: &Asserted,
+        proof: &ClientProof,
         request: &TokenRequest<'_>,
         directory: &Directory,
         classes: &ClassTable,
         now: UnixMicros,
     ) -> Result<Pushed, Reason> {
-        let client = Client { integration: asserted.integration, directory, now };
+        let asking = proof.integration();
+        let client = Client { integration: asking, directory, now };
         let possession = match request.dpop {
             [] => None,
             [_, ..] => Some(self.possession(request, &self.push_url, now)?),
         };
         let proved = possession.as_ref().map(|possession| possession.binding());
-        if let Some(binding) = &proved {
-            client.by_binding(binding)?;
+        if let Some(possession) = &possession {
+            client.holder(possession)?;
         }
-        self.use_up(possession.as_ref(), asserted, now)?;
+        self.use_up(possession.as_ref(), proof, now)?;
         let (integration, _) = client.approved()?;
 
         //= RFC 9126 section 2.1: the request_uri parameter must not be provided in the pushed request
@@ -101,11 +101,10 @@ impl TokenEndpoint {
         let details =
             form.get("authorization_details").ok_or(Reason::Parameter("authorization_details"))?;
         let resource = &self.resource;
-        let details =
-            Details::parse(details, asserted.integration, directory, classes, resource, now)
-                .map_err(Reason::Details)?;
+        let details = Details::parse(details, asking, directory, classes, resource, now)
+            .map_err(Reason::Details)?;
         Ok(Pushed {
-            integration: asserted.integration,
+            integration: asking,
             redirect_uri: asked.to_owned(),
             state: state.map(str::to_owned),
             challenge,

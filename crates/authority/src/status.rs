@@ -50,10 +50,10 @@ impl TokenEndpoint {
     ) -> Result<Inquiry, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
-        let asserted = self.client(&form, directory, now).map_err(by_nobody)?;
-        let integration = asserted.integration;
+        let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
+        let integration = proof.integration();
         let by_it = |reason| TokenError { reason, integration: Some(integration) };
-        self.use_up(None, &asserted, now).map_err(by_it)?;
+        self.use_up(None, &proof, now).map_err(by_it)?;
         let text = form.get("token").ok_or(by_it(Reason::Parameter("token")))?;
         let digest = sha256(text.as_bytes());
         if let Some(consent) = RefreshToken::consent_of(text) {

@@ -8,17 +8,20 @@ use credential::client::{self, ProofRequest};
 use credential::dpop::{self, Expected};
 use credential::token::{self, Binding, Facts};
 use credential::{
-    AccessToken, Algorithm, NonceKey, PublicKey, RequestProof, SigningKey, Verifier, authenticate,
+    AccessToken, Algorithm, ClientCertificate, ClientTrust, NonceKey, PublicKey, RequestProof,
+    SigningKey, Verifier, authenticate,
 };
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Micros, Purpose, SubjectScope,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope,
     UnixMicros, VendorId,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+mod certificates;
 
 pub(super) const NOW: UnixMicros = UnixMicros(1_800_000_030_250_000);
 pub(super) const ISSUER: &str = "https://authority.example.com";
@@ -29,7 +32,6 @@ const ASSERTING: CredentialId = CredentialId::from_bytes([3; 16]);
 const WORKING: CredentialId = CredentialId::from_bytes([4; 16]);
 const BY_CERTIFICATE: CredentialId = CredentialId::from_bytes([5; 16]);
 pub(super) const GRANT: GrantId = GrantId::from_bytes([6; 16]);
-pub(super) const CERTIFICATE: [u8; 32] = [9; 32];
 
 pub(super) struct World {
     pub(super) endpoint: TokenEndpoint,
@@ -39,6 +41,9 @@ pub(super) struct World {
     /// Makes proofs.
     pub(super) working: SigningKey,
     stranger: SigningKey,
+    /// The integration's, pinned.
+    certificate: Arc<ClientCertificate>,
+    trust: Arc<ClientTrust>,
     pub(super) standing: Standing,
     /// Who it is.
     client: IntegrationId,
@@ -52,16 +57,20 @@ fn until() -> UnixMicros {
     NOW + Micros::from_secs(86_400)
 }
 
-fn credential(id: CredentialId, thumbprint: [u8; 32], jwk: &str) -> (CredentialId, Credential) {
+fn credential(id: CredentialId, means: Means) -> (CredentialId, Credential) {
     let credential = Credential {
         id,
         integration: INTEGRATION,
-        thumbprint,
-        jwk: jwk.to_owned(),
+        means,
         state: CredentialState::Active { until: until() },
         networks: Vec::new(),
     };
     (id, credential)
+}
+
+fn of_key(id: CredentialId, key: &PublicKey) -> (CredentialId, Credential) {
+    let (thumbprint, jwk) = (key.thumbprint(), key.canonical_jwk().to_owned());
+    credential(id, Means::Key { thumbprint, jwk })
 }
 
 fn grant(id: GrantId) -> (GrantId, Grant) {
@@ -82,7 +91,7 @@ fn grant(id: GrantId) -> (GrantId, Grant) {
 pub(super) struct Sent {
     pub(super) form: Vec<(&'static str, String)>,
     pub(super) dpop: Vec<String>,
-    pub(super) certificate: Option<[u8; 32]>,
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     pub(super) network: ClientIp,
 }
 
@@ -107,7 +116,8 @@ impl World {
     pub(super) fn new() -> Self {
         let (asserting, working) =
             (signing_key(Algorithm::Es256, 1), signing_key(Algorithm::EdDsa, 2));
-        let of_key = |id, key: &PublicKey| credential(id, key.thumbprint(), key.canonical_jwk());
+        let certificate = certificates::self_signed();
+        let pinned = certificates::pinned(&certificate);
         let integration = Integration {
             id: INTEGRATION,
             slug: "acme-sync".into(),
@@ -123,7 +133,7 @@ impl World {
             credentials: BTreeMap::from([
                 of_key(ASSERTING, asserting.public()),
                 of_key(WORKING, working.public()),
-                credential(BY_CERTIFICATE, CERTIFICATE, ""),
+                credential(BY_CERTIFICATE, pinned),
             ]),
             grants: BTreeMap::from([grant(GRANT)]),
         };
@@ -131,8 +141,18 @@ impl World {
         let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key, [7; 32]).unwrap();
         let stranger = signing_key(Algorithm::EdDsa, 3);
         let standing = Standing::Admitted;
-        let client = INTEGRATION;
-        Self { endpoint, directory, asserting, working, stranger, standing, client }
+        let (trust, client) = (Arc::default(), INTEGRATION);
+        Self {
+            endpoint,
+            directory,
+            asserting,
+            working,
+            stranger,
+            certificate,
+            trust,
+            standing,
+            client,
+        }
     }
 
     pub(super) fn nonce(&self) -> String {
@@ -216,11 +236,13 @@ impl World {
         now: UnixMicros,
     ) -> Result<TokenResponse, TokenError> {
         let dpop: Vec<&[u8]> = sent.dpop.iter().map(String::as_bytes).collect();
+        let certificate = sent.certificate.as_ref();
+        let shown = certificate.map(|certificate| certificate.show(&self.trust, now));
         let request = TokenRequest {
             body,
             dpop: &dpop,
             network: sent.network,
-            client_certificate: sent.certificate,
+            client_certificate: shown.as_ref(),
         };
         self.endpoint.token(&request, &self.directory, &|_| self.standing, now, [8; 16])
     }
@@ -283,8 +305,7 @@ fn clients_we_did_not_write_obtain_tokens_and_prove_possession() {
     for case in made["cases"].as_array().unwrap() {
         let mut world = World::new();
         let key = PublicKey::from_jwk(&case["jwk"].to_string()).unwrap();
-        world.directory.credentials =
-            BTreeMap::from([credential(WORKING, key.thumbprint(), key.canonical_jwk())]);
+        world.directory.credentials = BTreeMap::from([of_key(WORKING, &key)]);
         let text = |name: &str| case[name].as_str().unwrap().to_owned();
         let sent = Sent { dpop: vec![text("token_proof")], ..world.honest_with_nonce(None, 1) };
         let response = world.send_at(&sent, text("body").as_bytes(), now).unwrap();
@@ -307,23 +328,6 @@ fn clients_we_did_not_write_obtain_tokens_and_prove_possession() {
         let nonces = NonceKey::new([7; 32]);
         dpop::verify(&[proof.as_bytes()], &expected, &nonces, now).unwrap();
     }
-}
-
-#[test]
-fn a_certificate_binds_the_token_to_itself() {
-    let world = World::new();
-    let mut sent = world.honest(2);
-    sent.certificate = Some(CERTIFICATE);
-    assert_eq!(world.send(&sent).unwrap().token_type, TokenType::Dpop, "a proof goes before it");
-    let mut sent = world.honest(1);
-    sent.dpop.clear();
-    sent.certificate = Some(CERTIFICATE);
-    let response = world.send(&sent).unwrap();
-    assert_eq!(response.token_type, TokenType::Bearer);
-    assert_eq!(response.applicant.bound_to, BY_CERTIFICATE);
-    sent.set("client_assertion", world.assertion(&world.asserting, |_, _| {}));
-    sent.certificate = Some([8; 32]);
-    assert_eq!(world.send(&sent).unwrap_err().code(), "invalid_dpop_proof");
 }
 
 #[test]
@@ -446,24 +450,23 @@ fn forged_assertions_are_refused() {
 fn only_the_clients_own_registered_keys_sign_its_assertions() {
     check("invalid_client", "the assertion's signature does not verify", |world, sent| {
         let key = world.stranger.public();
-        let (id, mut theirs) =
-            credential(CredentialId::from_bytes([8; 16]), key.thumbprint(), key.canonical_jwk());
+        let (id, mut theirs) = of_key(CredentialId::from_bytes([8; 16]), key);
         theirs.integration = IntegrationId::from_bytes([7; 16]);
         world.directory.credentials.insert(id, theirs);
         sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
     });
     let no_key = "the assertion names no active key of its client";
     check("invalid_client", no_key, |world, sent| {
-        let (id, disagreeing) =
-            credential(ASSERTING, [1; 32], world.stranger.public().canonical_jwk());
+        let jwk = world.stranger.public().canonical_jwk().to_owned();
+        let (id, disagreeing) = credential(ASSERTING, Means::Key { thumbprint: [1; 32], jwk });
         world.directory.credentials = BTreeMap::from([(id, disagreeing)]);
         sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
     });
     let many_keys = |world: &mut World| {
         for n in 10..13 {
             let key = signing_key(Algorithm::EdDsa, n);
-            let (jwk, id) = (key.public().canonical_jwk(), CredentialId::from_bytes([n; 16]));
-            world.directory.credentials.extend([credential(id, key.public().thumbprint(), jwk)]);
+            let id = CredentialId::from_bytes([n; 16]);
+            world.directory.credentials.extend([of_key(id, key.public())]);
         }
     };
     check("invalid_client", no_key, |world, _| many_keys(world));
@@ -574,7 +577,15 @@ fn the_next_key_signs_when_it_is_told_to_and_all_that_verify_are_published() {
     let header_by = |key: &SigningKey| {
         let binding = Binding::Key([1; 32]);
         let (integration, grant) = (INTEGRATION, GRANT);
-        let facts = Facts { integration, grant, subject: None, binding, issued: NOW, expires: NOW };
+        let facts = Facts {
+            integration,
+            grant,
+            subject: None,
+            consent: None,
+            binding,
+            issued: NOW,
+            expires: NOW,
+        };
         header(&token::sign(&facts, "", "", key, &key.public().thumbprint_text(), [0; 16]))
     };
     let published = || {

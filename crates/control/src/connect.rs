@@ -5,6 +5,7 @@
 
 use crate::consents::Kept;
 use crate::tokens::Registered;
+use arc_swap::ArcSwap;
 use authority::consent::{Consent, Ending, NotRefreshed, Refresh, RefreshToken, Verdict};
 use authority::details::Details;
 use authority::flows::{BadCode, Flows, NoFlow, Pushed, Redirection};
@@ -12,6 +13,7 @@ use authority::{
     Applicant, Asked, Inquiry, Proven, Reason, Standing, TokenEndpoint, TokenError, TokenRequest,
     TokenResponse,
 };
+use credential::ClientTrust;
 use model::{
     ConsentId, Digest, GrantId, IntegrationId, IntegrationState, SubjectId, UnixMicros, VendorId,
 };
@@ -36,6 +38,8 @@ pub struct Connect {
     pub consents: Kept,
     /// Posture: what is cut off obtains nothing.
     pub keeper: Arc<Keeper>,
+    /// Which CAs are trusted for client certificates, and what they revoked.
+    pub client_trust: Arc<ArcSwap<ClientTrust>>,
     /// Who is registered.
     pub registered: CurrentRegistered,
     /// Where subjects' browsers go, as they name it; none if subjects connect nothing.

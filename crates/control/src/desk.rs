@@ -366,6 +366,7 @@ impl Desk {
             | Command::IntegrationRetire { .. }
             | Command::RedirectsSet { .. }
             | Command::CredentialAdd { .. }
+            | Command::CertificateAdd { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
@@ -546,6 +547,7 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::IntegrationRetire { integration }
         | Command::RedirectsSet { integration, .. }
         | Command::CredentialAdd { integration, .. }
+        | Command::CertificateAdd { integration, .. }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
         | Command::ConsentsEnd { .. }

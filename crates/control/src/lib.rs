@@ -11,6 +11,7 @@ pub mod connect;
 pub mod consents;
 pub mod console;
 pub mod desk;
+pub mod expiry;
 pub mod fetch;
 pub mod listen;
 mod lists;

@@ -3,6 +3,7 @@
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{ConnectInfo, Extension};
+use credential::ClientCertificate;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -23,7 +24,7 @@ const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take over a TLS handshake, and over a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` turns true. `tls`: whatever is current when a connection is accepted; none for clear text on loopback.
+/// Serves until `stop` turns true. A certificate whose key the client proved to have is an `Extension` of its requests. `tls`: whatever is current when a connection is accepted; none for clear text on loopback.
 ///
 /// # Errors
 /// If the socket cannot accept at all.
@@ -50,7 +51,15 @@ pub async fn serve(
             match tls {
                 None => carry(stream, peer, routes).await,
                 Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => carry(stream, peer, routes).await,
+                    Ok(Ok(stream)) => {
+                        let chain = stream.get_ref().1.peer_certificates();
+                        let certificate = chain.and_then(|it| ClientCertificate::new(it).ok());
+                        let routes = match certificate {
+                            Some(certificate) => routes.layer(Extension(Arc::new(certificate))),
+                            None => routes,
+                        };
+                        carry(stream, peer, routes).await;
+                    }
                     Ok(Err(error)) => debug!(%peer, %error, "no TLS"),
                     Err(_) => debug!(%peer, "the TLS handshake took too long"),
                 },

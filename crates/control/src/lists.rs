@@ -1,8 +1,10 @@
 //! What is registered, as rows: `portcullis.list/1`.
 
-use model::{CredentialState, UnixMicros};
+use crate::expiry::AHEAD;
+use model::{CredentialState, Means, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use storage::clock;
 use storage::registry::command::Listing;
 use storage::registry::{Registry, RegistryError};
 
@@ -93,15 +95,28 @@ fn shown(vetting: &storage::registry::VettingRow) -> Value {
 async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
     let directory = registry.directory().await?;
     let slug = |id| directory.integrations.get(&id).map(|integration| &integration.slug);
+    let now = clock::unix_now();
     let row = |credential: &model::Credential| {
         let (until, retired) = match credential.state {
             CredentialState::Active { until } => (Some(until.to_string()), false),
             CredentialState::Retired => (None, true),
         };
+        let (kind, rule) = match &credential.means {
+            Means::Key { .. } => ("key", None),
+            Means::Certificate { .. } => ("certificate", None),
+            Means::Ca { rule, .. } => ("ca", Some(rule.to_string())),
+        };
+        let ends = credential.ends();
         json!({
             "id": credential.id.to_string(),
             "integration": slug(credential.integration),
+            "kind": kind,
+            "rule": rule,
             "until": until,
+            "certificate_ends": credential.means.ends().map(|ends| ends.to_string()),
+            "ends_in_days": ends
+                .filter(|ends| now + AHEAD >= *ends)
+                .map(|ends| ends.since(now).0 / (86_400 * 1_000_000)),
             "retired": retired,
             "networks": credential.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })

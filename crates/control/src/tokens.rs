@@ -8,11 +8,13 @@ use authority::{
 };
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use model::{ClassTable, ClientIp, Directory};
+use credential::ClientCertificate;
+use credential::certificate::Shown;
+use model::{ClassTable, ClientIp, Directory, UnixMicros};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use storage::clock;
@@ -63,92 +65,94 @@ async fn jwks(State(connect): State<Arc<Connect>>) -> Response {
     Json(connect.endpoint.jwks()).into_response()
 }
 
-async fn token(
-    State(connect): State<Arc<Connect>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let asked = Posted { peer, headers, body };
+async fn token(State(connect): State<Arc<Connect>>, posted: Posted) -> Response {
     let now = clock::unix_now();
-    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
-    match connect.token(&asked.request(&dpop), now).await {
+    let shown = posted.shown(&connect, now);
+    match connect.token(&posted.request(&posted.dpop(), shown.as_ref()), now).await {
         Ok(token) => with_nonce(json(StatusCode::OK, token.to_json()), Some(token.nonce.as_str())),
         Err(refused) => refusal(&refused),
     }
 }
 
-async fn push(
-    State(connect): State<Arc<Connect>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let asked = Posted { peer, headers, body };
-    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
-    match connect.push(&asked.request(&dpop), clock::unix_now()) {
+async fn push(State(connect): State<Arc<Connect>>, posted: Posted) -> Response {
+    let now = clock::unix_now();
+    let shown = posted.shown(&connect, now);
+    match connect.push(&posted.request(&posted.dpop(), shown.as_ref()), now) {
         //= RFC 9126 section 2.2: 201 with request_uri and expires_in
         Ok(pushed) => json(StatusCode::CREATED, pushed.to_string()),
         Err(refused) => refusal(&refused),
     }
 }
 
-async fn introspect(
-    State(connect): State<Arc<Connect>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let asked = Posted { peer, headers, body };
-    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
-    match connect.introspect(&asked.request(&dpop), clock::unix_now()).await {
+async fn introspect(State(connect): State<Arc<Connect>>, posted: Posted) -> Response {
+    let now = clock::unix_now();
+    let shown = posted.shown(&connect, now);
+    match connect.introspect(&posted.request(&posted.dpop(), shown.as_ref()), now).await {
         Ok(described) => json(StatusCode::OK, described.to_string()),
         Err(refused) => refusal(&refused),
     }
 }
 
-async fn revoke(
-    State(connect): State<Arc<Connect>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let asked = Posted { peer, headers, body };
-    let Some(dpop) = asked.dpop() else { return asked.unsupported() };
-    match connect.revoke(&asked.request(&dpop), clock::unix_now()).await {
+async fn revoke(State(connect): State<Arc<Connect>>, posted: Posted) -> Response {
+    let now = clock::unix_now();
+    let shown = posted.shown(&connect, now);
+    match connect.revoke(&posted.request(&posted.dpop(), shown.as_ref()), now).await {
         //= RFC 7009 section 2.2: 200, also for a token that is not known
         Ok(()) => (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response(),
         Err(refused) => refusal(&refused),
     }
 }
 
-/// A form that was posted.
+/// A form that was posted, with what its connection proves.
 struct Posted {
     peer: SocketAddr,
+    certificate: Option<Arc<ClientCertificate>>,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Posted {
-    /// The values of `DPoP` headers; none if the content is no form.
-    fn dpop(&self) -> Option<Vec<&[u8]>> {
-        let form = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let form = request.headers().get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
         let essence = form.unwrap_or("").split(';').next().unwrap_or("").trim();
-        essence
-            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-            .then(|| self.headers.get_all("dpop").iter().map(HeaderValue::as_bytes).collect())
+        if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+        }
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let Some(ConnectInfo(peer)) = peer.copied() else {
+            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        };
+        let certificate = request.extensions().get::<Arc<ClientCertificate>>().cloned();
+        let headers = request.headers().clone();
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(IntoResponse::into_response)?;
+        Ok(Self { peer, certificate, headers, body })
+    }
+}
+
+impl Posted {
+    fn dpop(&self) -> Vec<&[u8]> {
+        self.headers.get_all("dpop").iter().map(HeaderValue::as_bytes).collect()
     }
 
-    fn unsupported(&self) -> Response {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response()
+    /// The connection's certificate, under the trust of the moment.
+    fn shown(&self, connect: &Connect, now: UnixMicros) -> Option<Shown<'_>> {
+        let trust = connect.client_trust.load();
+        self.certificate.as_ref().map(|certificate| certificate.show(&trust, now))
     }
 
-    fn request<'a>(&'a self, dpop: &'a [&'a [u8]]) -> TokenRequest<'a> {
+    fn request<'a>(
+        &'a self,
+        dpop: &'a [&'a [u8]],
+        shown: Option<&'a Shown<'a>>,
+    ) -> TokenRequest<'a> {
         TokenRequest {
             body: &self.body,
             dpop,
             network: ClientIp::from_peer(self.peer.ip()),
-            client_certificate: None,
+            client_certificate: shown,
         }
     }
 }

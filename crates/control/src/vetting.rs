@@ -4,6 +4,7 @@
 //! keeps.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use credential::PublicKey;
 use disclosure::Contract;
 use model::{ClassTable, Digest, Micros, OperationId, UnixMicros};
@@ -124,6 +125,21 @@ pub(crate) fn names_key(
 ) -> Result<(), String> {
     let key = PublicKey::from_jwk(&serde_json::Value::Object(jwk.clone()).to_string())
         .map_err(|error| format!("a key that cannot be read ({error})"))?;
+    names(evidence, &key)
+}
+
+/// Whether an application names the key of this certificate (DER, base64url).
+///
+/// # Errors
+/// The key, for an operator.
+pub(crate) fn names_key_of(evidence: &Evidence, certificate: &str) -> Result<(), String> {
+    let der = BASE64_URL_SAFE_NO_PAD.decode(certificate).unwrap_or_default();
+    let key = credential::certificate::public_key(&der)
+        .map_err(|error| format!("a certificate whose key cannot be read ({error})"))?;
+    names(evidence, &key)
+}
+
+fn names(evidence: &Evidence, key: &PublicKey) -> Result<(), String> {
     let thumbprint = key.thumbprint_text();
     let read = evidence.keys.iter().filter_map(|key| key.read.as_ref().ok());
     if read.into_iter().any(|key| key.thumbprint == thumbprint) {

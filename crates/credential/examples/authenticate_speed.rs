@@ -13,7 +13,7 @@ use credential::token::{self, Binding, Facts};
 use credential::{Algorithm, PublicKey, RequestProof, SigningKey, Verifier, authenticate};
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Micros, Purpose, SubjectScope,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope,
     UnixMicros, VendorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,8 +192,7 @@ fn directory(key: &PublicKey) -> Option<Directory> {
     let of_credential = Credential {
         id: credential,
         integration,
-        thumbprint: key.thumbprint(),
-        jwk: key.canonical_jwk().to_owned(),
+        means: Means::Key { thumbprint: key.thumbprint(), jwk: key.canonical_jwk().to_owned() },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };

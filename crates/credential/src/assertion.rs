@@ -7,7 +7,7 @@ use crate::jws::{Compact, Header};
 use crate::replay::Used;
 use crate::token::CLOCK_AHEAD;
 use crate::{Algorithm, PublicKey, base64url};
-use model::{Credential, CredentialId, Directory, IntegrationId, Micros, UnixMicros};
+use model::{Credential, CredentialId, Directory, IntegrationId, Means, Micros, UnixMicros};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -119,7 +119,11 @@ fn signer(
         credential.integration == integration
             && in_use(credential, now)
             && kid.is_none_or(|kid| {
-                credential.id.to_string() == kid || base64url::encode(&credential.thumbprint) == kid
+                let by_thumbprint = match &credential.means {
+                    Means::Key { thumbprint, .. } => base64url::encode(thumbprint) == kid,
+                    Means::Certificate { .. } | Means::Ca { .. } => false,
+                };
+                by_thumbprint || credential.id.to_string() == kid
             })
     };
     let keys: Vec<(CredentialId, PublicKey)> = directory
@@ -140,9 +144,10 @@ fn signer(
 }
 
 /// The key of a credential registered by key; none for one registered by certificate, or if JWK and thumbprint disagree.
-fn registered_key(credential: &Credential) -> Option<PublicKey> {
-    let key = PublicKey::from_jwk(&credential.jwk).ok()?;
-    (key.thumbprint() == credential.thumbprint).then_some(key)
+pub(crate) fn registered_key(credential: &Credential) -> Option<PublicKey> {
+    let Means::Key { thumbprint, jwk } = &credential.means else { return None };
+    let key = PublicKey::from_jwk(jwk).ok()?;
+    (key.thumbprint() == *thumbprint).then_some(key)
 }
 
 #[derive(Deserialize)]

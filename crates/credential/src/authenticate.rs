@@ -1,5 +1,6 @@
 //! From a request's headers to a [`Caller`]: the one place where anybody becomes somebody.
 
+use crate::certificate::Shown;
 use crate::denied::{BadToken, Denied, KnownCaller};
 use crate::dpop::{self, Expected, Unproved};
 use crate::replay::NotFirst;
@@ -7,7 +8,7 @@ use crate::token::{Binding, VerifiedToken};
 use crate::{BadProof, BadSignature, PublicKey, Verifier, httpsig, replay, token};
 use model::{
     ClientIp, ConsentId, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
-    GrantId, IntegrationId, SubjectId, UnixMicros, VendorId,
+    GrantId, IntegrationId, Means, SubjectId, UnixMicros, VendorId,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub struct RequestProof<'a> {
     pub dpop: &'a [&'a [u8]],
     /// The peer of the socket.
     pub network: ClientIp,
-    /// SHA-256 of the DER of the client certificate of this very connection, never of a header.
-    pub client_certificate: Option<Digest>,
+    /// The client certificate of this very connection, never of a header.
+    pub client_certificate: Option<&'a Shown<'a>>,
 }
 
 impl fmt::Debug for RequestProof<'_> {
@@ -127,13 +128,20 @@ pub fn authenticate(
 ) -> Result<Caller, Denied> {
     let (scheme, text) = presented(proof.authorization)?;
     let token = verifier.token(text).map_err(|reason| Denied::Token { reason, caller: None })?;
-    let credential = find_credential(&token, directory, now);
+    let shown = proof.client_certificate;
+    let credential = find_credential(&token, shown, directory, now);
     let caller = credential.and_then(|credential| known_caller(&token, credential, directory));
 
     let bad_token = |reason| Denied::Token { reason, caller };
     token.check_times(now).map_err(bad_token)?;
     let (Some(credential), Some(known)) = (credential, caller) else {
-        return Err(bad_token(BadToken::UnknownCredential));
+        // Whose certificate a rule makes it is only known where it is shown.
+        return Err(match &token.facts.binding {
+            Binding::Certificate(bound) if shown.is_none_or(|it| it.thumbprint() != *bound) => {
+                Denied::Certificate { caller }
+            }
+            Binding::Certificate(_) | Binding::Key(_) => bad_token(BadToken::UnknownCredential),
+        });
     };
     check_registered(&token, credential, directory, now).map_err(bad_token)?;
 
@@ -149,11 +157,13 @@ pub fn authenticate(
                 .ok_or(Denied::Signature { reason: BadSignature::OtherKey, caller })?;
             prove_signature(proof, now, verifier, public, key, known)?;
         }
-        (Binding::Certificate(certificate), scheme) => {
+        (Binding::Certificate(bound), scheme) => {
             //= RFC 8705 section 3: the certificate of the connection must match the thumbprint in the token
-            if scheme != Scheme::Bearer || proof.client_certificate.as_ref() != Some(certificate) {
-                return Err(Denied::Certificate { caller });
-            }
+            let shown = shown.filter(|it| scheme == Scheme::Bearer && it.thumbprint() == *bound);
+            let shown = shown.ok_or(Denied::Certificate { caller })?;
+            shown
+                .proves(credential)
+                .map_err(|fault| Denied::CertificateFault { fault, caller: known })?;
         }
     }
 
@@ -197,25 +207,45 @@ fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
 /// The credential of the token's integration that the token is bound to; one in use before one that is not.
 fn find_credential<'d>(
     token: &VerifiedToken,
+    shown: Option<&Shown<'_>>,
     directory: &'d Directory,
     now: UnixMicros,
 ) -> Option<&'d Credential> {
-    let (Binding::Key(thumbprint) | Binding::Certificate(thumbprint)) = &token.facts.binding;
+    let is_bound = |credential: &Credential| match (&token.facts.binding, &credential.means) {
+        (Binding::Key(bound), Means::Key { thumbprint, .. })
+        | (Binding::Certificate(bound), Means::Certificate { thumbprint, .. }) => {
+            bound == thumbprint
+        }
+        (Binding::Certificate(bound), Means::Ca { .. }) => {
+            shown.is_some_and(|it| it.thumbprint() == *bound && it.is_meant_by(credential))
+        }
+        (Binding::Key(_), Means::Certificate { .. } | Means::Ca { .. })
+        | (Binding::Certificate(_), Means::Key { .. }) => false,
+    };
     let is_it = |credential: &&Credential| {
-        credential.integration == token.facts.integration && credential.thumbprint == *thumbprint
+        credential.integration == token.facts.integration && is_bound(credential)
+    };
+    // One certificate may be meant by several credentials, of which only some are proved by it.
+    let serves = |credential: &&Credential| {
+        let proved = match &credential.means {
+            Means::Key { .. } => true,
+            Means::Certificate { .. } | Means::Ca { .. } => {
+                shown.is_some_and(|it| it.proves(credential).is_ok())
+            }
+        };
+        proved && in_use(credential, now)
     };
     let last_found = token.credential.get().and_then(|id| directory.credentials.get(id));
-    if let Some(credential) = last_found.filter(is_it).filter(|credential| in_use(credential, now))
-    {
+    if let Some(credential) = last_found.filter(is_it).filter(serves) {
         return Some(credential);
     }
     let candidates = || directory.credentials.values().filter(is_it);
-    let found = candidates().find(|credential| in_use(credential, now));
-    if let Some(credential) = found {
+    if let Some(credential) = candidates().find(serves) {
         // Set once and only a hint: if it was set before, the scan above runs again at the next request.
         let _ = token.credential.set(credential.id);
+        return Some(credential);
     }
-    found.or_else(|| candidates().next())
+    candidates().find(|credential| in_use(credential, now)).or_else(|| candidates().next())
 }
 
 fn known_caller(

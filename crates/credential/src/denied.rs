@@ -1,5 +1,6 @@
 //! Why a request's credentials were not accepted: the stable code for the integration, the reason for the operator.
 
+use crate::certificate::Fault;
 use crate::httpsig::{self, BadSignature, Challenge};
 use crate::{Algorithm, BadKey, Nonce};
 use model::{CredentialId, GrantId, IntegrationId, Refusal, VendorId};
@@ -48,6 +49,14 @@ pub enum Denied {
     Certificate {
         /// Whose it is.
         caller: Option<KnownCaller>,
+    },
+    /// The certificate is the one that the token is bound to, and not good for it.
+    #[error("{fault}")]
+    CertificateFault {
+        /// What is wrong with it.
+        fault: Fault,
+        /// Whose token it is.
+        caller: KnownCaller,
     },
     /// The DPoP proof.
     #[error("{reason}")]
@@ -198,9 +207,10 @@ impl Denied {
         match self {
             Self::Missing => "missing_token",
             Self::Malformed => "invalid_request",
-            Self::Token { .. } | Self::BoundTokenAsBearer { .. } | Self::Certificate { .. } => {
-                "invalid_token"
-            }
+            Self::Token { .. }
+            | Self::BoundTokenAsBearer { .. }
+            | Self::Certificate { .. }
+            | Self::CertificateFault { .. } => "invalid_token",
             Self::Proof { .. } => "invalid_dpop_proof",
             Self::NonceNeeded { .. } => "use_dpop_nonce",
             Self::Signature { .. } => "invalid_signature",
@@ -218,6 +228,7 @@ impl Denied {
             | Self::Token { .. }
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
+            | Self::CertificateFault { .. }
             | Self::Proof { .. }
             | Self::NonceNeeded { .. }
             | Self::Signature { .. }
@@ -272,7 +283,9 @@ impl Denied {
             | Self::NonceNeeded { caller, .. }
             | Self::Signature { caller, .. }
             | Self::SignatureNonceNeeded { caller, .. } => *caller,
-            Self::Network { caller } | Self::Unavailable { caller } => Some(*caller),
+            Self::CertificateFault { caller, .. }
+            | Self::Network { caller }
+            | Self::Unavailable { caller } => Some(*caller),
         }
     }
 
@@ -286,6 +299,7 @@ impl Denied {
             | Self::Token { .. }
             | Self::BoundTokenAsBearer { .. }
             | Self::Certificate { .. }
+            | Self::CertificateFault { .. }
             | Self::Proof { .. }
             | Self::NonceNeeded { .. }
             | Self::Signature { .. }

@@ -8,6 +8,7 @@ pub mod assertion;
 pub mod authenticate;
 pub mod base64url;
 mod cache;
+pub mod certificate;
 pub mod client;
 pub mod denied;
 pub mod dpop;
@@ -28,6 +29,7 @@ mod tests;
 mod vectors;
 
 pub use authenticate::{Caller, RequestProof, authenticate};
+pub use certificate::{ClientCertificate, ClientTrust, Shown};
 pub use denied::{BadProof, BadToken, Denied, KnownCaller};
 pub use httpsig::BadSignature;
 pub use jwk::{Algorithm, BadKey, PublicKey, sha256};

@@ -6,7 +6,7 @@
 use crate::json::{NumericDate, Text};
 use crate::jwk::sha256;
 use crate::jws::{Compact, Header};
-use crate::{BadToken, PublicKey, SigningKey, base64url, dpop};
+use crate::{BadToken, PublicKey, SigningKey, assertion, base64url, dpop};
 use model::{
     ConsentId, Credential, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId,
     UnixMicros,
@@ -260,7 +260,7 @@ impl VerifiedToken {
     /// The key that the token is bound to, of the credential that was found by its thumbprint; `None` if it is no such key.
     pub(crate) fn signature_key(&self, credential: &Credential) -> Option<&PublicKey> {
         if self.signature_key.get().is_none() {
-            let key = PublicKey::from_jwk(&credential.jwk).ok()?;
+            let key = assertion::registered_key(credential)?;
             if self.facts.binding != Binding::Key(key.thumbprint()) {
                 return None;
             }

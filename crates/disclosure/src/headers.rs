@@ -41,8 +41,9 @@ pub(crate) fn is_never_released(name: &str) -> bool {
 /// replaced, and a conditional or ranged answer would be one the filter cannot judge.
 pub(crate) fn is_never_forwarded(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
-        || name.starts_with("if-")
-        || name.starts_with("x-forwarded-")
+        || ["if-", "x-forwarded-", "client-cert", "ssl-client-", "x-client-", "x-ssl-"]
+            .iter()
+            .any(|family| name.starts_with(family))
         || [
             "accept",
             "accept-encoding",

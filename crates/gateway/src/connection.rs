@@ -12,7 +12,8 @@ use crate::release::{Outgoing, Release, Reply};
 use crate::request::{Headers, Request};
 use crate::serve::{self, Rest};
 use bytes::BytesMut;
-use model::{ClientIp, Digest};
+use credential::ClientCertificate;
+use model::ClientIp;
 use sever::Gate;
 use std::io;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub struct Connection {
     pub peer: ClientIp,
     /// What stands between releases and its socket.
     pub gate: Arc<Gate>,
-    /// SHA-256 of the client certificate's DER, if TLS asked for one and got one.
-    pub client_certificate: Option<Digest>,
+    /// The certificate whose key the client proved to have, if it sent one.
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 /// Serves HTTP/1.1 until either side ends the connection, or `stop` turns true and no request is under way.

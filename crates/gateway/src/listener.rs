@@ -4,9 +4,10 @@ use crate::connection::{self, Connection};
 use crate::gated::Gated;
 use crate::http1::Scheme;
 use crate::http1::server::Rules;
+use crate::http2;
 use crate::node::Node;
-use crate::{http2, tls};
 use arc_swap::ArcSwap;
+use credential::ClientCertificate;
 use model::ClientIp;
 use rustls::ServerConfig;
 use std::io;
@@ -117,8 +118,9 @@ async fn carry(
                 timeout(HANDSHAKE, TlsAcceptor::from(config.load_full()).accept(stream)).await??;
             let rules = Rules { scheme: Scheme::Https, max_body };
             let (_, session) = stream.get_ref();
+            // The verifier has read it already; one that cannot be read after all proves nothing.
             let client_certificate =
-                session.peer_certificates().and_then(<[_]>::first).map(tls::thumbprint);
+                session.peer_certificates().and_then(|chain| ClientCertificate::new(chain).ok());
             let speaks_http2 = session.alpn_protocol() == Some(b"h2");
             let connection = Connection { peer, gate, client_certificate };
             if speaks_http2 {

@@ -6,7 +6,7 @@ use crate::origin::Origin;
 use crate::refuse::{Reason, Refusals};
 use crate::watch::Watch;
 use arc_swap::ArcSwap;
-use credential::Verifier;
+use credential::{ClientTrust, Verifier};
 use detection::ListedNetworks;
 use disclosure::Contract;
 use ledger::Draft;
@@ -44,6 +44,8 @@ pub struct Node {
     pub max_body: u64,
     /// Who is trusted to issue tokens, and which proofs were seen.
     pub verifier: Verifier,
+    /// Which CAs are trusted for client certificates, and what they revoked.
+    pub client_trust: Arc<ArcSwap<ClientTrust>>,
     /// What is cut off.
     pub posture: Arc<Keeper>,
     /// The record.
@@ -76,6 +78,8 @@ pub struct Parts {
     pub max_body: u64,
     /// See [`Node::verifier`].
     pub verifier: Verifier,
+    /// See [`Node::client_trust`].
+    pub client_trust: ClientTrust,
     /// See [`Node::posture`].
     pub posture: Arc<Keeper>,
     /// See [`Node::recorder`].
@@ -105,6 +109,7 @@ impl Node {
             external_url: parts.external_url,
             max_body: parts.max_body,
             verifier: parts.verifier,
+            client_trust: Arc::new(ArcSwap::from_pointee(parts.client_trust)),
             posture: parts.posture,
             recorder: parts.recorder,
             vault: parts.vault,

@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use crate::http1::{Fields, Method, RequestTarget};
-use credential::RequestProof;
+use credential::{RequestProof, Shown};
 
 /// A request whose framing and target were already found to have one meaning.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ impl Proofs<'_> {
         &'a self,
         request: &'a Request,
         connection: &Connection,
+        shown: Option<&'a Shown<'a>>,
     ) -> RequestProof<'a> {
         RequestProof {
             method: request.method.as_str(),
@@ -88,7 +89,7 @@ impl Proofs<'_> {
             authorization: &self.authorization,
             dpop: &self.dpop,
             network: connection.peer,
-            client_certificate: connection.client_certificate,
+            client_certificate: shown,
         }
     }
 }

@@ -57,8 +57,10 @@ async fn serve(
 
     // authenticate
     let proofs = request.proofs(&node.external_url);
+    let shown = connection.client_certificate.as_ref();
+    let shown = shown.map(|it| it.show(&node.client_trust.load(), now));
     let caller = credential::authenticate(
-        &proofs.of(request, connection),
+        &proofs.of(request, connection, shown.as_ref()),
         now,
         &node.verifier,
         &view.directory,

@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
-use credential::{Algorithm, SigningKey, Verifier};
+use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
 use detection::ListedNetworks;
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
@@ -20,8 +20,8 @@ use ledger::note;
 use ledger::record::Body;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, DataClass, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Micros, OperationId, Outcome, Purpose,
-    Refusal, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, OperationId, Outcome,
+    Purpose, Refusal, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use policy::Policies;
 use rustls::{ClientConfig, RootCertStore};
@@ -413,6 +413,7 @@ async fn world(given: Given) -> World {
     let honey = BTreeSet::from([SubjectId::new("honey").unwrap()]);
     let issuer_keys = BTreeMap::from([("k1".to_owned(), issuer_key.public().clone())]);
     let node = Node::new(Parts {
+        client_trust: ClientTrust::default(),
         external_url: external_url.clone(),
         max_body: 256 * 1024,
         verifier: Verifier::new(ISSUER, &external_url, issuer_keys, [7; 32], Verifier::PROOFS_MAX),
@@ -465,7 +466,7 @@ async fn world(given: Given) -> World {
 fn tls() -> (Transport, Option<TlsConnector>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let server = gateway::tls::config(certificate.as_bytes(), key.as_bytes(), None).unwrap();
+    let server = gateway::tls::configs(certificate.as_bytes(), key.as_bytes()).unwrap().data_plane;
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -496,8 +497,10 @@ fn directory(key: &SigningKey, classes: &ClassTable, given: &Given, now: UnixMic
     let credential = Credential {
         id: CREDENTIAL,
         integration: INTEGRATION,
-        thumbprint: key.public().thumbprint(),
-        jwk: key.public().canonical_jwk().to_owned(),
+        means: Means::Key {
+            thumbprint: key.public().thumbprint(),
+            jwk: key.public().canonical_jwk().to_owned(),
+        },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };

@@ -3,6 +3,7 @@
 //! Values here are valid once built and carry no behaviour beyond that; nothing here can be serialised, because
 //! wire and disk formats belong to the crates that own them. Start reading at [`id`], then [`registry`].
 
+pub mod certificate;
 pub mod class;
 pub mod id;
 pub mod network;
@@ -11,6 +12,7 @@ pub mod registry;
 pub mod subject;
 pub mod time;
 
+pub use certificate::{BadRule, CertificateRule, RuleKind};
 pub use class::{ClassNumber, ClassSet, ClassTable, DataClass};
 pub use id::{
     ConsentId, CredentialId, GrantId, IncidentId, IntegrationId, OperatorId, RequestId, VendorId,
@@ -18,7 +20,7 @@ pub use id::{
 pub use network::ClientIp;
 pub use record::{AccessRecord, Outcome, Refusal, Touch};
 pub use registry::{
-    Budget, Credential, CredentialState, Directory, Grant, Integration, IntegrationState,
+    Budget, Credential, CredentialState, Directory, Grant, Integration, IntegrationState, Means,
     OperationId, Operator, Purpose, SubjectScope, Vendor,
 };
 pub use subject::{Pseudonym, SubjectId, SubjectOrdinal};

@@ -3,8 +3,8 @@
 //! A [`Directory`] is one consistent reading of all of it; the data path holds one and replaces it whole.
 
 use crate::{
-    ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId, SubjectId,
-    UnixMicros, VendorId,
+    CertificateRule, ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId,
+    SubjectId, UnixMicros, VendorId,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,21 +65,69 @@ pub enum IntegrationState {
     Expired,
 }
 
-/// A public key an integration proves itself with.
+/// Something an integration proves itself with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// Its id; also the JWK `kid`.
     pub id: CredentialId,
     /// Who holds the private key.
     pub integration: IntegrationId,
-    /// RFC 7638 SHA-256 thumbprint of the public key.
-    pub thumbprint: Digest,
-    /// The public key as a JWK, JSON text as registered.
-    pub jwk: String,
+    /// What it is.
+    pub means: Means,
     /// When it may be used.
     pub state: CredentialState,
     /// Networks it may be used from; empty means any network that is not listed.
     pub networks: Vec<IpNet>,
+}
+
+impl Credential {
+    /// When it ends by itself, by its own date or its certificate's; none once it is retired.
+    pub fn ends(&self) -> Option<UnixMicros> {
+        match self.state {
+            CredentialState::Active { until } => {
+                Some(self.means.ends().map_or(until, |ends| ends.min(until)))
+            }
+            CredentialState::Retired => None,
+        }
+    }
+}
+
+/// What a credential is. The private key is the integration's in each case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// A public key, for assertions and DPoP proofs.
+    Key {
+        /// Its RFC 7638 SHA-256 thumbprint.
+        thumbprint: Digest,
+        /// The key as a JWK, JSON text as registered.
+        jwk: String,
+    },
+    /// This one certificate, whoever issued it (RFC 8705 section 2.2).
+    Certificate {
+        /// SHA-256 of its DER.
+        thumbprint: Digest,
+        /// The first moment at which it is no longer valid.
+        ends: UnixMicros,
+    },
+    /// Every certificate that this CA issued and that the rule is met by (RFC 8705 section 2.1). The node must trust the CA besides.
+    Ca {
+        /// SHA-256 of the CA certificate's DER.
+        ca: Digest,
+        /// The first moment at which the CA's certificate is no longer valid.
+        ends: UnixMicros,
+        /// Which of its certificates.
+        rule: CertificateRule,
+    },
+}
+
+impl Means {
+    /// When the certificate that was registered ends; none for a key.
+    pub const fn ends(&self) -> Option<UnixMicros> {
+        match self {
+            Self::Key { .. } => None,
+            Self::Certificate { ends, .. } | Self::Ca { ends, .. } => Some(*ends),
+        }
+    }
 }
 
 /// Whether a credential may be used.

@@ -21,6 +21,8 @@ struct ConfigFile {
     clear_text: bool,
     #[serde(default)]
     client_ca: Option<PathBuf>,
+    #[serde(default)]
+    client_crls: Vec<PathBuf>,
     origin: OriginFile,
     #[serde(default)]
     lists: Vec<PathBuf>,
@@ -165,8 +167,10 @@ pub(crate) struct Config {
     pub(crate) witnesses: Vec<Witness>,
     /// Serve the data plane and the authority without TLS; loopback only.
     pub(crate) clear_text: bool,
-    /// PEM of the CA that client certificates must chain to, if they are asked for.
+    /// PEM of the CAs that client certificates may be of, for credentials that name one.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Their revocation lists, PEM or DER. Once there is one, every certificate of a chain needs one.
+    pub(crate) client_crls: Vec<PathBuf>,
     pub(crate) origin: SocketAddr,
     pub(crate) origin_host: String,
     /// File with the value of `Authorization` that the origin knows us by.
@@ -313,6 +317,7 @@ impl Config {
             control: file.listen.control,
             clear_text: file.clear_text,
             client_ca: file.client_ca.map(|path| data.join(path)),
+            client_crls: file.client_crls.iter().map(|path| data.join(path)).collect(),
             origin: file.origin.address,
             origin_host: file.origin.host,
             origin_credential: file.origin.credential.map(|path| data.join(path)),
@@ -360,6 +365,8 @@ deployment = "{deployment}"
 external_url = "{scheme}://localhost:{}"   # how integrations know the data plane; proofs are made for it
 clear_text = {clear_text}                  # true only on loopback
 lists = []                                 # files of networks to refuse, one address or network a line
+# client_ca = "client-ca.pem"              # CAs of clients' certificates; docs/operating/client-certificates.md
+# client_crls = ["client-ca.crl"]          # their revocation lists; once there is one, each CA needs one
 
 [listen]
 data_plane = "{data_plane}"

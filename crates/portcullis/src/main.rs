@@ -19,6 +19,7 @@ mod people;
 mod restored;
 mod rotation;
 mod secrets;
+mod tls;
 mod verify;
 
 use anyhow::Result;

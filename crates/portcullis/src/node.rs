@@ -8,6 +8,7 @@ use crate::metrics::{self, Measured};
 use crate::people;
 use crate::restored::Expected;
 use crate::rotation::{self, Rotation};
+use crate::tls;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -126,7 +127,7 @@ struct Reload {
     office: Arc<Office>,
     rotation: Arc<Rotation>,
     contract: Arc<ArcSwap<Contract>>,
-    tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    tls: tls::Current,
 }
 
 /// Opens the data directory and serves from it.
@@ -158,6 +159,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let endpoint = Arc::new(endpoint);
 
     let consents = Arc::new(ConsentBook::default());
+    let material = tls::Material::read(config)?;
     let watch = Watch::new(Arc::clone(&keeper));
     replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
@@ -171,6 +173,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             keys::random()?,
             Verifier::PROOFS_MAX,
         ),
+        client_trust: material.trust,
         posture: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
         vault: Arc::clone(&opened.vault),
@@ -260,8 +263,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     office.resume().await.context("letters cannot be carried on")?;
 
     start_sever_listener(data, &keeper, roster, &desk)?;
-    let tls = tls(config)?.map(|tls| Arc::new(ArcSwap::new(tls)));
-    let transport = tls.clone().map_or(Transport::Clear, Transport::Tls);
+    let tls = tls::Current::new(material.configs, material.ends, &node);
+    let (transport, authority_tls, portal_tls) = match tls.listeners.clone() {
+        None => (Transport::Clear, None, None),
+        Some([data_plane, authority, portal]) => {
+            (Transport::Tls(data_plane), Some(authority), Some(portal))
+        }
+    };
     let addresses = (data_plane.local_addr()?, authority.local_addr()?, control.local_addr()?);
     let rotation = Rotation::new(token_keys, Arc::clone(&endpoint), Arc::clone(&node));
     let connect = Arc::new(Connect {
@@ -269,6 +277,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         flows: Flows::default(),
         consents: consents.clone(),
         keeper: Arc::clone(&keeper),
+        client_trust: Arc::clone(&tls.trust),
         registered: Arc::new(move || registered.load_full()),
         portal: config.portal.as_ref().map(|portal| portal.url.clone()),
     });
@@ -306,14 +315,14 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         "data plane",
         listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()),
     );
-    keep("authority", control::listen::serve(authority, tls.clone(), tokens, stopped.clone()));
+    keep("authority", control::listen::serve(authority, authority_tls, tokens, stopped.clone()));
     keep("operators", control::listen::serve(control, None, operators, stopped.clone()));
     if let (Some(PortalConfig { listen: address, url, .. }), Some(routes)) =
         (&config.portal, portal)
     {
         let listener = listen(*address).await?;
         info!(portal = %listener.local_addr()?, url, "subjects can connect applications");
-        keep("portal", control::listen::serve(listener, tls.clone(), routes, stopped.clone()));
+        keep("portal", control::listen::serve(listener, portal_tls, routes, stopped.clone()));
     }
     let log = listen(config.log).await?;
     info!(log = %log.local_addr()?, "the log can be read");
@@ -332,6 +341,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     }
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
+    tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), Arc::clone(&tls.ends)));
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&index)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
@@ -363,7 +373,7 @@ impl Running {
         private::check_directory(&config.data)?;
         config.secrets = reload.config.secrets.clone();
         let listed = read_lists(&config.lists)?;
-        let tls = tls(&config)?;
+        let material = tls::Material::read(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
         let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
         let view = view(&contract, snapshot)?;
@@ -371,9 +381,7 @@ impl Running {
         reload.contract.store(contract);
         reload.node.replace_view(view);
         reload.node.listed.store(Arc::new(listed));
-        if let (Some(current), Some(tls)) = (&reload.tls, tls) {
-            current.store(tls);
-        }
+        reload.tls.replace(material);
         reload.desk.replace_advisories(advisories);
         reload.office.replace_settings(settings);
         reload.config = config;
@@ -711,26 +719,6 @@ fn start_sever_listener(
     };
     sever_listener::listen(&run.join("sever.sock"), Arc::clone(keeper), roster, then)
         .context("cannot listen on run/sever.sock")
-}
-
-fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>> {
-    if config.clear_text {
-        return Ok(None);
-    }
-    let certificate = config.data.join("keys/server.pem");
-    let certificate = std::fs::read(&certificate)
-        .with_context(|| format!("cannot read `{}`", certificate.display()))?;
-    let client_ca = config
-        .client_ca
-        .as_ref()
-        .map(std::fs::read)
-        .transpose()
-        .context("cannot read `client_ca`")?;
-    Ok(Some(gateway::tls::config(
-        &certificate,
-        &config.secrets.files()?.read("server.key")?,
-        client_ca.as_deref(),
-    )?))
 }
 
 /// A port of 0 asks for a free one; what integrations are told then names the port that was given.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
-use credential::{Algorithm, SigningKey, Verifier};
+use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
 use detection::ListedNetworks;
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use ledger::record::Body;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Directory, Grant, GrantId,
-    Integration, IntegrationId, IntegrationState, Micros, OperationId, Outcome, Purpose,
+    Integration, IntegrationId, IntegrationState, Means, Micros, OperationId, Outcome, Purpose,
     SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use policy::Policies;
@@ -320,6 +320,7 @@ fn node(
     let proofs = Proofs { key: client, token: token.expose().to_owned(), nonce };
     let class_table_hash = ledger::record::class_table_hash(&classes);
     let node = Node::new(Parts {
+        client_trust: ClientTrust::default(),
         external_url: URL.to_owned(),
         max_body: 1 << 20,
         verifier,
@@ -366,8 +367,10 @@ fn directory(key: &SigningKey, classes: &ClassTable, budget: u32) -> Result<(Dir
     let credential = Credential {
         id: CredentialId::from_bytes([3; 16]),
         integration: id,
-        thumbprint: key.public().thumbprint(),
-        jwk: key.public().canonical_jwk().to_owned(),
+        means: Means::Key {
+            thumbprint: key.public().thumbprint(),
+            jwk: key.public().canonical_jwk().to_owned(),
+        },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };

@@ -2,9 +2,13 @@
 
 use super::world::{NOW, URL, World, network};
 use crate::token::Facts;
-use crate::{Caller, Denied, RequestProof, SigningKey, authenticate, base64url};
-use model::{ClientIp, Digest, UnixMicros};
+use crate::{
+    Caller, ClientCertificate, ClientTrust, Denied, RequestProof, SigningKey, authenticate,
+    base64url,
+};
+use model::{ClientIp, UnixMicros};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A request as it arrives; by default an honest one.
 pub(super) struct Attempt {
@@ -12,7 +16,8 @@ pub(super) struct Attempt {
     pub(super) dpop: Vec<String>,
     pub(super) method: &'static str,
     pub(super) network: ClientIp,
-    pub(super) certificate: Option<Digest>,
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+    pub(super) trust: Arc<ClientTrust>,
     pub(super) now: UnixMicros,
 }
 
@@ -60,6 +65,7 @@ impl Attempt {
             method: "GET",
             network: network(),
             certificate: None,
+            trust: Arc::default(),
             now: NOW,
         }
     }
@@ -67,6 +73,8 @@ impl Attempt {
     pub(super) fn send(&self, world: &World) -> Result<Caller, Denied> {
         let authorization: Vec<&[u8]> = self.authorization.iter().map(String::as_bytes).collect();
         let dpop: Vec<&[u8]> = self.dpop.iter().map(String::as_bytes).collect();
+        let certificate = self.certificate.as_ref();
+        let shown = certificate.map(|certificate| certificate.show(&self.trust, self.now));
         let request = RequestProof {
             method: self.method,
             url: URL,
@@ -76,7 +84,7 @@ impl Attempt {
             authorization: &authorization,
             dpop: &dpop,
             network: self.network,
-            client_certificate: self.certificate,
+            client_certificate: shown.as_ref(),
         };
         authenticate(&request, self.now, &world.verifier, &world.directory)
     }

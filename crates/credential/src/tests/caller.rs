@@ -2,14 +2,16 @@
 
 use super::attempt::Attempt;
 use super::world::{
-    AUDIENCE, BY_CERTIFICATE, CERTIFICATE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World,
-    network, signing_key,
+    AUDIENCE, BY_CERTIFICATE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World, network,
+    self_signed, signing_key,
 };
+use crate::certificate::tests::{Ca, by_rule, pinned, uri};
 use crate::token::{self, Binding, Facts};
-use crate::{Algorithm, Denied, SigningKey};
-use model::CredentialState;
+use crate::{Algorithm, ClientCertificate, ClientTrust, Denied, SigningKey};
+use model::{Credential, CredentialId, CredentialState, Means, RuleKind};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[test]
 fn the_honest_request_is_accepted_as_its_integration() {
@@ -28,28 +30,84 @@ fn the_honest_request_is_accepted_as_its_integration() {
 #[test]
 fn a_certificate_bound_token_rides_on_its_connection() {
     let mut world = World::new(Algorithm::EdDsa);
-    let facts = Facts { binding: Binding::Certificate(CERTIFICATE), ..world.facts() };
-    let token = world.token(&facts);
-    let attempt = |scheme: &str, certificate| Attempt {
-        authorization: vec![format!("{scheme} {token}")],
-        dpop: vec![],
-        certificate,
-        ..Attempt::honest(&world)
+    let ours = Arc::clone(&world.certificate);
+    let attempt = |world: &World, scheme: &str, certificate| {
+        let token = world.token(&bound_to(world, &world.certificate));
+        certificate_attempt(world, scheme, token, certificate)
     };
-    let right = attempt("Bearer", Some(CERTIFICATE));
+    let right = attempt(&world, "Bearer", Some(Arc::clone(&ours)));
     let caller = right.send(&world).unwrap();
     assert_eq!(caller.credential(), BY_CERTIFICATE);
     for wrong in [
-        attempt("Bearer", None),
-        attempt("Bearer", Some([8; 32])),
-        attempt("DPoP", Some(CERTIFICATE)),
+        attempt(&world, "Bearer", None),
+        attempt(&world, "Bearer", Some(self_signed())),
+        attempt(&world, "DPoP", Some(Arc::clone(&ours))),
     ] {
         let denied = wrong.send(&world).unwrap_err();
         assert!(matches!(denied, Denied::Certificate { caller: Some(_) }), "{denied}");
     }
+    // The certificate is right and the token another's: it is bound to the key.
+    let token = world.token(&world.facts());
+    let denied = certificate_attempt(&world, "Bearer", token, Some(ours)).send(&world);
+    assert!(matches!(denied.unwrap_err(), Denied::BoundTokenAsBearer { .. }));
     let state = &mut world.directory.credentials.get_mut(&BY_CERTIFICATE).unwrap().state;
     *state = CredentialState::Retired;
     assert_eq!(right.send(&world).unwrap_err().code(), "invalid_token");
+}
+
+#[test]
+fn a_certificate_of_a_ca_is_judged_by_the_trust_of_the_moment() {
+    const SPIFFE: &str = "spiffe://acme.example/sync";
+    let ca = Ca::root("acme");
+    let mut world = World::new(Algorithm::EdDsa);
+    let by_rule = by_rule(&ca, RuleKind::SanUri, SPIFFE);
+    world.directory.credentials.get_mut(&BY_CERTIFICATE).unwrap().means = by_rule.means;
+    let of = |name| ClientCertificate::new(&[ca.leaf(&[uri(name)], |_| ())]).map(Arc::new).unwrap();
+    let (ours, other) = (of(SPIFFE), of("spiffe://acme.example/other"));
+    let trust =
+        Arc::new(ClientTrust::new(std::slice::from_ref(&ca.der), &[] as &[Vec<u8>]).unwrap());
+    let attempt = |world: &World, bound: &Arc<_>, shown: &Arc<_>, trust: &Arc<ClientTrust>| {
+        let token = world.token(&bound_to(world, bound));
+        let attempt = certificate_attempt(world, "Bearer", token, Some(Arc::clone(shown)));
+        Attempt { trust: Arc::clone(trust), ..attempt }.send(world)
+    };
+    let caller = attempt(&world, &ours, &ours, &trust).unwrap();
+    assert_eq!(caller.credential(), BY_CERTIFICATE);
+    // The token of one certificate of the CA over a connection with another, and one that no rule is met by.
+    let denied = attempt(&world, &ours, &other, &trust).unwrap_err();
+    assert!(matches!(denied, Denied::Certificate { caller: None }), "{denied}");
+    let denied = attempt(&world, &other, &other, &trust).unwrap_err();
+    assert_eq!(denied.to_string(), "the token's integration or credential is not registered");
+    // The CA is taken out of the configuration: the same token on the same connection.
+    let denied = attempt(&world, &ours, &ours, &Arc::default()).unwrap_err();
+    assert_eq!(denied.to_string(), "the certificate is not issued by the CA it must be");
+    assert!(denied.caller().is_some());
+    assert_eq!((denied.status(), denied.code()), (401, "invalid_token"));
+    attempt(&world, &ours, &ours, &trust).unwrap();
+    // Of two credentials that mean the certificate, the one that it proves counts.
+    let certificate = pinned(&ca.leaf(&[uri(SPIFFE)], |_| ()));
+    let Means::Certificate { ends, .. } = certificate.means else { panic!("pinned") };
+    let thumbprint = ours.show(&trust, NOW).thumbprint();
+    let id = CredentialId::from_bytes([9; 16]);
+    let means = Means::Certificate { thumbprint, ends };
+    let second = Credential { id, means, ..world.directory.credentials[&BY_CERTIFICATE].clone() };
+    world.directory.credentials.insert(id, second);
+    assert_eq!(attempt(&world, &ours, &ours, &Arc::default()).unwrap().credential(), id);
+}
+
+fn bound_to(world: &World, certificate: &Arc<ClientCertificate>) -> Facts {
+    let thumbprint = certificate.show(&Arc::default(), NOW).thumbprint();
+    Facts { binding: Binding::Certificate(thumbprint), ..world.facts() }
+}
+
+fn certificate_attempt(
+    world: &World,
+    scheme: &str,
+    token: String,
+    certificate: Option<Arc<ClientCertificate>>,
+) -> Attempt {
+    let authorization = vec![format!("{scheme} {token}")];
+    Attempt { authorization, dpop: vec![], certificate, ..Attempt::honest(world) }
 }
 
 #[test]

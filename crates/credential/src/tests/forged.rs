@@ -4,7 +4,7 @@ use super::attempt::{Attempt, taken_apart};
 use super::world::{AUDIENCE, CREDENTIAL, GRANT, INTEGRATION, ISSUER, NOW, World, signing_key};
 use crate::token::{Binding, Facts};
 use crate::{Algorithm, Denied, base64url};
-use model::{CredentialId, CredentialState, GrantId, IntegrationId, Micros};
+use model::{CredentialId, CredentialState, GrantId, IntegrationId, Means, Micros};
 use serde_json::{Value, json};
 
 /// To whose account the refusal goes: the holder's once the token's signature held.
@@ -171,7 +171,9 @@ fn tokens_of_what_is_not_registered_are_refused() {
         let mut theirs = w.directory.credentials[&CREDENTIAL].clone();
         theirs.id = CredentialId::from_bytes([8; 16]);
         theirs.integration = IntegrationId::from_bytes([6; 16]);
-        theirs.thumbprint = w.stranger.public().thumbprint();
+        let public = w.stranger.public();
+        theirs.means =
+            Means::Key { thumbprint: public.thumbprint(), jwk: public.canonical_jwk().to_owned() };
         w.directory.credentials.insert(theirs.id, theirs);
         let mut facts = w.facts();
         facts.binding = Binding::Key(w.stranger.public().thumbprint());

@@ -2,12 +2,13 @@
 
 use super::attempt::Attempt;
 use super::signed_request::{Plan, Signed};
-use super::world::{AUDIENCE, CERTIFICATE, CREDENTIAL, ISSUER, NOW, World, signing_key};
+use super::world::{AUDIENCE, CREDENTIAL, ISSUER, NOW, World, signing_key};
 use crate::client::{self, SignRequest};
 use crate::token::{Binding, Facts};
 use crate::{Algorithm, Denied, NonceKey, Verifier};
-use model::{CredentialState, Micros};
+use model::{CredentialState, Means, Micros};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const BOTH: [Algorithm; 2] = [Algorithm::Es256, Algorithm::EdDsa];
 
@@ -380,9 +381,10 @@ fn every_digest_that_counts_has_to_hold() {
 #[test]
 fn a_token_that_is_not_bound_to_a_key_is_not_presented_so() {
     let world = World::new(Algorithm::EdDsa);
-    let facts = Facts { binding: Binding::Certificate(CERTIFICATE), ..world.facts() };
+    let shown = world.certificate.show(&Arc::default(), NOW).thumbprint();
+    let facts = Facts { binding: Binding::Certificate(shown), ..world.facts() };
     let mut request = Signed::unsigned(&world.token(&facts));
-    request.certificate = Some(CERTIFICATE);
+    request.certificate = Some(Arc::clone(&world.certificate));
     request.sign(&world.key, &Plan::honest(&world, "1"));
     assert!(matches!(request.send(&world), Err(Denied::Certificate { .. })));
 }
@@ -496,7 +498,8 @@ fn a_key_that_is_not_the_one_of_the_thumbprint_verifies_nothing() {
     let mut world = World::new(Algorithm::EdDsa);
     let other = signing_key(Algorithm::EdDsa, 9);
     let credential = world.directory.credentials.get_mut(&CREDENTIAL).unwrap();
-    credential.jwk = other.public().canonical_jwk().to_owned();
+    let Means::Key { jwk, .. } = &mut credential.means else { panic!("it is a key") };
+    *jwk = other.public().canonical_jwk().to_owned();
     let mut request = Signed::unsigned(&world.token(&world.facts()));
     request.sign(&other, &Plan::honest(&world, "1"));
     let denied = request.send(&world).unwrap_err();

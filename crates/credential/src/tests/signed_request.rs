@@ -1,10 +1,11 @@
 //! A signed request taken to pieces, so that a test can change any one of them before or after it is signed.
 
 use super::world::{CREDENTIAL, NOW, World, network};
-use crate::{Caller, Denied, RequestProof, SigningKey, authenticate};
+use crate::{Caller, ClientCertificate, Denied, RequestProof, SigningKey, authenticate};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use model::{Digest, UnixMicros};
+use model::UnixMicros;
+use std::sync::Arc;
 
 pub(super) const ORIGIN: &str = "https://api.example.com";
 
@@ -16,7 +17,7 @@ pub(super) struct Signed {
     pub(super) query: Option<String>,
     pub(super) fields: Vec<(String, Vec<u8>)>,
     pub(super) body: Vec<u8>,
-    pub(super) certificate: Option<Digest>,
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     pub(super) now: UnixMicros,
 }
 
@@ -154,6 +155,8 @@ impl Signed {
         let all = |wanted: &str| -> Vec<&[u8]> {
             fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(wanted)).map(|(_, v)| *v).collect()
         };
+        let certificate = self.certificate.as_ref();
+        let shown = certificate.map(|certificate| certificate.show(&Arc::default(), self.now));
         let request = RequestProof {
             method: self.method,
             url: &format!("{ORIGIN}{}", self.path),
@@ -163,7 +166,7 @@ impl Signed {
             authorization: &all("authorization"),
             dpop: &all("dpop"),
             network: network(),
-            client_certificate: self.certificate,
+            client_certificate: shown.as_ref(),
         };
         let caller = authenticate(&request, self.now, &world.verifier, &world.directory)?;
         assert_eq!(caller.credential(), CREDENTIAL);

@@ -2,19 +2,21 @@
 
 use crate::client::{self, ProofRequest};
 use crate::token::{self, Binding, Facts};
-use crate::{Algorithm, Caller, Denied, RequestProof, SigningKey, Verifier, authenticate};
+use crate::{
+    Algorithm, Caller, ClientCertificate, Denied, RequestProof, SigningKey, Verifier, authenticate,
+};
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Digest, Directory,
-    Grant, GrantId, Integration, IntegrationId, IntegrationState, Micros, Purpose, SubjectScope,
-    UnixMicros, Vendor, VendorId,
+    Grant, GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose,
+    SubjectScope, UnixMicros, Vendor, VendorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub(super) const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_030);
 pub(super) const ISSUER: &str = "https://authority.example.com";
 pub(super) const AUDIENCE: &str = "https://api.example.com";
 pub(super) const URL: &str = "https://api.example.com/v1/accounts/7";
-pub(super) const CERTIFICATE: Digest = [9; 32];
 
 pub(super) const VENDOR: VendorId = VendorId::from_bytes([1; 16]);
 pub(super) const INTEGRATION: IntegrationId = IntegrationId::from_bytes([2; 16]);
@@ -25,6 +27,8 @@ pub(super) const GRANT: GrantId = GrantId::from_bytes([5; 16]);
 pub(super) struct World {
     pub(super) verifier: Verifier,
     pub(super) directory: Directory,
+    /// The integration's certificate, pinned.
+    pub(super) certificate: Arc<ClientCertificate>,
     /// The integration's key.
     pub(super) key: SigningKey,
     /// The authority's key, `kid` "k1".
@@ -41,6 +45,12 @@ pub(super) fn network() -> ClientIp {
     ClientIp::from_peer([192, 0, 2, 7].into())
 }
 
+pub(super) fn self_signed() -> Arc<ClientCertificate> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    Arc::new(ClientCertificate::new(&[certificate.der().clone()]).unwrap())
+}
+
 impl World {
     pub(super) fn new(algorithm: Algorithm) -> Self {
         Self::with_proofs_max(algorithm, Verifier::PROOFS_MAX)
@@ -49,10 +59,12 @@ impl World {
     pub(super) fn with_proofs_max(algorithm: Algorithm, proofs_max: usize) -> Self {
         let key = signing_key(algorithm, 1);
         let issuer_key = signing_key(Algorithm::EdDsa, 2);
+        let certificate = self_signed();
         let keys = BTreeMap::from([("k1".to_owned(), issuer_key.public().clone())]);
         Self {
             verifier: Verifier::new(ISSUER, AUDIENCE, keys, [7; 32], proofs_max),
-            directory: directory(&key),
+            directory: directory(&key, certificate.show(&Arc::default(), NOW).thumbprint()),
+            certificate,
             key,
             issuer_key,
             stranger: signing_key(algorithm, 3),
@@ -114,13 +126,12 @@ impl World {
     }
 }
 
-fn directory(key: &SigningKey) -> Directory {
+fn directory(key: &SigningKey, certificate: Digest) -> Directory {
     let until = NOW + Micros::from_secs(86_400);
-    let credential = |id, thumbprint, jwk: &str| Credential {
+    let credential = |id, means| Credential {
         id,
         integration: INTEGRATION,
-        thumbprint,
-        jwk: jwk.to_owned(),
+        means,
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };
@@ -144,13 +155,16 @@ fn directory(key: &SigningKey) -> Directory {
         expires: until,
     };
     let public = key.public();
+    let key =
+        Means::Key { thumbprint: public.thumbprint(), jwk: public.canonical_jwk().to_owned() };
+    let pinned = Means::Certificate { thumbprint: certificate, ends: until };
     Directory {
         revision: 1,
         vendors: BTreeMap::from([(VENDOR, vendor)]),
         integrations: BTreeMap::from([(INTEGRATION, integration)]),
         credentials: BTreeMap::from([
-            (CREDENTIAL, credential(CREDENTIAL, public.thumbprint(), public.canonical_jwk())),
-            (BY_CERTIFICATE, credential(BY_CERTIFICATE, CERTIFICATE, "")),
+            (CREDENTIAL, credential(CREDENTIAL, key)),
+            (BY_CERTIFICATE, credential(BY_CERTIFICATE, pinned)),
         ]),
         grants: BTreeMap::from([(GRANT, grant)]),
     }

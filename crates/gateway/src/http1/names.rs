@@ -21,10 +21,8 @@ const CONNECTION: [&str; 14] = [
 
 /// Inbound fields by which a caller could say who it is, where it is, what it holds, or which address it meant.
 /// Only the gateway says that to the origin.
-const IDENTITY: [&str; 28] = [
+const IDENTITY: [&str; 24] = [
     "authorization",
-    "client-cert",
-    "client-cert-chain",
     "cookie",
     "cookie2",
     "date",
@@ -35,13 +33,11 @@ const IDENTITY: [&str; 28] = [
     "referer",
     "signature",
     "signature-input",
-    "ssl-client-cert",
     "traceparent",
     "tracestate",
     "true-client-ip",
     "via",
     "x-api-key",
-    "x-client-ip",
     "x-cluster-client-ip",
     "x-http-method",
     "x-http-method-override",
@@ -53,8 +49,18 @@ const IDENTITY: [&str; 28] = [
 ];
 
 /// Families of the same kind, by prefix.
-const IDENTITY_PREFIXES: [&str; 7] =
-    ["cf-", "portcullis-", "sec-", "x-amzn-", "x-auth", "x-forwarded", "x-ssl-"];
+const IDENTITY_PREFIXES: [&str; 10] = [
+    "cf-",
+    "client-cert",
+    "portcullis-",
+    "sec-",
+    "ssl-client-",
+    "x-amzn-",
+    "x-auth",
+    "x-client-",
+    "x-forwarded",
+    "x-ssl-",
+];
 
 /// Conditional and range fields would let an origin answer about bytes the field filter has not seen, and
 /// `Accept-Encoding` would choose a coding it cannot read.

@@ -6,7 +6,7 @@
 
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
-use credential::{Algorithm, SigningKey, Verifier};
+use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
 use detection::ListedNetworks;
 use disclosure::{Contract, Operation};
 use gateway::listener::{self, Transport};
@@ -15,8 +15,8 @@ use gateway::origin::{Origin, OriginConfig};
 use gateway::watch::Watch;
 use model::{
     Budget, ClassTable, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
-    GrantId, Integration, IntegrationId, IntegrationState, Micros, Purpose, SubjectScope, Vendor,
-    VendorId,
+    GrantId, Integration, IntegrationId, IntegrationState, Means, Micros, Purpose, SubjectScope,
+    Vendor, VendorId,
 };
 use policy::Policies;
 use std::collections::BTreeSet;
@@ -43,8 +43,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) origin: SocketAddr,
     /// How the data plane speaks.
     pub(crate) transport: Transport,
-    /// SHA-256 of a client certificate that the integration may prove itself with instead of its key.
-    pub(crate) certificate: Option<Digest>,
+    /// What the integration may prove itself with instead of its key.
+    pub(crate) certificate: Option<Means>,
 }
 
 /// A running node and the one integration it knows. Dropping it stops the listener and removes its files.
@@ -87,6 +87,7 @@ impl Stage {
         let (key, issuer_key) = (signing_key(), signing_key());
         let issuer_keys = [("issuer".to_owned(), issuer_key.public().clone())].into();
         let node = Node::new(Parts {
+            client_trust: ClientTrust::default(),
             verifier: Verifier::new(
                 ISSUER,
                 &external_url,
@@ -160,7 +161,7 @@ impl Stage {
     }
 }
 
-fn view((openapi, overlay): (&str, &str), key: &SigningKey, certificate: Option<Digest>) -> View {
+fn view((openapi, overlay): (&str, &str), key: &SigningKey, certificate: Option<Means>) -> View {
     let mut classes = ClassTable::default();
     let contract = Contract::compile(openapi, overlay, &mut classes).unwrap();
     let directory = directory(&contract, &classes, key, certificate);
@@ -180,7 +181,7 @@ fn directory(
     contract: &Contract,
     classes: &ClassTable,
     key: &SigningKey,
-    certificate: Option<Digest>,
+    certificate: Option<Means>,
 ) -> Directory {
     let until = clock::unix_now() + Micros::from_secs(86_400);
     let vendor = Vendor { id: VENDOR, slug: "vendor".into(), name: "Vendor".into() };
@@ -195,14 +196,16 @@ fn directory(
     let credential = Credential {
         id: CREDENTIAL,
         integration: INTEGRATION,
-        thumbprint: key.public().thumbprint(),
-        jwk: key.public().canonical_jwk().to_owned(),
+        means: Means::Key {
+            thumbprint: key.public().thumbprint(),
+            jwk: key.public().canonical_jwk().to_owned(),
+        },
         state: CredentialState::Active { until },
         networks: Vec::new(),
     };
-    let by_certificate = certificate.map(|thumbprint| {
+    let by_certificate = certificate.map(|means| {
         let id = CredentialId::from_bytes([5; 16]);
-        (id, Credential { id, thumbprint, ..credential.clone() })
+        (id, Credential { id, means, ..credential.clone() })
     });
     let grant = Grant {
         id: GRANT,

@@ -1,6 +1,6 @@
 //! From a vendor's application to its grants, and back.
 
-use super::{Listed, Session, in_days, print};
+use super::{Listed, Session, certificate, in_days, print};
 use crate::keys;
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -111,23 +111,9 @@ pub(crate) enum CredentialCommand {
         /// Where the private key goes (PKCS#8, PEM)
         private: PathBuf,
     },
-    /// Register a public key (two operators)
-    Add {
-        /// Slug or id
-        #[arg(long)]
-        integration: String,
-        /// File with the public JWK
-        #[arg(long)]
-        jwk: PathBuf,
-        #[arg(long)]
-        days: u64,
-        /// Networks it may be used from; none for any
-        #[arg(long)]
-        network: Vec<String>,
-        #[command(flatten)]
-        session: Session,
-    },
-    /// Take a key out of use for good
+    /// Register a public key, a certificate, or a CA and which of its certificates (two operators)
+    Add(Box<certificate::CredentialAdd>),
+    /// Take a key or certificate out of use for good
     Retire {
         credential: CredentialId,
         #[command(flatten)]
@@ -257,22 +243,7 @@ impl CredentialCommand {
         match self {
             Self::List(listed) => listed.run(Listing::Credentials).await,
             Self::New { private } => make_key(&private),
-            Self::Add { integration, jwk, days, network, session } => {
-                let text = std::fs::read_to_string(&jwk)
-                    .with_context(|| format!("cannot read `{}`", jwk.display()))?;
-                let jwk = serde_json::from_str(&text)
-                    .with_context(|| format!("`{}` is not a JWK", jwk.display()))?;
-                let credential = CredentialId::new(now, keys::random()?);
-                let command = Command::CredentialAdd {
-                    credential,
-                    integration: session.integration(&integration).await?,
-                    jwk,
-                    until: in_days(now, days),
-                    networks: network,
-                };
-                session.send(command).await?;
-                print::line(&credential.to_string())
-            }
+            Self::Add(add) => add.run(now).await,
             Self::Retire { credential, session } => {
                 let answer = session.send(Command::CredentialRetire { credential }).await?;
                 print::line(&answer.to_string())

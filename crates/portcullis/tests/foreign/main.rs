@@ -1,6 +1,7 @@
 //! The binary against clients and servers that nobody here wrote. They are npm packages, named in `tests/foreign/package.json`;
 //! `cargo xtask test` installs them, and without that the tests that need them leave themselves out.
 
+mod certificates;
 mod connect;
 mod forged;
 mod log;

@@ -38,7 +38,7 @@ pub(crate) struct Node {
     directory: TempDir,
     /// `portcullis serve`. A test that kills it starts the next one with [`serve`].
     pub(crate) process: Child,
-    ports: [u16; 3],
+    pub(crate) ports: [u16; 3],
     transport: Transport,
 }
 
@@ -117,7 +117,7 @@ impl Node {
         data(&self.directory)
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.data().join("portcullis.toml")
     }
 
@@ -199,25 +199,6 @@ impl Node {
         self.operate(&["integration", "approve", slug, "--days", "10"])?;
         let grant = grant("all")?;
         Ok(Onboarded { integration, grant })
-    }
-
-    /// Restarts the node with a portal on a free port, and gives the portal's origin.
-    ///
-    /// # Errors
-    /// If it does not stop or start.
-    pub(crate) fn open_portal(&mut self) -> Result<String> {
-        self.stop()?;
-        // Browsers are told the address beforehand, so it is chosen here and not by the system.
-        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let origin = self.at(free);
-        let path = self.config();
-        let text = std::fs::read_to_string(&path)?;
-        let portal = format!(
-            "[portal]\nlisten = \"127.0.0.1:{free}\"\nurl = \"{origin}\"\ncompany = \"Example Ltd\"\n"
-        );
-        std::fs::write(&path, format!("{text}\n{portal}"))?;
-        (self.process, self.ports) = serve(&self.data())?;
-        Ok(origin)
     }
 
     /// Stops the node as an init system does; what is asked of its files is asked afterwards.

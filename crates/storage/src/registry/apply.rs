@@ -1,11 +1,11 @@
 //! Carrying out one signed command, in one transaction.
 
+use super::added::Added;
 use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
 use super::{Registry, RegistryError, cases, erasures, read};
-use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
     CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, OperationId, Operator,
@@ -203,8 +203,13 @@ async fn carry_out(
         },
         Command::CredentialAdd { credential, integration, jwk, until, networks } => {
             future(*until, now)?;
-            let jwk = serde_json::Value::Object(jwk.clone()).to_string();
-            credential_add(tx, *credential, *integration, &jwk, *until, networks).await
+            let added = Added::key(jwk)?;
+            credential_add(tx, *credential, *integration, &added, *until, networks).await
+        }
+        Command::CertificateAdd { credential, integration, certificate, rule, until, networks } => {
+            future(*until, now)?;
+            let added = Added::certificate(certificate, rule.as_ref(), now)?;
+            credential_add(tx, *credential, *integration, &added, *until, networks).await
         }
         Command::CredentialRetire { credential } => {
             let done = sqlx::query("UPDATE credentials SET retired = 1 WHERE id = $1")
@@ -408,25 +413,27 @@ async fn credential_add(
     tx: &mut SqliteConnection,
     credential: CredentialId,
     integration: IntegrationId,
-    jwk: &str,
+    added: &Added,
     until: UnixMicros,
     networks: &[String],
 ) -> Result<(), RegistryError> {
-    let key =
-        PublicKey::from_jwk(jwk).map_err(|error| RegistryError::Invalid(error.to_string()))?;
     active(tx, integration).await?;
     let done = sqlx::query(
-        "INSERT INTO credentials (id, integration, thumbprint, jwk, until, retired)
-         VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO credentials
+            (id, integration, thumbprint, jwk, certificate, rule_kind, rule_value, until, retired)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT DO NOTHING",
     )
     .bind(credential.to_string())
     .bind(integration.to_string())
-    .bind(key.thumbprint().to_vec())
-    .bind(key.canonical_jwk())
+    .bind(added.thumbprint.to_vec())
+    .bind(&added.jwk)
+    .bind(added.certificate.as_deref())
+    .bind(added.rule.as_ref().map(|rule| rule.kind().name()))
+    .bind(added.rule.as_ref().map(|rule| rule.value().to_owned()))
     .bind(bigint(until.0)?)
     .execute(&mut *tx)
     .await?;
-    free(done.rows_affected(), format!("credential {credential} or its key"))?;
+    free(done.rows_affected(), format!("credential {credential} or what it is"))?;
     for text in networks {
         let network: IpNet = text
             .parse()

@@ -9,8 +9,8 @@ use super::text;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
-    CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros, Operator, OperatorId,
-    SubjectId, UnixMicros, VendorId,
+    BadRule, CertificateRule, CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros,
+    Operator, OperatorId, RuleKind, SubjectId, UnixMicros, VendorId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,23 @@ pub enum Command {
         /// Empty: any network.
         networks: Vec<String>,
     },
-    /// Takes a key out of use for good.
+    /// Lets an integration prove itself by certificate.
+    CertificateAdd {
+        #[serde(with = "text::plain")]
+        credential: CredentialId,
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        /// DER, base64url: the one certificate, or the CA's if there is a rule.
+        certificate: String,
+        /// Which certificates of the CA.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<Rule>,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+        /// Empty: any network.
+        networks: Vec<String>,
+    },
+    /// Takes a key or certificate out of use for good.
     CredentialRetire {
         #[serde(with = "text::plain")]
         credential: CredentialId,
@@ -290,6 +306,15 @@ pub enum Effect {
     Looks,
 }
 
+/// Which certificates of a CA, as written: `subject_dn`, `san_dns`, `san_uri`, `san_ip` or `san_email`, and the whole name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in `model::CertificateRule`")]
+pub struct Rule {
+    pub kind: String,
+    pub value: String,
+}
+
 /// A grant's subject scope, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -410,6 +435,7 @@ impl Command {
             Self::RedirectsSet { .. } => "redirects_set",
             Self::ConsentsEnd { .. } => "consents_end",
             Self::CredentialAdd { .. } => "credential_add",
+            Self::CertificateAdd { .. } => "certificate_add",
             Self::CredentialRetire { .. } => "credential_retire",
             Self::GrantAdd { .. } => "grant_add",
             Self::GrantWithdraw { .. } => "grant_withdraw",
@@ -442,6 +468,7 @@ impl Command {
             // A code goes to whoever answers there.
             | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
+            | Self::CertificateAdd { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
@@ -509,8 +536,20 @@ impl Command {
                 | Self::IntegrationApprove { .. }
                 | Self::RedirectsSet { .. }
                 | Self::CredentialAdd { .. }
+                | Self::CertificateAdd { .. }
                 | Self::GrantAdd { .. }
         )
+    }
+}
+
+impl Rule {
+    /// The rule that is meant.
+    ///
+    /// # Errors
+    /// [`BadRule`].
+    pub fn read(&self) -> Result<CertificateRule, BadRule> {
+        let kind = RuleKind::parse(&self.kind).ok_or(BadRule("there is no such kind of rule"))?;
+        CertificateRule::new(kind, &self.value)
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`Registry::apply`], then [`command`].
 
+mod added;
 mod apply;
 mod cases;
 pub mod command;

@@ -2,10 +2,12 @@
 
 use super::lifecycle::Stage;
 use super::{Registry, RegistryError};
+use credential::certificate::Certificate;
 use model::{
-    Budget, ClassSet, ClassTable, Credential, CredentialId, CredentialState, DataClass, Directory,
-    Grant, GrantId, Integration, IntegrationId, IntegrationState, OperationId, Operator,
-    OperatorId, Purpose, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
+    Budget, CertificateRule, ClassSet, ClassTable, Credential, CredentialId, CredentialState,
+    DataClass, Directory, Grant, GrantId, Integration, IntegrationId, IntegrationState, Means,
+    OperationId, Operator, OperatorId, Purpose, RuleKind, SubjectId, SubjectScope, UnixMicros,
+    Vendor, VendorId,
 };
 use sqlx::SqliteConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,32 +255,42 @@ async fn credentials(
 ) -> Result<BTreeMap<CredentialId, Credential>, RegistryError> {
     let mut networks =
         pairs(tx, "SELECT credential, network FROM credential_networks ORDER BY network").await?;
-    let rows: Vec<(String, String, Vec<u8>, String, i64, i64)> =
-        sqlx::query_as("SELECT id, integration, thumbprint, jwk, until, retired FROM credentials")
-            .fetch_all(tx)
-            .await?;
+    let rows: Vec<CredentialColumns> = sqlx::query_as(
+        "SELECT id, integration, thumbprint, jwk, certificate, rule_kind, rule_value, until, retired
+         FROM credentials",
+    )
+    .fetch_all(tx)
+    .await?;
     rows.into_iter()
-        .map(|(text, integration, thumbprint, jwk, until, retired)| {
+        .map(|(text, integration, thumbprint, jwk, certificate, kind, value, until, retired)| {
             let id = parse(&text)?;
             let own = networks.remove(&text).unwrap_or_default();
             let state = match retired {
                 0 => CredentialState::Active { until: time(until)? },
                 _ => CredentialState::Retired,
             };
-            Ok((
-                id,
-                Credential {
-                    id,
-                    integration: parse(&integration)?,
-                    thumbprint: known(thumbprint.try_into().ok(), "a thumbprint")?,
-                    jwk,
-                    state,
-                    networks: own.iter().map(|network| parse(network)).collect::<Result<_, _>>()?,
-                },
-            ))
+            let thumbprint = known(thumbprint.try_into().ok(), "a thumbprint")?;
+            let means = match certificate {
+                None => Means::Key { thumbprint, jwk },
+                Some(der) => means(&der, kind.zip(value))?,
+            };
+            let networks = own.iter().map(|network| parse(network)).collect::<Result<_, _>>()?;
+            let integration = parse(&integration)?;
+            Ok((id, Credential { id, integration, means, state, networks }))
         })
         .collect()
 }
+
+fn means(der: &[u8], rule: Option<(String, String)>) -> Result<Means, RegistryError> {
+    let read = known(Certificate::parse(der).ok(), "a certificate")?;
+    let (thumbprint, ends) = (read.thumbprint(), read.ends());
+    let Some((kind, value)) = rule else { return Ok(Means::Certificate { thumbprint, ends }) };
+    let rule = CertificateRule::new(known(RuleKind::parse(&kind), &kind)?, &value);
+    Ok(Means::Ca { ca: thumbprint, ends, rule: known(rule.ok(), &value)? })
+}
+
+type CredentialColumns =
+    (String, String, Vec<u8>, String, Option<Vec<u8>>, Option<String>, Option<String>, i64, i64);
 
 type GrantColumns =
     (String, String, String, String, Option<String>, Option<String>, i64, i64, i64, i64);

@@ -1,5 +1,6 @@
 //! The registry against a real SQLite file.
 
+mod certified;
 mod changes;
 mod erased;
 mod fixture;

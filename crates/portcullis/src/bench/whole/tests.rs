@@ -6,7 +6,7 @@ use authority::{Standing, TokenEndpoint, TokenRequest};
 use credential::{RequestProof, Verifier, authenticate};
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
-    Integration, IntegrationState, Micros, Purpose, SubjectScope, Vendor, VendorId,
+    Integration, IntegrationState, Means, Micros, Purpose, SubjectScope, Vendor, VendorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,8 +122,10 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
             Credential {
                 id: credential,
                 integration,
-                thumbprint: public.thumbprint(),
-                jwk: public.canonical_jwk().to_owned(),
+                means: Means::Key {
+                    thumbprint: public.thumbprint(),
+                    jwk: public.canonical_jwk().to_owned(),
+                },
                 state: CredentialState::Active { until },
                 networks: Vec::new(),
             },

@@ -2,8 +2,8 @@
 
 use super::fixture::*;
 use crate::registry::command::{
-    CaseStep, Command, CommandError, Effect, Listing, PAYLOAD_BYTES_MAX, Payload, SignedCommand,
-    SubjectText,
+    CaseStep, Command, CommandError, Effect, Listing, PAYLOAD_BYTES_MAX, Payload, Rule,
+    SignedCommand, SubjectText,
 };
 use crate::registry::{Registry, RegistryError};
 use model::{Micros, Operator, OperatorId, SubjectId, UnixMicros};
@@ -171,6 +171,18 @@ fn every_action_reads_back_as_it_was_written() {
 }
 
 /// What narrows or only looks needs one key; what widens, or decides who decides, needs two.
+fn certificate_add() -> Command {
+    let rule = Rule { kind: "san_dns".into(), value: "a.example".into() };
+    Command::CertificateAdd {
+        credential: CREDENTIAL,
+        integration: INTEGRATION,
+        certificate: "AA".into(),
+        rule: Some(rule),
+        until: LATER,
+        networks: vec![],
+    }
+}
+
 #[test]
 fn every_action_needs_as_many_keys_as_designed() {
     let (ada, bo, _) = people();
@@ -194,6 +206,7 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::GrantWithdraw { grant }, 1),
         (Person::new(13).add(), 2),
         (Command::OperatorRemove { operator: bo.operator.id }, 2),
+        (certificate_add(), 2),
         (Command::Freeze { reason: reason.clone() }, 1),
         (Command::Unfreeze {}, 2),
         (Command::Sever { target: target.parse().unwrap(), reason: reason.clone() }, 1),
