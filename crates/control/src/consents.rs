@@ -11,6 +11,7 @@ use policy::{ConsentBook, Terms};
 use std::sync::Arc;
 use storage::clock;
 use storage::consents::{Consents, ConsentsError};
+use storage::embedded::Keeper;
 
 /// Has the data path refuse an access token, by its SHA-256, until it runs out.
 pub type RevokeToken = Arc<dyn Fn(Digest, UnixMicros) + Send + Sync>;
@@ -20,6 +21,8 @@ pub type RevokeToken = Arc<dyn Fn(Digest, UnixMicros) + Send + Sync>;
 pub struct Kept {
     store: Consents,
     book: Arc<ConsentBook>,
+    /// Whose gates abort what is in flight.
+    keeper: Arc<Keeper>,
     revoke: RevokeToken,
 }
 
@@ -31,13 +34,14 @@ impl Kept {
     pub async fn open(
         store: Consents,
         book: Arc<ConsentBook>,
+        keeper: Arc<Keeper>,
         revoke: RevokeToken,
         now: UnixMicros,
     ) -> Result<Self, ConsentsError> {
         for (token, until) in store.revoked_tokens(now).await? {
             revoke(token, until);
         }
-        let kept = Self { store, book, revoke };
+        let kept = Self { store, book, keeper, revoke };
         let book = &kept.book;
         kept.store
             .each_in_force(now, |consent| {
@@ -115,8 +119,15 @@ impl Kept {
         why: Ending,
         now: UnixMicros,
     ) -> Result<bool, ConsentsError> {
-        self.book.end(id);
+        self.leave(id);
         self.store.end(id, why, now).await
+    }
+
+    /// Takes a consent out of force. When this returns nothing is read on it, and nothing in flight goes on.
+    fn leave(&self, id: &ConsentId) {
+        if self.book.end(id) {
+            self.keeper.switch().abort(|bearing| bearing.consent == Some(*id));
+        }
     }
 
     /// Ends all consents to some integrations. Returns how many.
@@ -131,6 +142,9 @@ impl Kept {
         for integration in integrations {
             self.book.end_all(*integration, now);
         }
+        self.keeper.switch().abort(|bearing| {
+            bearing.consent.is_some() && integrations.contains(&bearing.integration)
+        });
         let mut ended = 0;
         for integration in integrations {
             ended += self.store.end_all(integration, Ending::Operator, now).await?;
@@ -153,7 +167,7 @@ impl Kept {
     /// [`ConsentsError`]; the rows are still there.
     pub async fn erase(&self, subject: &SubjectId) -> Result<(), ConsentsError> {
         for id in self.store.erase(subject).await? {
-            self.book.end(&id);
+            self.leave(&id);
         }
         Ok(())
     }

@@ -111,6 +111,7 @@ impl Reason {
             Self::Denied(denied) => denied.refusal(),
             Self::SignatureRequired(_) => Refusal::Unauthenticated,
             Self::Cut(Cut::Severed { .. }) => Refusal::Severed,
+            Self::Cut(Cut::ConsentOver) => Refusal::NotPermitted,
             Self::Cut(Cut::Lapsed | Cut::OtherIntegration) | Self::Unrecorded(_) => {
                 Refusal::Unavailable
             }

@@ -14,7 +14,7 @@ use crate::request::Request;
 use credential::Caller;
 use disclosure::{Match, OriginBatch};
 use ledger::Draft;
-use model::{AccessRecord, OperationId, Outcome, RequestId, Touch};
+use model::{AccessRecord, OperationId, Outcome, RequestId, Touch, UnixMicros};
 use policy::{OperationKind, Permit};
 use sever::Bearing;
 use std::fmt;
@@ -146,7 +146,8 @@ impl Decided {
         // release: time and posture once more, because the awaits took time
         let passage = self.in_force(node).and_then(|()| {
             let (bearing, now) = (bearing.clone(), clock::boot_now());
-            Ok(node.posture.switch().pass(&connection.gate, bearing, *id, now)?)
+            let consented = || self.is_consented(node, clock::unix_now());
+            Ok(node.posture.switch().pass(&connection.gate, bearing, *id, now, consented)?)
         });
         match passage {
             Ok(passage) => {
@@ -161,17 +162,16 @@ impl Decided {
         }
     }
 
-    /// What was decided holds until its time is over, its subject takes the consent back, or posture restricts what it did not restrict
-    /// then.
+    /// Whether the subject's consent, if it rests on one, is in force.
+    fn is_consented(&self, node: &Node, now: UnixMicros) -> bool {
+        self.permit.consent().is_none_or(|id| node.consents.in_force(&id, now).is_some())
+    }
+
+    /// What was decided holds until its time is over, or posture restricts what it did not restrict then.
     fn in_force(&self, node: &Node) -> Result<(), Reason> {
-        let (until, now) = (self.permit.valid_until(), clock::unix_now());
-        if now >= until {
+        let until = self.permit.valid_until();
+        if clock::unix_now() >= until {
             return Err(Reason::PermitOver(until));
-        }
-        if let Some(consent) = self.permit.consent()
-            && node.consents.in_force(&consent, now).is_none()
-        {
-            return Err(policy::Refused::ConsentOver(consent).into());
         }
         let restricted = node.posture.switch().posture().restriction_of(&self.bearing).is_some();
         if restricted && !self.restricted { Err(Reason::RestrictedSince) } else { Ok(()) }
@@ -242,6 +242,7 @@ fn bearing(caller: &Caller, operation: &OperationId) -> Bearing {
         grant: caller.grant(),
         operation: operation.clone(),
         network: caller.network(),
+        consent: caller.consent(),
     }
 }
 

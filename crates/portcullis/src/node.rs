@@ -235,7 +235,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         log_key: log_key(config)?.to_string(),
         stop: stopped.clone(),
     });
-    let consents = keep_consents(data, consents, &node).await?;
+    let consents = keep_consents(data, consents, &keeper, &node).await?;
     let sessions = Arc::new(Sessions::default());
     let port = control.local_addr()?.port();
     let desk = Arc::new(Desk::new(desk::Parts {
@@ -431,12 +431,18 @@ async fn index_along(index: Weak<ExposureIndex>) {
 }
 
 /// Opens the consents, and puts those in force before the data path.
-async fn keep_consents(data: &Path, book: Arc<ConsentBook>, node: &Arc<Node>) -> Result<Kept> {
+async fn keep_consents(
+    data: &Path,
+    book: Arc<ConsentBook>,
+    keeper: &Arc<Keeper>,
+    node: &Arc<Node>,
+) -> Result<Kept> {
     let store =
         Consents::open(&data.join("consents.db")).await.context("cannot open consents.db")?;
     let verifier = Arc::clone(node);
     let revoke = move |token, until| verifier.verifier.revoke(token, until, clock::unix_now());
-    let kept = Kept::open(store, book, Arc::new(revoke), clock::unix_now()).await;
+    let kept =
+        Kept::open(store, book, Arc::clone(keeper), Arc::new(revoke), clock::unix_now()).await;
     kept.context("consents.db cannot be read")
 }
 

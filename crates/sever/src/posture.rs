@@ -184,7 +184,7 @@ impl Posture {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use model::{ClientIp, CredentialId, GrantId, IntegrationId, OperationId, VendorId};
+    use model::{ClientIp, ConsentId, CredentialId, GrantId, IntegrationId, OperationId, VendorId};
     use proptest::prelude::*;
 
     pub(crate) fn bearing(n: u8) -> Bearing {
@@ -195,6 +195,7 @@ pub(crate) mod tests {
             grant: GrantId::from_bytes([n; 16]),
             operation: OperationId::new(&format!("op{}", n % 3)).unwrap(),
             network: ClientIp::from_peer([10, 0, n % 4, n].into()),
+            consent: (n % 5 == 0).then_some(ConsentId::from_bytes([n; 16])),
         }
     }
 

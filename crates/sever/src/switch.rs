@@ -27,6 +27,9 @@ pub enum Cut {
     /// This node could not confirm its view of posture in time.
     #[error("the node's lease has lapsed")]
     Lapsed,
+    /// The subject took back the consent that the request rests on.
+    #[error("the consent was taken back")]
+    ConsentOver,
     /// The connection carried another integration before; each connection serves one.
     #[error("the connection belongs to another integration")]
     OtherIntegration,
@@ -96,7 +99,8 @@ impl Switch {
         gate
     }
 
-    /// The last check before release; the caller holds the passage until the socket has the last byte.
+    /// The last check before release; the caller holds the passage until the socket has the last byte. `consented`: whether the
+    /// consent of the bearing, if there is one, is in force.
     ///
     /// # Errors
     /// Any [`Cut`].
@@ -106,6 +110,7 @@ impl Switch {
         bearing: Bearing,
         request: RequestId,
         now: BootMicros,
+        consented: impl FnOnce() -> bool,
     ) -> Result<Passage, Cut> {
         let mut state = lock(&gate.state);
         if let Some(cut) = &state.cut {
@@ -113,6 +118,9 @@ impl Switch {
         }
         // Under the gate's lock: a posture published before this point is the one that is read here.
         self.admit(&bearing, now)?;
+        if !consented() {
+            return Err(Cut::ConsentOver);
+        }
         if *state.integration.get_or_insert(bearing.integration) != bearing.integration {
             return Err(Cut::OtherIntegration);
         }
@@ -121,6 +129,22 @@ impl Switch {
         let integration = bearing.integration;
         state.open.insert(id, bearing);
         Ok(Passage { gate: Arc::clone(gate), id, integration, request, sent_before })
+    }
+
+    /// Aborts every release in flight that `covers` says yes to, after what `consented` of [`Switch::pass`] looks at was changed: one that
+    /// was opened before that is found here, one after it was refused. Returns how many.
+    ///
+    /// The last bytes of an HTTP/2 stream that stand in its connection's queues are not found: a connection would have to remember
+    /// everybody it ever spoke of.
+    pub fn abort(&self, covers: impl Fn(&Bearing) -> bool) -> usize {
+        self.gates()
+            .iter()
+            .map(|gate| gate.abort(|bearing| covers(bearing).then_some(Cut::ConsentOver)))
+            .sum()
+    }
+
+    fn gates(&self) -> Vec<Arc<Gate>> {
+        lock(&self.gates).open.values().filter_map(Weak::upgrade).collect()
     }
 
     /// Publishes an entry and aborts every release it covers. Returns when none is left.
@@ -134,10 +158,11 @@ impl Switch {
             posture.apply(entry)?;
             *published = Arc::new(posture);
         }
-        let gates: Vec<Arc<Gate>> =
-            lock(&self.gates).open.values().filter_map(Weak::upgrade).collect();
-        let posture = self.posture();
-        let aborted = gates.iter().map(|gate| gate.abort_covered(&posture)).sum();
+        let (gates, posture) = (self.gates(), self.posture());
+        let severed = |bearing: &Bearing| {
+            posture.severance_of(bearing).map(|severance| Cut::Severed { number: severance.number })
+        };
+        let aborted = gates.iter().map(|gate| gate.abort(severed)).sum();
         Ok(Settled { number: entry.number, connections: gates.len(), aborted })
     }
 }
@@ -199,20 +224,22 @@ impl Gate {
         state.cut.clone()
     }
 
-    fn abort_covered(&self, posture: &Posture) -> usize {
+    /// Cuts the connection if a release in flight is `covered`. Returns how many are.
+    fn abort(&self, covered: impl Fn(&Bearing) -> Option<Cut>) -> usize {
         let mut state = lock(&self.state);
         let in_flight = state.open.values().chain(&state.lingering);
-        let covered: Vec<u64> = in_flight
-            .filter_map(|bearing| posture.severance_of(bearing))
-            .map(|s| s.number)
-            .collect();
-        if let Some(&number) = covered.first() {
-            state.cut = Some(Cut::Severed { number });
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
+        let mut covered = in_flight.filter_map(covered);
+        let first = covered.next();
+        let more = covered.count();
+        let Some(cut) = first else { return 0 };
+        // A severance that is there already says more than the end of a consent.
+        if !matches!(state.cut, Some(Cut::Severed { .. })) || matches!(cut, Cut::Severed { .. }) {
+            state.cut = Some(cut);
         }
-        covered.len()
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        1 + more
     }
 }
 
@@ -248,7 +275,9 @@ impl Passage {
     /// opened for counts as in flight until the connection closes.
     pub fn linger(self) {
         let mut state = lock(&self.gate.state);
-        if let Some(bearing) = state.open.get(&self.id).cloned()
+        // Without whose it is: each distinct one is kept once, and subjects are many.
+        if let Some(bearing) =
+            state.open.get(&self.id).map(|it| Bearing { consent: None, ..it.clone() })
             && !state.lingering.contains(&bearing)
         {
             state.lingering.push(bearing);

@@ -1,7 +1,7 @@
 //! What can be cut off, and whether a request is one of those things.
 
 use ipnet::IpNet;
-use model::{ClientIp, CredentialId, GrantId, IntegrationId, OperationId, VendorId};
+use model::{ClientIp, ConsentId, CredentialId, GrantId, IntegrationId, OperationId, VendorId};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -20,6 +20,8 @@ pub struct Bearing {
     pub operation: OperationId,
     /// From where.
     pub network: ClientIp,
+    /// On which subject's word, if on one's. No entry of posture names it: see [`crate::Switch::abort`].
+    pub consent: Option<ConsentId>,
 }
 
 /// A thing that can be severed.
