@@ -71,7 +71,7 @@ pub(crate) enum IntegrationCommand {
     Redirects {
         /// Slug or id
         integration: String,
-        /// https, or http to 127.0.0.1 or [::1] with any port; repeat for more, none: subjects cannot connect it
+        /// https, or http to a loopback address with any port; repeat for more, none: subjects cannot connect it
         #[arg(long)]
         uri: Vec<String>,
         #[command(flatten)]
