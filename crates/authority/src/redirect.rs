@@ -40,7 +40,9 @@ pub fn registrable(uri: &str) -> Result<(), BadRedirect> {
     }
     let rest = uri.strip_prefix("https://").ok_or(BadRedirect::Scheme)?;
     let host = rest.split(['/', '?']).next().unwrap_or("");
-    if host.is_empty() || host.contains('@') { Err(BadRedirect::Part) } else { Ok(()) }
+    // It comes to stand in a header of the consent page, so no more than a host and a port.
+    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    if host.is_empty() || !plain { Err(BadRedirect::Part) } else { Ok(()) }
 }
 
 /// Whether `asked` is `registered`: the same bytes, but for the port of a loopback address.
@@ -120,6 +122,9 @@ mod tests {
             "http://[::2]/cb",
             "https://user@app.example/",
             "https://*.example/",
+            "https://app.example;sandbox/",
+            "https://app.example'/",
+            "https://%61pp.example/",
             "https://app.example/#x",
             "https:///back",
             "https://",

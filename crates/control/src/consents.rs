@@ -186,8 +186,7 @@ impl Kept {
     /// # Errors
     /// [`ConsentsError`].
     pub async fn is_revoked(&self, token: &Digest, now: UnixMicros) -> Result<bool, ConsentsError> {
-        let revoked = self.store.revoked_tokens(now).await?;
-        Ok(revoked.iter().any(|(known, _)| known == token))
+        self.store.is_revoked(token, now).await
     }
 
     /// A ticket with which a subject adds a passkey, good once, for a day.

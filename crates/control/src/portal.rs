@@ -123,7 +123,9 @@ async fn guarded(State(portal): State<Arc<Portal>>, request: Request, next: Next
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if changes && !browser::is_ours(request.headers(), &portal.origin) {
         let sentence = "Another site sent your browser here. Nothing was done.";
-        portal.problem(&Browser::new(), StatusCode::FORBIDDEN, sentence)
+        let page = portal.pages.problem(&portal, sentence);
+        // Without a cookie: a form of another site brings none of ours, and a new one would end the session.
+        (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
     } else {
         next.run(request).await
     };
@@ -325,9 +327,10 @@ async fn sign_in(
 async fn sign_out(State(portal): State<Arc<Portal>>, headers: HeaderMap, body: Bytes) -> Response {
     let (browser, _) = portal.visitor(&headers);
     let form = Form::parse(&body);
-    if form.is_some_and(|form| browser.sent(form.get("csrf"))) {
-        portal.sessions.close(browser.secret());
+    if !form.is_some_and(|form| browser.sent(form.get("csrf"))) {
+        return portal.lead(&browser, "/connections");
     }
+    portal.sessions.close(browser.secret());
     portal.lead(&Browser::new(), "/sign-in")
 }
 

@@ -308,6 +308,19 @@ impl Consents {
         Ok(())
     }
 
+    /// Whether an access token was given back, while it has not run out.
+    ///
+    /// # Errors
+    /// [`ConsentsError::Unavailable`].
+    pub async fn is_revoked(&self, token: &Digest, now: UnixMicros) -> Result<bool, ConsentsError> {
+        let found = sqlx::query("SELECT 1 FROM revoked_tokens WHERE token = $1 AND until > $2")
+            .bind(&token[..])
+            .bind(signed(now.0))
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// The access tokens that were given back and have not run out.
     ///
     /// # Errors

@@ -138,6 +138,8 @@ async fn nothing_is_kept_that_nobody_uses() {
     consents.redeem(&id(2), &first(2)).await.unwrap();
     consents.revoke_token(&[5; 32], NOW + Micros::from_secs(300)).await.unwrap();
     assert_eq!(consents.revoked_tokens(NOW).await.unwrap().len(), 1);
+    assert!(consents.is_revoked(&[5; 32], NOW).await.unwrap());
+    assert!(!consents.is_revoked(&[6; 32], NOW).await.unwrap());
     let after = |secs| NOW + Micros::from_secs(secs);
     assert_eq!(consents.forget(after(3_599)).await.unwrap(), 0);
     assert_eq!(consents.revoked_tokens(NOW).await.unwrap(), [], "ran out");
