@@ -11,7 +11,7 @@ use model::{
     UnixMicros, VendorId,
 };
 
-const MAGIC: [u8; 8] = *b"PCINDX\x00\x01";
+const MAGIC: [u8; 8] = *b"PCINDX\x00\x02";
 /// Length and checksum of the footer, magic.
 const END: usize = 16;
 
@@ -127,6 +127,10 @@ pub(super) struct Footer {
     pub(super) end_record: u64,
     /// Leaf hash of the last of them, by which a file is known to be of another log.
     pub(super) end_leaf: Digest,
+    /// Ordinals with a name are below this, here and in every file of earlier records.
+    pub(super) ordinals: u32,
+    /// What the vault says of the row before that, by which a file is known to be of another vault; zeros if there is none.
+    pub(super) row_mark: RowMark,
     /// Days since the epoch: the part's day, or the first of the week or month.
     pub(super) day: u32,
     pub(super) integrations: Vec<IntegrationId>,
@@ -142,6 +146,9 @@ pub(super) struct Footer {
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
 }
+
+/// What a vault alone can say of one of its rows. Rows are added in order, so two vaults that say the same of one agree on all before it.
+pub type RowMark = [u8; 16];
 
 /// Bytes of a file by what they serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,6 +181,8 @@ impl Footer {
         w.u64(self.first_record);
         w.u64(self.end_record);
         w.bytes(&self.end_leaf);
+        w.u32(self.ordinals);
+        w.bytes(&self.row_mark);
         w.u32(self.day);
         w.list(&self.integrations, |w, id| w.bytes(id.as_bytes()));
         w.list(&self.sets, |w, set| w.short(&set.to_bytes()));
@@ -249,6 +258,8 @@ impl Footer {
             first_record: r.u64()?,
             end_record: r.u64()?,
             end_leaf: r.fixed()?,
+            ordinals: r.u32()?,
+            row_mark: r.fixed()?,
             day: r.u32()?,
             integrations: r.list(|r| Some(IntegrationId::from_bytes(r.fixed()?)))?,
             sets: r.list(|r| ClassSet::from_bytes(r.short()?))?,
@@ -390,6 +401,11 @@ impl IndexFile {
     /// Leaf hash of the last record it covers.
     pub const fn end_leaf(&self) -> &Digest {
         &self.footer.end_leaf
+    }
+
+    /// Below which the ordinals with a name are, here and in every file of earlier records; and the mark of the row before that.
+    pub const fn vault(&self) -> (u32, &RowMark) {
+        (self.footer.ordinals, &self.footer.row_mark)
     }
 
     /// The day, counted from the epoch, that it or its week or month begins with.

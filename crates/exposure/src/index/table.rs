@@ -161,6 +161,8 @@ pub struct Table {
     pub(super) end_record: u64,
     pub(super) end_leaf: Digest,
     pub(super) last_time: u64,
+    /// Every ordinal with a name that the log has up to the end of the part is below this.
+    pub(super) ordinals: u32,
     pub(super) contexts: Numbering<Context>,
     pub(super) networks: Numbering<ClientIp>,
     pub(super) sets: Numbering<ClassSet>,
@@ -175,6 +177,11 @@ impl Table {
     /// The first record of the part, by its index in the log; it has every record up to the next part's first.
     pub const fn first_record(&self) -> u64 {
         self.first_record
+    }
+
+    /// Every ordinal that the vault knew when the log up to the end of this part was indexed is below this.
+    pub const fn ordinals(&self) -> u32 {
+        self.ordinals
     }
 
     /// The rows of a window that were not taken back, each with its touches.
@@ -216,10 +223,12 @@ struct Recent {
 }
 
 impl Indexer {
-    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, and the record that follows them.
-    pub fn resume(next_record: u64, nameless: Vec<Pseudonym>) -> Self {
+    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, the record that follows them, and
+    /// what their ordinals are below.
+    pub fn resume(next_record: u64, ordinals: u32, nameless: Vec<Pseudonym>) -> Self {
         let numbers = nameless.into_iter().zip(NAMELESS..).collect();
         let mut indexer = Self { nameless: numbers, ..Self::default() };
+        indexer.open.ordinals = ordinals;
         indexer.open = indexer.begin(next_record);
         indexer
     }
@@ -314,7 +323,8 @@ impl Indexer {
     }
 
     fn begin(&self, first_record: u64) -> Table {
-        Table { first_record, end_record: first_record, ..Table::default() }
+        let ordinals = self.open.ordinals;
+        Table { first_record, end_record: first_record, ordinals, ..Table::default() }
     }
 
     /// Takes note that record `index` was recorded at `time`, and cuts the part where its day ends.
@@ -342,6 +352,9 @@ impl Indexer {
         for (ordinal, classes) in touches {
             let set = open.sets.number(classes);
             open.touches.push(super::run::pair(ordinal.0, set));
+            if ordinal.0 < NAMELESS {
+                open.ordinals = open.ordinals.max(ordinal.0 + 1);
+            }
         }
         let row = Row {
             time: time.0,

@@ -159,12 +159,12 @@ struct State {
 }
 
 fn build(records: &[Record], levels: bool) -> State {
-    let mut indexer = Indexer::resume(0, Vec::new());
+    let mut indexer = Indexer::resume(0, 0, Vec::new());
     let mut parts = Vec::new();
     for (record, index) in records.iter().zip(0..) {
         indexer.push(index, record, ordinal_of);
         while let Some(table) = indexer.settled() {
-            parts.push(open(seal(&table)).unwrap());
+            parts.push(open(seal(&table, [7; 16])).unwrap());
         }
     }
     let mut files = Vec::new();
@@ -285,9 +285,9 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
 fn the_first_subject_alone_is_found() {
     // Its ordinal is 0 and its block is 0: a posting of no bits.
     let records = records(&[Step::Read(0, 0, 0, 0, vec![(0, 1)], false)], false);
-    let mut indexer = Indexer::resume(0, Vec::new());
+    let mut indexer = Indexer::resume(0, 0, Vec::new());
     indexer.push(0, &records[0], ordinal_of);
-    let file = open(seal(indexer.tail().next().unwrap())).unwrap();
+    let file = open(seal(indexer.tail().next().unwrap(), [7; 16])).unwrap();
     let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
     let history = Index::new([&file], []).history(SubjectOrdinal(0), &all).unwrap();
     assert_eq!(history.len(), 1);
@@ -355,12 +355,13 @@ proptest! {
         let before = build(&records[..at.index(records.len() + 1)], false);
         let next = before.files.last().map_or(0, |file| file.records().end);
         let nameless = before.files.iter().flat_map(|file| file.nameless().to_vec()).collect();
-        let mut indexer = Indexer::resume(next, nameless);
+        let ordinals = before.files.last().map_or(0, |file| file.vault().0);
+        let mut indexer = Indexer::resume(next, ordinals, nameless);
         let mut footers: Vec<_> = before.files.iter().map(|file| file.footer.clone()).collect();
         for (record, index) in records.iter().zip(0..).skip(usize::try_from(next).unwrap()) {
             indexer.push(index, record, ordinal_of);
             while let Some(table) = indexer.settled() {
-                footers.push(open(seal(&table)).unwrap().footer);
+                footers.push(open(seal(&table, [7; 16])).unwrap().footer);
             }
         }
         // Footers hold the checksums of everything else.
@@ -370,12 +371,12 @@ proptest! {
     #[test]
     fn a_damaged_file_is_noticed_or_answers_the_same(steps in steps(), at: prop::sample::Index, change in 1_u8..) {
         let records = records(&steps, false);
-        let mut indexer = Indexer::resume(0, Vec::new());
+        let mut indexer = Indexer::resume(0, 0, Vec::new());
         for (record, index) in records.iter().zip(0..) {
             indexer.push(index, record, ordinal_of);
         }
         let Some(table) = indexer.tail().next() else { return Ok(()) };
-        let good = seal(table);
+        let good = seal(table, [7; 16]);
         let mut bad = good.clone();
         bad[at.index(good.len())] ^= change;
         let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));

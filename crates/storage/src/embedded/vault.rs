@@ -257,6 +257,26 @@ impl Vault {
     /// # Errors
     /// [`Unavailable::Stopped`] if the row cannot be read.
     pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
+        Ok(self.opened(ordinal)?.map(|(subject, _)| subject))
+    }
+
+    /// What only the vault that made this row can say of it: HMAC-SHA-256(its seed, `portcullis/index-row/1`), the first 16 bytes. Rows are
+    /// added in order, so a vault that says the same of one has the same subjects before it. `None` as for [`Vault::subject`].
+    ///
+    /// # Errors
+    /// As for [`Vault::subject`].
+    pub fn row_mark(&self, ordinal: SubjectOrdinal) -> Result<Option<[u8; 16]>, Unavailable> {
+        let Some((_, seed)) = self.opened(ordinal)? else { return Ok(None) };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+        let mark = hmac::sign(&key, b"portcullis/index-row/1");
+        Ok(mark.as_ref().first_chunk().copied())
+    }
+
+    /// The subject and the seed of a row; `None` if it is nobody's.
+    fn opened(
+        &self,
+        ordinal: SubjectOrdinal,
+    ) -> Result<Option<(SubjectId, [u8; 32])>, Unavailable> {
         if self.forgotten().contains_key(&ordinal) {
             return Ok(None);
         }
@@ -288,9 +308,9 @@ impl Vault {
         if header.erased {
             return Ok(None);
         }
-        let (subject, _) = row::open(&row, &store.key)
+        let opened = row::open(&row, &store.key)
             .ok_or_else(|| unreadable("the row does not open under the key of its vault"))?;
-        Ok(Some(subject))
+        Ok(Some(opened))
     }
 
     /// Calls `visit` with the pseudonym in `quarter` and the ordinal of every subject, in no order.
