@@ -114,6 +114,7 @@ impl Vault {
     pub fn open(disk: &dyn KeepSynced, keys: &VaultKeys) -> Result<Self, OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
         disk.create_dir("vault").map_err(failed)?;
+        erase::remove_new(disk).map_err(failed)?;
         let file = match disk.open(ROWS_PATH) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => {
