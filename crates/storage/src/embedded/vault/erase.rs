@@ -11,8 +11,7 @@
 
 use super::row::{self, ROW_BYTES, WrappingKey};
 use super::{
-    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, pseudonym, row_offset,
-    shard_of,
+    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, row_offset, shard_of,
 };
 use crate::embedded::disk::{KeepSynced, SyncedFile};
 use crate::embedded::kept::KeptFiles;
@@ -256,13 +255,7 @@ impl Vault {
             self.forgotten().insert(known.ordinal, mark(&known.seed));
             known
         };
-        let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
-        for (&quarter, map) in &*quarters {
-            let key = u128::from_be_bytes(pseudonym(&known.seed, quarter).0);
-            if let Some(shard) = map.shards.get(shard_of(key)) {
-                shard.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            }
-        }
+        self.quarters.forget(&known.seed);
     }
 }
 
