@@ -17,7 +17,8 @@ use simulation::dice::Dice;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::{KeepSynced, LocalDisk};
 use storage::embedded::journal::JournalSizes;
@@ -190,6 +191,37 @@ fn a_release_is_in_the_answer_that_follows_it() {
         }
         assert_eq!(answer(&index, &world.parts.vault), world.wanted(), "seed {seed}");
     }
+}
+
+#[test]
+fn the_log_goes_on_and_others_ask_while_a_question_is_answered() {
+    let (said, done) = mpsc::channel();
+    // In a thread of its own, so that a question that waits for itself is a failure and not a test without an end.
+    std::thread::spawn(move || {
+        for seed in 20..24 {
+            let mut world = World::new(seed);
+            let root = world.dir.path().to_owned();
+            let index = world.index(&root);
+            (0..60).for_each(|_| world.step());
+            let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+            let asked = index.ask(|snapshot| {
+                let before = snapshot.count(&all)?.subjects;
+                for _ in 0..60 {
+                    world.step();
+                    if world.dice.one_in(3) {
+                        index.catch_up().unwrap();
+                        assert_eq!(answer(&index, &world.parts.vault), world.wanted());
+                    }
+                }
+                assert_eq!(snapshot.count(&all)?.subjects, before, "seed {seed}");
+                Ok(())
+            });
+            asked.unwrap();
+            assert_eq!(answer(&index, &world.parts.vault), world.wanted(), "seed {seed}");
+        }
+        said.send(()).unwrap();
+    });
+    done.recv_timeout(Duration::from_secs(120)).unwrap();
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn build(records: &[Record], levels: bool) -> State {
 
 impl State {
     fn index(&self) -> Index<'_> {
-        Index::new(&self.files, self.indexer.tail())
+        Index::new(&self.files, self.indexer.tail().map(|table| &**table))
     }
 }
 

@@ -112,16 +112,23 @@ impl ExposureIndex {
         &self,
         answer: impl FnOnce(&Index<'_>) -> Result<T, Unreadable>,
     ) -> Result<T, CannotIndex> {
-        let mut state = self.state();
-        self.take_in(&mut state)?;
-        let answered = {
-            let sealing = state.sealing.iter().map(|table| &**table);
-            let tail = sealing.chain(state.indexer.tail());
-            answer(&Index::new(state.files.iter().map(|file| &**file), tail))
+        // Held while it is answered: files and tables as they are, which grow and go without it. Nobody waits for the answer.
+        let (files, tail) = {
+            let mut state = self.state();
+            self.take_in(&mut state)?;
+            let tail: Vec<Arc<Table>> =
+                state.sealing.iter().chain(state.indexer.tail()).cloned().collect();
+            (state.files.clone(), tail)
         };
+        let answered =
+            answer(&Index::new(files.iter().map(|file| &**file), tail.iter().map(|it| &**it)));
         if let Err(Unreadable::Damaged(what)) = answered {
-            tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
-            self.begin_again(&mut state)?;
+            let mut state = self.state();
+            // Unless another question met the damage before, and what there is was made since.
+            if state.files.iter().any(|there| files.iter().any(|file| Arc::ptr_eq(there, file))) {
+                tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
+                self.begin_again(&mut state)?;
+            }
         }
         Ok(answered?)
     }
@@ -167,7 +174,7 @@ impl ExposureIndex {
                 let ordinal = |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
                 state.indexer.push(index, &record, ordinal);
                 if let Some(table) = state.indexer.settled() {
-                    state.sealing.push(Arc::new(table));
+                    state.sealing.push(table);
                     if state.sealing.len() > 1 {
                         // Far behind: let files be written before memory is filled.
                         self.write_parts(state)?;
