@@ -4,7 +4,7 @@
 
 use super::masks::{Masks, SetList};
 use super::run;
-use super::table::{Context, Gap, GapCause};
+use super::table::{Context, DAY, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, OperationId, Pseudonym,
@@ -326,6 +326,28 @@ impl Footer {
     }
 }
 
+impl Footer {
+    /// Whether what it says can be of a file with so many bytes of data. A checksum is no seal: who forged one must get an error, not
+    /// sums that overflow or memory for what is not there.
+    fn is_sound(&self, data: u64) -> bool {
+        let within =
+            |offset: u64, bytes: u64| offset.checked_add(bytes).is_some_and(|end| end <= data);
+        let extents = self.runs.iter().map(|run| run.at);
+        let extents = extents.chain(self.networks.iter().map(|network| network.at));
+        let extents = extents.chain(self.blocks.iter().map(|block| block.at));
+        let day = |time: u64| time / DAY == u64::from(self.day);
+        // Days that begin and end, a month of them later too, before time does.
+        u64::from(self.day) < u64::MAX / DAY - 31
+            && self.first_record <= self.end_record
+            && extents.into_iter().all(|at| within(at.offset, u64::from(at.bytes)))
+            && within(self.postings.at, self.postings.bytes)
+            && self
+                .blocks
+                .iter()
+                .all(|block| block.first <= block.last && day(block.first) && day(block.last))
+    }
+}
+
 fn optional<'a, T>(bytes: &'a [u8], read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<Option<T>> {
     if bytes.is_empty() { Some(None) } else { read(bytes).map(Some) }
 }
@@ -361,6 +383,9 @@ impl IndexFile {
             return Err(BROKEN);
         }
         let footer = Footer::decode(&bytes).ok_or(BROKEN)?;
+        if !footer.is_sound(footer_at) {
+            return Err(BROKEN);
+        }
         let sum = |extents: &mut dyn Iterator<Item = &Extent>| -> u64 {
             extents.map(|extent| u64::from(extent.bytes)).sum()
         };

@@ -149,7 +149,8 @@ fn rows(
         if !asked || !there || time < from.0 || time >= to.0 {
             continue;
         }
-        let record = block.first_record + u64::from(block.records.get(row).copied().ok_or(BROKEN)?);
+        let since = block.records.get(row).copied().ok_or(BROKEN)?;
+        let record = block.first_record.checked_add(u64::from(since)).ok_or(BROKEN)?;
         visit(&Released {
             record,
             time: UnixMicros(time),
