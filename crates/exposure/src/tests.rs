@@ -169,6 +169,16 @@ fn one_person_under_two_pseudonyms_is_one_subject_and_erased_ones_stand_apart() 
 }
 
 #[test]
+fn a_record_that_names_a_person_by_two_pseudonyms_counts_once() {
+    let log = log(&[(at(1), Ok(access(1, &[touch(3, &[0]), touch(4, &[1]), touch(5, &[1])])))]);
+    let exposure = ask(&log, &Question::all(at(0), at(9)));
+    let both = Seen { classes: classes(&[0, 1]), first: at(1), last: at(1), count: 1 };
+    assert_eq!(exposure.subjects, [(SubjectId::new("acct-3").unwrap(), both)].into());
+    let hour = exposure.totals.hours.values().next().unwrap();
+    assert_eq!((hour.records, hour.touches), (1, 2));
+}
+
+#[test]
 fn a_class_that_was_never_read_is_an_empty_answer() {
     let log = log(&[(at(1), Ok(access(1, &[touch(1, &[0, 1])])))]);
     let question = Question { classes: Some(classes(&[2])), ..Question::all(at(0), at(9)) };

@@ -280,12 +280,27 @@ impl Indexer {
         let quarter = record.header.time.quarter();
         let mut touches = std::mem::take(&mut self.touches);
         touches.clear();
+        let mut turning = false;
         for touch in &record.touches {
             // What was disclosed just before a quarter turned may be recorded just after it.
-            let ordinal = ordinal_of(&touch.pseudonym, quarter)
-                .or_else(|| ordinal_of(&touch.pseudonym, quarter.saturating_sub(1)));
+            let ordinal = ordinal_of(&touch.pseudonym, quarter).or_else(|| {
+                let before = ordinal_of(&touch.pseudonym, quarter.saturating_sub(1));
+                turning |= before.is_some();
+                before
+            });
             let ordinal = ordinal.unwrap_or_else(|| self.nameless(&touch.pseudonym));
             touches.push((ordinal, touch.classes));
+        }
+        if turning {
+            // Of one person a record is one touch, whichever pseudonyms it names them by: see `crate::fold`.
+            touches.sort_by_key(|(ordinal, _)| *ordinal);
+            touches.dedup_by(|(next, more), (ordinal, classes)| {
+                let same = next == ordinal;
+                if same {
+                    *classes = classes.union(more);
+                }
+                same
+            });
         }
         let context = Context::of(integration, body);
         self.release(&Release {

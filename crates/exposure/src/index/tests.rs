@@ -106,10 +106,19 @@ fn records(steps: &[Step], wide: bool) -> Vec<Record> {
             Step::Read(pause, who, op, net, touches, refused) => {
                 now += pause * MINUTE + number;
                 let quarter = UnixMicros(now).quarter();
-                let touches: BTreeMap<Pseudonym, ClassSet> = touches
+                let mut both: BTreeMap<Pseudonym, ClassSet> = touches
                     .iter()
                     .map(|&(subject, bits)| (pseudonym(subject, quarter), classes(bits, wide)))
                     .collect();
+                if *op == 2 {
+                    // As if the quarter had turned while it was read: some stand there by both pseudonyms.
+                    both.extend(touches.iter().filter(|(subject, _)| subject % 3 > 0).map(
+                        |&(subject, bits)| {
+                            (pseudonym(subject, quarter - 1), classes(bits ^ 5, wide))
+                        },
+                    ));
+                }
+                let touches = both;
                 Draft::Access(AccessRecord {
                     request: RequestId::from_bytes([*who; 16]),
                     vendor: VendorId::from_bytes([who / 2; 16]),
@@ -225,8 +234,10 @@ fn questions() -> impl Strategy<Value = Question> {
 fn folded(records: &[Record], question: &Question) -> (BTreeMap<Person, Seen>, Totals) {
     let mut fold = Fold::new(question);
     records.iter().for_each(|record| fold.push(record));
-    let quarters: BTreeSet<u32> =
-        records.iter().map(|record| record.header.time.quarter()).collect();
+    let quarters: BTreeSet<u32> = records
+        .iter()
+        .flat_map(|it| [it.header.time.quarter(), it.header.time.quarter() - 1])
+        .collect();
     let known =
         |pseudonym: &Pseudonym| quarters.iter().find_map(|&quarter| ordinal_of(pseudonym, quarter));
     let exposure = fold.finish(|pseudonym| known(pseudonym).map(subject_id));
