@@ -3,6 +3,7 @@
 //! Whoever asks first has everything taken in that is durable, so an answer holds the record of a release that was made a
 //! moment ago. Files are derived: one that is damaged, or of another log, is thrown away with all after it and made again.
 
+use crate::embedded::disk::write_whole;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -391,13 +392,11 @@ fn write(
     content: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), Unreadable>,
 ) -> Result<IndexFile, CannotIndex> {
     let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(format!("{name}.idx")));
-    let file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let mut file = io::BufWriter::with_capacity(1 << 20, file);
-    content(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    File::open(dir)?.sync_all()?;
+    write_whole(&temporary, &path, Unreadable::Disk, |file| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+        content(&mut file)?;
+        Ok(file.flush()?)
+    })?;
     Ok(open(&path)?)
 }
 
