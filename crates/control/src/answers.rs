@@ -1,8 +1,9 @@
 //! The other questions of the record: when, where, whose history, what is still held, what never left, what two scopes differ in.
 
+use crate::long::{Long, Rows};
 use crate::questions::{Archive, Asked, CannotAnswer};
 use exposure::Question;
-use exposure::index::{Gap, GapCause, Touched};
+use exposure::index::{Gap, GapCause};
 use incident::people::People;
 use model::{ClassSet, DataClass, IntegrationId, SubjectId, UnixMicros};
 use serde::Deserialize;
@@ -32,14 +33,26 @@ pub enum Wanted {
     Held,
 }
 
+/// An answer: JSON with its schema.
+pub(crate) enum Answered {
+    /// As it is.
+    Short(Value),
+    /// Still to be written.
+    Long(Box<Long>),
+}
+
 impl Archive {
-    /// The answer, as JSON with its schema.
+    /// The answer to a question.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub(crate) fn answer(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+    pub(crate) fn answer(
+        &self,
+        asked: &Asked,
+        snapshot: &Snapshot,
+    ) -> Result<Answered, CannotAnswer> {
         if let Some((before, after)) = &asked.difference {
-            return self.difference((before, after));
+            return self.difference((before, after)).map(Answered::Short);
         }
         let question = &asked.question;
         let one = matches!(asked.wanted, Wanted::Exposure | Wanted::History);
@@ -50,7 +63,7 @@ impl Archive {
             return Err(CannotAnswer::Question(wrong.into()));
         }
         let answer = match asked.wanted {
-            Wanted::Exposure => self.exposure(asked, snapshot)?,
+            Wanted::Exposure | Wanted::History => return self.long(asked, snapshot),
             Wanted::Timeline => self.timeline(question, snapshot)?,
             Wanted::Countries => self.countries(question)?,
             Wanted::Classes => {
@@ -65,10 +78,19 @@ impl Archive {
                 let never = known.map(DataClass::as_str).filter(|name| !read.contains(name));
                 json!({ "schema": "portcullis.classes/1", "read": read, "never": never.collect::<Vec<_>>() })
             }
-            Wanted::History => self.history(asked, snapshot)?,
             Wanted::Held => self.held(asked, snapshot)?,
         };
-        Ok(with_window(answer, question, self.gaps(question)?))
+        Ok(Answered::Short(with_window(answer, question, self.gaps(question)?)))
+    }
+
+    fn long(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Answered, CannotAnswer> {
+        let rows = if asked.wanted == Wanted::History {
+            self.history(asked)?
+        } else {
+            Rows::Exposure(Box::new(self.exposure(asked, snapshot)?))
+        };
+        let long = Long::new(rows, self.gaps(&asked.question)?, snapshot.classes.clone());
+        Ok(Answered::Long(Box::new(long)))
     }
 
     /// Where the record of the window may lack something.
@@ -134,38 +156,18 @@ impl Archive {
         )
     }
 
-    fn history(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+    fn history(&self, asked: &Asked) -> Result<Rows, CannotAnswer> {
         let subject = asked
             .subject
-            .as_ref()
+            .clone()
             .ok_or_else(|| CannotAnswer::Question("a history is of one subject: name it".into()))?;
-        let known = self.vault.ordinal(subject);
+        let known = self.vault.ordinal(&subject);
         let releases = match known {
             None => Vec::new(),
             Some(ordinal) => self.index.ask(|index| index.history(ordinal, &asked.question))?,
         };
-        let row = |touched: &Touched| {
-            let context = &touched.context;
-            json!({
-                "time": touched.time.to_string(),
-                "record": touched.record,
-                "vendor": context.vendor.to_string(),
-                "integration": context.integration.to_string(),
-                "credential": context.credential.to_string(),
-                "grant": context.grant.map(|grant| grant.to_string()),
-                "operation": context.operation.as_ref().map(|operation| operation.as_str()),
-                "network": touched.network.to_string(),
-                "classes": snapshot.classes.names(&touched.classes),
-            })
-        };
-        let rows: Vec<Value> = releases.iter().map(row).collect();
-        Ok(json!({
-            "schema": "portcullis.subject/1",
-            "subject": subject.as_str(),
-            // Nobody the node does not know was ever read under that name, or they were erased.
-            "known": known.is_some(),
-            "releases": rows,
-        }))
+        let window = (asked.question.from, asked.question.to);
+        Ok(Rows::History { subject, known: known.is_some(), releases, window })
     }
 
     /// Each integration in its own window: what it got within the time for which its vendor says that it keeps data.
@@ -245,10 +247,13 @@ impl Archive {
     }
 }
 
+pub(crate) fn window(from: UnixMicros, to: UnixMicros) -> Value {
+    json!({ "from": from.to_string(), "to": to.to_string() })
+}
+
 fn with_window(mut answer: Value, question: &Question, gaps: Vec<Value>) -> Value {
     if let Some(members) = answer.as_object_mut() {
-        let window = json!({ "from": question.from.to_string(), "to": question.to.to_string() });
-        members.entry("window").or_insert(window);
+        members.entry("window").or_insert(window(question.from, question.to));
         if !gaps.is_empty() {
             members.insert("gaps".into(), gaps.into());
         }

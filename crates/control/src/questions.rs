@@ -2,7 +2,7 @@
 
 use crate::answers::Wanted;
 use exposure::index::Counted;
-use exposure::{Exposure, Question};
+use exposure::{Listed, Question};
 use ledger::bundle::{self, CannotProve, Level, Position, Recipient};
 use ledger::note::VerifyingKey;
 use ledger::record::{Body, Chain};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +60,9 @@ pub enum CannotAnswer {
     /// The directory of addresses cannot be read.
     #[error("the directory of addresses cannot be read: {0}")]
     Addresses(String),
+    /// As many questions as may be are being answered.
+    #[error("other questions are being answered; ask again when they are")]
+    Busy,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
@@ -102,6 +105,16 @@ struct Written {
     recipient: Option<String>,
     checkpoint: Option<String>,
     open: Option<[u64; 3]>,
+}
+
+/// Who was read, and where that is frozen.
+pub struct Found {
+    /// What was asked, with a subject by every pseudonym.
+    pub question: Question,
+    /// Who was read.
+    pub listed: Listed,
+    /// Where it is frozen, if it is to be.
+    pub scope: Option<exposure::Scope>,
 }
 
 /// A question that can be asked of the log.
@@ -209,12 +222,19 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Whether its answer leaves something in the data directory: a scope, or a recipient's key.
+    pub(crate) const fn leaves_something(&self) -> bool {
+        self.scope.is_some() || self.form.recipient.is_some()
+    }
+}
+
 impl Archive {
-    /// Who was read, as `portcullis.exposure/1`.
+    /// Who was read.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+    pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Found, CannotAnswer> {
         if asked.form.recipient.is_some() || asked.form.checkpoint.is_some() {
             let wrong = "an exposure has no recipient and no checkpoint; evidence has";
             return Err(CannotAnswer::Question(wrong.into()));
@@ -229,14 +249,13 @@ impl Archive {
                 gap.get("why").and_then(Value::as_str).unwrap_or("?")
             )));
         }
-        let exposure = self.who(asked)?;
+        let listed = self.who(asked)?;
         let scope = asked
             .scope
             .as_deref()
-            .map(|name| self.freeze(name, &question, &exposure, snapshot))
+            .map(|name| self.freeze(name, &question, &listed, snapshot))
             .transpose()?;
-        let json = exposure::to_json(&question, &exposure, &snapshot.classes, scope.as_ref(), None);
-        serde_json::from_str(&json).map_err(|error| CannotAnswer::Log(error.to_string()))
+        Ok(Found { question, listed, scope })
     }
 
     /// The question that a frozen scope answers: its latest version.
@@ -432,7 +451,7 @@ impl Archive {
         question
     }
 
-    fn who(&self, asked: &Asked) -> Result<Exposure, CannotAnswer> {
+    fn who(&self, asked: &Asked) -> Result<Listed, CannotAnswer> {
         let counted = match &asked.subject {
             None => self.index.ask(|index| index.count(&asked.question))?,
             Some(subject) => match self.vault.ordinal(subject) {
@@ -443,7 +462,7 @@ impl Archive {
                 }
             },
         };
-        Exposure::from_counted(counted, |ordinal| self.vault.subject(ordinal))
+        Listed::from_counted(counted, |ordinal| self.vault.subject(ordinal))
             .map_err(|error| CannotAnswer::Log(error.to_string()))
     }
 
@@ -469,20 +488,22 @@ impl Archive {
         &self,
         name: &str,
         question: &Question,
-        exposure: &Exposure,
+        listed: &Listed,
         snapshot: &Snapshot,
     ) -> Result<exposure::Scope, CannotAnswer> {
         let failed = |error: std::io::Error| CannotAnswer::Scope(error.to_string());
         let name = check_name(name)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.scopes).map_err(failed)?;
         let version = self.next_version(name);
-        let scope = exposure::Scope::freeze(name, version, question, exposure, &snapshot.classes);
         // Never over another: what was frozen stays. It is on the disk before anything is said about it.
         let path = self.scopes.join(format!("{name}.{version}.json"));
-        let mut file =
+        let file =
             File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file.write_all(scope.bytes().as_bytes()).and_then(|()| file.sync_all());
-        let folder = written.and_then(|()| File::open(&self.scopes)?.sync_all());
+        let out = BufWriter::new(&file);
+        let classes = &snapshot.classes;
+        let scope = exposure::Scope::freeze(name, version, question, listed, classes, out);
+        let scope = scope.map_err(failed)?;
+        let folder = file.sync_all().and_then(|()| File::open(&self.scopes)?.sync_all());
         folder.map_err(failed)?;
         Ok(scope)
     }

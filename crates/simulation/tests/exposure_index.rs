@@ -17,7 +17,8 @@ use simulation::dice::Dice;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::{KeepSynced, LocalDisk};
 use storage::embedded::journal::JournalSizes;
@@ -61,6 +62,13 @@ impl World {
     fn index(&self, root: &Path) -> ExposureIndex {
         ExposureIndex::open(root, self.parts.log.view().clone(), Arc::clone(&self.parts.vault))
             .unwrap()
+    }
+
+    /// Opens everything again after the vault's rows were replaced.
+    fn restart_with(&mut self, rows: &Path, content: &[u8]) {
+        fs::write(rows, content).unwrap();
+        self.disk = Arc::new(LocalDisk::new(self.dir.path()).unwrap());
+        self.parts = open_parts(&self.disk, Box::new(self.clocks.clone()), opening()).unwrap();
     }
 
     fn step(&mut self) {
@@ -186,6 +194,37 @@ fn a_release_is_in_the_answer_that_follows_it() {
 }
 
 #[test]
+fn the_log_goes_on_and_others_ask_while_a_question_is_answered() {
+    let (said, done) = mpsc::channel();
+    // In a thread of its own, so that a question that waits for itself is a failure and not a test without an end.
+    std::thread::spawn(move || {
+        for seed in 20..24 {
+            let mut world = World::new(seed);
+            let root = world.dir.path().to_owned();
+            let index = world.index(&root);
+            (0..60).for_each(|_| world.step());
+            let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+            let asked = index.ask(|snapshot| {
+                let before = snapshot.count(&all)?.subjects;
+                for _ in 0..60 {
+                    world.step();
+                    if world.dice.one_in(3) {
+                        index.catch_up().unwrap();
+                        assert_eq!(answer(&index, &world.parts.vault), world.wanted());
+                    }
+                }
+                assert_eq!(snapshot.count(&all)?.subjects, before, "seed {seed}");
+                Ok(())
+            });
+            asked.unwrap();
+            assert_eq!(answer(&index, &world.parts.vault), world.wanted(), "seed {seed}");
+        }
+        said.send(()).unwrap();
+    });
+    done.recv_timeout(Duration::from_secs(120)).unwrap();
+}
+
+#[test]
 fn an_index_that_grew_is_the_one_that_is_built_from_the_log() {
     for seed in 100..106 {
         let mut world = World::new(seed);
@@ -285,6 +324,56 @@ fn files_that_are_damaged_missing_or_of_another_log_are_made_again() {
         assert_eq!(answer(&index, &world.parts.vault), world.wanted(), "round {round}");
         index.catch_up().unwrap();
         assert!(files(&root) == good, "round {round}: {name}");
+    }
+}
+
+#[test]
+fn under_an_older_vault_no_ordinal_of_a_file_names_somebody_else() {
+    let mut world = World::new(13);
+    let root = world.dir.path().to_owned();
+    let rows = root.join("vault/rows");
+    for _ in 0..12 {
+        world.step();
+    }
+    let older = fs::read(&rows).unwrap();
+    for _ in 0..120 {
+        world.step();
+    }
+    world.index(&root).catch_up().unwrap();
+    let (good, newer) = (files(&root), fs::read(&rows).unwrap());
+    let wanted = world.wanted();
+
+    world.restart_with(&rows, &older);
+    let known = world.parts.vault.ordinals();
+    for number in 0..30 {
+        // Nobody has read of them.
+        let stranger = SubjectId::new(&format!("stranger-{number}")).unwrap();
+        world.parts.vault.row(&stranger, world.clocks.wall()).unwrap();
+    }
+    world.parts.log.begin().unwrap();
+    assert!(usize::try_from(known).unwrap() < wanted.len(), "the older vault knows everybody");
+    let index = world.index(&root);
+    let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+    let count = |index: &ExposureIndex| {
+        let counted = index.ask(|index| index.count(&all)).unwrap();
+        Exposure::from_counted(counted, |ordinal| world.parts.vault.subject(ordinal)).unwrap()
+    };
+    let exposure = count(&index);
+    for (subject, seen) in &exposure.subjects {
+        assert_eq!(wanted.get(subject), Some(seen), "{subject:?}");
+    }
+    assert_eq!(exposure.subjects.len(), usize::try_from(known).unwrap());
+    assert!(!exposure.erased.is_empty());
+    index.catch_up().unwrap();
+    assert_eq!(count(&world.index(&root)), exposure, "as the files have it");
+
+    // Put right again: whom the older vault did not know have their names back.
+    world.restart_with(&rows, &newer);
+    let index = world.index(&root);
+    assert_eq!(answer(&index, &world.parts.vault), wanted);
+    index.catch_up().unwrap();
+    for (name, bytes) in good {
+        assert!(files(&root).get(&name) == Some(&bytes), "{name}");
     }
 }
 

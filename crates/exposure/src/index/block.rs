@@ -11,7 +11,8 @@ use super::Damaged;
 use super::packed;
 
 /// A block ends with the release that reaches this many touches or releases.
-pub(super) const TOUCHES: usize = if cfg!(test) { 5 } else { 1_024 };
+pub(super) const TOUCHES: usize = if cfg!(test) { 5 } else { ROWS_MAX };
+const ROWS_MAX: usize = 1_024;
 
 const HEAD: usize = 7 + 8 + 4;
 
@@ -66,6 +67,11 @@ impl Block {
         let (first_record, lowest) = head.split_first_chunk().ok_or(BROKEN)?;
         self.first_record = u64::from_le_bytes(*first_record);
         let lowest = u32::from_le_bytes(lowest.try_into().map_err(|_| BROKEN)?);
+        let [.., ordinals, _] = widths;
+        // Columns of no bits take no bytes, so nothing else says how long they can be. Of one subject a release has one touch.
+        if rows > ROWS_MAX || (*ordinals == 0 && touches > 2 * ROWS_MAX) {
+            return Err(BROKEN);
+        }
         let columns = [
             (&mut self.times, rows),
             (&mut self.records, rows),

@@ -4,14 +4,14 @@
 
 use super::masks::{Masks, SetList};
 use super::run;
-use super::table::{Context, Gap, GapCause};
+use super::table::{Context, DAY, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, OperationId, Pseudonym,
     UnixMicros, VendorId,
 };
 
-const MAGIC: [u8; 8] = *b"PCINDX\x00\x01";
+const MAGIC: [u8; 8] = *b"PCINDX\x00\x02";
 /// Length and checksum of the footer, magic.
 const END: usize = 16;
 
@@ -127,6 +127,10 @@ pub(super) struct Footer {
     pub(super) end_record: u64,
     /// Leaf hash of the last of them, by which a file is known to be of another log.
     pub(super) end_leaf: Digest,
+    /// Ordinals with a name are below this, here and in every file of earlier records.
+    pub(super) ordinals: u32,
+    /// What the vault says of the row before that, by which a file is known to be of another vault; zeros if there is none.
+    pub(super) row_mark: RowMark,
     /// Days since the epoch: the part's day, or the first of the week or month.
     pub(super) day: u32,
     pub(super) integrations: Vec<IntegrationId>,
@@ -142,6 +146,9 @@ pub(super) struct Footer {
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
 }
+
+/// What a vault alone can say of one of its rows. Rows are added in order, so two vaults that say the same of one agree on all before it.
+pub type RowMark = [u8; 16];
 
 /// Bytes of a file by what they serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,6 +181,8 @@ impl Footer {
         w.u64(self.first_record);
         w.u64(self.end_record);
         w.bytes(&self.end_leaf);
+        w.u32(self.ordinals);
+        w.bytes(&self.row_mark);
         w.u32(self.day);
         w.list(&self.integrations, |w, id| w.bytes(id.as_bytes()));
         w.list(&self.sets, |w, set| w.short(&set.to_bytes()));
@@ -249,6 +258,8 @@ impl Footer {
             first_record: r.u64()?,
             end_record: r.u64()?,
             end_leaf: r.fixed()?,
+            ordinals: r.u32()?,
+            row_mark: r.fixed()?,
             day: r.u32()?,
             integrations: r.list(|r| Some(IntegrationId::from_bytes(r.fixed()?)))?,
             sets: r.list(|r| ClassSet::from_bytes(r.short()?))?,
@@ -315,6 +326,28 @@ impl Footer {
     }
 }
 
+impl Footer {
+    /// Whether what it says can be of a file with so many bytes of data. A checksum is no seal: who forged one must get an error, not
+    /// sums that overflow or memory for what is not there.
+    fn is_sound(&self, data: u64) -> bool {
+        let within =
+            |offset: u64, bytes: u64| offset.checked_add(bytes).is_some_and(|end| end <= data);
+        let extents = self.runs.iter().map(|run| run.at);
+        let extents = extents.chain(self.networks.iter().map(|network| network.at));
+        let extents = extents.chain(self.blocks.iter().map(|block| block.at));
+        let day = |time: u64| time / DAY == u64::from(self.day);
+        // Days that begin and end, a month of them later too, before time does.
+        u64::from(self.day) < u64::MAX / DAY - 31
+            && self.first_record <= self.end_record
+            && extents.into_iter().all(|at| within(at.offset, u64::from(at.bytes)))
+            && within(self.postings.at, self.postings.bytes)
+            && self
+                .blocks
+                .iter()
+                .all(|block| block.first <= block.last && day(block.first) && day(block.last))
+    }
+}
+
 fn optional<'a, T>(bytes: &'a [u8], read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<Option<T>> {
     if bytes.is_empty() { Some(None) } else { read(bytes).map(Some) }
 }
@@ -350,6 +383,9 @@ impl IndexFile {
             return Err(BROKEN);
         }
         let footer = Footer::decode(&bytes).ok_or(BROKEN)?;
+        if !footer.is_sound(footer_at) {
+            return Err(BROKEN);
+        }
         let sum = |extents: &mut dyn Iterator<Item = &Extent>| -> u64 {
             extents.map(|extent| u64::from(extent.bytes)).sum()
         };
@@ -390,6 +426,11 @@ impl IndexFile {
     /// Leaf hash of the last record it covers.
     pub const fn end_leaf(&self) -> &Digest {
         &self.footer.end_leaf
+    }
+
+    /// Below which the ordinals with a name are, here and in every file of earlier records; and the mark of the row before that.
+    pub const fn vault(&self) -> (u32, &RowMark) {
+        (self.footer.ordinals, &self.footer.row_mark)
     }
 
     /// The day, counted from the epoch, that it or its week or month begins with.

@@ -1,6 +1,6 @@
 //! Weeks and months: runs made of the days' runs.
 
-use super::file::{Footer, IndexFile, Length, RunInfo, Span, Whose, Writer};
+use super::file::{Footer, IndexFile, Length, RowMark, RunInfo, Span, Whose, Writer};
 use super::masks::{Masks, SetList};
 use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 use super::run::{self, Cursor};
@@ -63,6 +63,8 @@ pub fn level(
         first_record: parts.first().map_or(0, |part| part.footer.first_record),
         end_record: parts.last().map_or(0, |part| part.footer.end_record),
         end_leaf: parts.last().map_or([0; 32], |part| part.footer.end_leaf),
+        ordinals: parts.last().map_or(0, |part| part.footer.ordinals),
+        row_mark: parts.last().map_or(RowMark::default(), |part| part.footer.row_mark),
         day,
         integrations: integrations.into_iter().collect(),
         sets: list.sets,

@@ -27,7 +27,7 @@ mod tests;
 
 pub use ask::{HourLine, Index, Subjects, Touched};
 pub use count::Counted;
-pub use file::{IndexFile, Sizes, Span};
+pub use file::{IndexFile, RowMark, Sizes, Span};
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::seal;

@@ -264,6 +264,8 @@ pub(super) struct Cursor {
     at: usize,
     /// Subjects in the blocks not yet read.
     left: usize,
+    /// The next block begins with this ordinal or a later one.
+    least: u32,
     /// The value that each code stands for in this question; 0 if nothing of it is asked for.
     values: Vec<u32>,
     /// Of most codes, and of those that do not fit it.
@@ -288,10 +290,15 @@ impl Cursor {
         let values = head.sets.iter().map(|(set, _)| value(*set)).collect::<Result<Vec<_>, _>>()?;
         // A run of which only the head is kept has no blocks and no width.
         let common = bytes.get(head.blocks).copied().unwrap_or(0);
+        // A block has at least its first ordinal and a width. Memory is taken for as many subjects as there are said to be.
+        if (subjects as usize).div_ceil(BLOCK) * 5 > bytes.len() {
+            return Err(Damaged("a run's length"));
+        }
         let mut cursor = Self {
             bytes,
             at: head.blocks + 1,
             left: usize::try_from(subjects).unwrap_or(usize::MAX),
+            least: 0,
             common,
             wide: code_width(values.len()),
             values,
@@ -332,12 +339,19 @@ impl Cursor {
         let (first_slot, later) = self.ordinals.split_first_mut().ok_or(BROKEN)?;
         let later = later.get_mut(..self.held - 1).ok_or(BROKEN)?;
         packed::read(rest, gap_width, later).ok_or(BROKEN)?;
-        let mut ordinal = u32::from_le_bytes(*first);
-        *first_slot = ordinal;
+        let first = u32::from_le_bytes(*first);
+        let mut ordinal = u64::from(first);
+        *first_slot = first;
         for gap in later {
-            ordinal = ordinal.wrapping_add(*gap).wrapping_add(1);
-            *gap = ordinal;
+            ordinal += u64::from(*gap) + 1;
+            // Not used if it does not fit.
+            *gap = u32::try_from(ordinal & u64::from(u32::MAX)).unwrap_or(0);
         }
+        // In order, each once: what unites runs relies on it.
+        if ordinal > u64::from(u32::MAX) || first < self.least {
+            return Err(BROKEN);
+        }
+        self.least = u32::try_from(ordinal + 1).unwrap_or(u32::MAX);
         let to = self.codes.get_mut(..self.held).ok_or(BROKEN)?;
         packed::read(rest.get(gaps..).ok_or(BROKEN)?, self.common, to).ok_or(BROKEN)?;
         self.at += 5 + gaps + codes;

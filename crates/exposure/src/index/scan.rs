@@ -63,7 +63,9 @@ pub(super) fn file(
             start = info.at.offset;
             let later = chosen.get(place..).unwrap_or_default().iter();
             let ends = later.map(|info| info.at.offset + u64::from(info.at.bytes));
-            let run = ends.take_while(|end| *end - start <= READ_AHEAD).last().unwrap_or(end);
+            let near =
+                |end: &u64| end.checked_sub(start).is_some_and(|length| length <= READ_AHEAD);
+            let run = ends.take_while(near).last().unwrap_or(end);
             file.read_raw(start, usize::try_from(run - start).unwrap_or(usize::MAX), &mut bytes)?;
         }
         let skip = usize::try_from(info.at.offset - start).unwrap_or(usize::MAX);
@@ -149,7 +151,8 @@ fn rows(
         if !asked || !there || time < from.0 || time >= to.0 {
             continue;
         }
-        let record = block.first_record + u64::from(block.records.get(row).copied().ok_or(BROKEN)?);
+        let since = block.records.get(row).copied().ok_or(BROKEN)?;
+        let record = block.first_record.checked_add(u64::from(since)).ok_or(BROKEN)?;
         visit(&Released {
             record,
             time: UnixMicros(time),

@@ -1,7 +1,9 @@
 //! Makes the file of a settled part.
 
 use super::block::{self, Block};
-use super::file::{BlockInfo, Extent, Footer, Length, NetworkInfo, RunInfo, Span, Whose, Writer};
+use super::file::{
+    BlockInfo, Extent, Footer, Length, NetworkInfo, RowMark, RunInfo, Span, Whose, Writer,
+};
 use super::masks::{Masks, SetList};
 use super::postings::{self, posting};
 use super::run::{self, ordinal_of, pair, settle, value_of};
@@ -12,9 +14,10 @@ use std::collections::BTreeMap;
 /// A network with this many touches in an hour has a run of its own, so that whoever polls from one is found without reading releases.
 const BUSY: u64 = if cfg!(test) { 3 } else { 4_096 };
 
-/// The bytes of the part's file. The same table gives the same bytes.
-pub fn seal(table: &Table) -> Vec<u8> {
+/// The bytes of the part's file. The same table gives the same bytes. `row_mark`: what the vault says of the row before [`Table::ordinals`].
+pub fn seal(table: &Table, row_mark: RowMark) -> Vec<u8> {
     let mut part = Part::new(table);
+    part.footer.row_mark = row_mark;
     let cells = part.cells();
     let mut hours: BTreeMap<u32, Vec<Vec<u64>>> = BTreeMap::new();
     let mut day: Vec<Vec<u64>> = Vec::new();
@@ -93,6 +96,8 @@ impl<'a> Part<'a> {
                 first_record: table.first_record,
                 end_record: table.end_record,
                 end_leaf: table.end_leaf,
+                ordinals: table.ordinals,
+                row_mark: RowMark::default(),
                 day,
                 integrations,
                 sets: Vec::new(),

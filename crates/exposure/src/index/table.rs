@@ -13,6 +13,7 @@ use model::{
 };
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 
 /// A part is cut before it has more touches than this, so that the one in memory takes some 50 MB at most.
 pub const PART_TOUCHES_MAX: usize = if cfg!(test) { 12 } else { 1 << 22 };
@@ -161,6 +162,8 @@ pub struct Table {
     pub(super) end_record: u64,
     pub(super) end_leaf: Digest,
     pub(super) last_time: u64,
+    /// Every ordinal with a name that the log has up to the end of the part is below this.
+    pub(super) ordinals: u32,
     pub(super) contexts: Numbering<Context>,
     pub(super) networks: Numbering<ClientIp>,
     pub(super) sets: Numbering<ClassSet>,
@@ -172,9 +175,18 @@ pub struct Table {
 }
 
 impl Table {
+    fn begin(first_record: u64, ordinals: u32) -> Self {
+        Self { first_record, end_record: first_record, ordinals, ..Self::default() }
+    }
+
     /// The first record of the part, by its index in the log; it has every record up to the next part's first.
     pub const fn first_record(&self) -> u64 {
         self.first_record
+    }
+
+    /// Every ordinal that the vault knew when the log up to the end of this part was indexed is below this.
+    pub const fn ordinals(&self) -> u32 {
+        self.ordinals
     }
 
     /// The rows of a window that were not taken back, each with its touches.
@@ -198,9 +210,9 @@ impl Table {
 /// Takes one log's records in order. Calling order: [`Indexer::resume`], then [`Indexer::push`] for each record, and [`Indexer::settled`] until it gives none.
 #[derive(Debug, Default)]
 pub struct Indexer {
-    /// Cut and not settled, in order.
-    closing: VecDeque<Table>,
-    open: Table,
+    /// Cut and not settled, in order. Shared with whoever answers a question: what changes meanwhile is a copy.
+    closing: VecDeque<Arc<Table>>,
+    open: Arc<Table>,
     /// Releases that can still be taken back.
     recent: VecDeque<Recent>,
     nameless: HashMap<Pseudonym, u32>,
@@ -216,16 +228,17 @@ struct Recent {
 }
 
 impl Indexer {
-    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, and the record that follows them.
-    pub fn resume(next_record: u64, nameless: Vec<Pseudonym>) -> Self {
+    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, the record that follows them, and
+    /// what their ordinals are below.
+    pub fn resume(next_record: u64, ordinals: u32, nameless: Vec<Pseudonym>) -> Self {
         let numbers = nameless.into_iter().zip(NAMELESS..).collect();
         let mut indexer = Self { nameless: numbers, ..Self::default() };
-        indexer.open = indexer.begin(next_record);
+        indexer.open = Arc::new(Table::begin(next_record, ordinals));
         indexer
     }
 
     /// The index of the record that comes next.
-    pub const fn next_record(&self) -> u64 {
+    pub fn next_record(&self) -> u64 {
         self.open.end_record
     }
 
@@ -252,7 +265,9 @@ impl Indexer {
                 | NodeEvent::Clock { .. } => None,
             };
             let time = record.header.time;
-            self.open.gaps.extend(cause.map(|cause| Gap { record: index, time, cause }));
+            if let Some(cause) = cause {
+                Arc::make_mut(&mut self.open).gaps.push(Gap { record: index, time, cause });
+            }
         }
         let Chain::Integration(integration) = record.header.chain else { return };
         if let Body::NotReleased { leaf, .. } = &record.body {
@@ -265,12 +280,27 @@ impl Indexer {
         let quarter = record.header.time.quarter();
         let mut touches = std::mem::take(&mut self.touches);
         touches.clear();
+        let mut turning = false;
         for touch in &record.touches {
             // What was disclosed just before a quarter turned may be recorded just after it.
-            let ordinal = ordinal_of(&touch.pseudonym, quarter)
-                .or_else(|| ordinal_of(&touch.pseudonym, quarter.saturating_sub(1)));
+            let ordinal = ordinal_of(&touch.pseudonym, quarter).or_else(|| {
+                let before = ordinal_of(&touch.pseudonym, quarter.saturating_sub(1));
+                turning |= before.is_some();
+                before
+            });
             let ordinal = ordinal.unwrap_or_else(|| self.nameless(&touch.pseudonym));
             touches.push((ordinal, touch.classes));
+        }
+        if turning {
+            // Of one person a record is one touch, whichever pseudonyms it names them by: see `crate::fold`.
+            touches.sort_by_key(|(ordinal, _)| *ordinal);
+            touches.dedup_by(|(next, more), (ordinal, classes)| {
+                let same = next == ordinal;
+                if same {
+                    *classes = classes.union(more);
+                }
+                same
+            });
         }
         let context = Context::of(integration, body);
         self.release(&Release {
@@ -302,19 +332,15 @@ impl Indexer {
     }
 
     /// A part that nothing can change any more, oldest first. It is in no answer until its file is: keep it until then.
-    pub fn settled(&mut self) -> Option<Table> {
+    pub fn settled(&mut self) -> Option<Arc<Table>> {
         let now = self.open.last_time;
-        let safe = |table: &mut Table| table.last_time + TAKEN_BACK_WITHIN.0 < now;
+        let safe = |table: &mut Arc<Table>| table.last_time + TAKEN_BACK_WITHIN.0 < now;
         self.closing.pop_front_if(safe)
     }
 
     /// The parts in memory, in order of the log.
-    pub fn tail(&self) -> impl Iterator<Item = &Table> {
+    pub fn tail(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.closing.iter().chain(std::iter::once(&self.open))
-    }
-
-    fn begin(&self, first_record: u64) -> Table {
-        Table { first_record, end_record: first_record, ..Table::default() }
     }
 
     /// Takes note that record `index` was recorded at `time`, and cuts the part where its day ends.
@@ -324,24 +350,30 @@ impl Indexer {
         let full = self.open.touches.len() >= PART_TOUCHES_MAX
             || self.open.end_record - self.open.first_record >= PART_TOUCHES_MAX as u64;
         if begun && (time.0 / DAY != self.open.last_time / DAY || full) {
-            let next = self.begin(index);
-            let mut closed = std::mem::replace(&mut self.open, next);
-            closed.touches.shrink_to_fit();
+            let next = Table::begin(index, self.open.ordinals);
+            let mut closed = std::mem::replace(&mut self.open, Arc::new(next));
+            if let Some(closed) = Arc::get_mut(&mut closed) {
+                closed.touches.shrink_to_fit();
+            }
             self.closing.push_back(closed);
         }
-        self.open.end_record = index + 1;
-        self.open.end_leaf = leaf;
-        self.open.last_time = time.0;
+        let open = Arc::make_mut(&mut self.open);
+        open.end_record = index + 1;
+        open.end_leaf = leaf;
+        open.last_time = time.0;
         let old = |recent: &mut Recent| recent.time + TAKEN_BACK_WITHIN.0 < time.0;
         while self.recent.pop_front_if(old).is_some() {}
     }
 
     fn release(&mut self, release: &Release<'_>) {
         let Release { record, leaf, time, context, network, touches } = *release;
-        let open = &mut self.open;
+        let open = Arc::make_mut(&mut self.open);
         for (ordinal, classes) in touches {
             let set = open.sets.number(classes);
             open.touches.push(super::run::pair(ordinal.0, set));
+            if ordinal.0 < NAMELESS {
+                open.ordinals = open.ordinals.max(ordinal.0 + 1);
+            }
         }
         let row = Row {
             time: time.0,
@@ -361,7 +393,7 @@ impl Indexer {
         let Some(found) = found.filter(|recent| recent.integration == integration) else { return };
         for table in self.closing.iter_mut().chain(std::iter::once(&mut self.open)) {
             if let Ok(at) = table.rows.binary_search_by_key(&found.record, |row| row.record)
-                && let Some(row) = table.rows.get_mut(at)
+                && let Some(row) = Arc::make_mut(table).rows.get_mut(at)
             {
                 row.taken_back = true;
             }
@@ -372,7 +404,7 @@ impl Indexer {
         let next = NAMELESS + u32::try_from(self.nameless.len()).unwrap_or(NAMELESS);
         let number = *self.nameless.entry(*pseudonym).or_insert(next);
         if number == next {
-            self.open.nameless.push(*pseudonym);
+            Arc::make_mut(&mut self.open).nameless.push(*pseudonym);
         }
         SubjectOrdinal(number)
     }

@@ -106,10 +106,19 @@ fn records(steps: &[Step], wide: bool) -> Vec<Record> {
             Step::Read(pause, who, op, net, touches, refused) => {
                 now += pause * MINUTE + number;
                 let quarter = UnixMicros(now).quarter();
-                let touches: BTreeMap<Pseudonym, ClassSet> = touches
+                let mut both: BTreeMap<Pseudonym, ClassSet> = touches
                     .iter()
                     .map(|&(subject, bits)| (pseudonym(subject, quarter), classes(bits, wide)))
                     .collect();
+                if *op == 2 {
+                    // As if the quarter had turned while it was read: some stand there by both pseudonyms.
+                    both.extend(touches.iter().filter(|(subject, _)| subject % 3 > 0).map(
+                        |&(subject, bits)| {
+                            (pseudonym(subject, quarter - 1), classes(bits ^ 5, wide))
+                        },
+                    ));
+                }
+                let touches = both;
                 Draft::Access(AccessRecord {
                     request: RequestId::from_bytes([*who; 16]),
                     vendor: VendorId::from_bytes([who / 2; 16]),
@@ -159,12 +168,12 @@ struct State {
 }
 
 fn build(records: &[Record], levels: bool) -> State {
-    let mut indexer = Indexer::resume(0, Vec::new());
+    let mut indexer = Indexer::resume(0, 0, Vec::new());
     let mut parts = Vec::new();
     for (record, index) in records.iter().zip(0..) {
         indexer.push(index, record, ordinal_of);
         while let Some(table) = indexer.settled() {
-            parts.push(open(seal(&table)).unwrap());
+            parts.push(open(seal(&table, [7; 16])).unwrap());
         }
     }
     let mut files = Vec::new();
@@ -194,7 +203,7 @@ fn build(records: &[Record], levels: bool) -> State {
 
 impl State {
     fn index(&self) -> Index<'_> {
-        Index::new(&self.files, self.indexer.tail())
+        Index::new(&self.files, self.indexer.tail().map(|table| &**table))
     }
 }
 
@@ -225,8 +234,10 @@ fn questions() -> impl Strategy<Value = Question> {
 fn folded(records: &[Record], question: &Question) -> (BTreeMap<Person, Seen>, Totals) {
     let mut fold = Fold::new(question);
     records.iter().for_each(|record| fold.push(record));
-    let quarters: BTreeSet<u32> =
-        records.iter().map(|record| record.header.time.quarter()).collect();
+    let quarters: BTreeSet<u32> = records
+        .iter()
+        .flat_map(|it| [it.header.time.quarter(), it.header.time.quarter() - 1])
+        .collect();
     let known =
         |pseudonym: &Pseudonym| quarters.iter().find_map(|&quarter| ordinal_of(pseudonym, quarter));
     let exposure = fold.finish(|pseudonym| known(pseudonym).map(subject_id));
@@ -281,13 +292,75 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
     Ok(())
 }
 
+/// Numbers that somebody would forge.
+fn numbers() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0_u64..300,
+        (0_u64..300).prop_map(|n| u64::MAX - n),
+        (0_u64..300).prop_map(|n| u64::from(u32::MAX) - n)
+    ]
+}
+
+/// Changes one thing, and makes the checksums right again.
+fn forge(
+    footer: &mut file::Footer,
+    data: &mut [u8],
+    what: u8,
+    at: prop::sample::Index,
+    number: u64,
+) {
+    let small = u32::try_from(number & u64::from(u32::MAX)).unwrap();
+    let [byte, ..] = number.to_le_bytes();
+    fn one<'a, T>(items: &'a mut [T], at: &prop::sample::Index) -> Option<&'a mut T> {
+        let place = at.index(items.len().max(1));
+        items.get_mut(place)
+    }
+    let mut touch = |extent: &mut file::Extent| {
+        let start = usize::try_from(extent.offset).unwrap_or(usize::MAX);
+        let bytes = data.get_mut(start..).and_then(|rest| rest.get_mut(..extent.bytes as usize));
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return };
+        bytes[at.index(bytes.len())] = byte;
+        extent.crc = crc32c::crc32c(bytes);
+    };
+    let runs = &mut footer.runs;
+    let blocks = &mut footer.blocks;
+    match what {
+        0 => footer.day = small,
+        1 => footer.first_record = number,
+        2 => footer.end_record = number,
+        3 => one(runs, &at).into_iter().for_each(|run| run.at.offset = number),
+        4 => one(runs, &at).into_iter().for_each(|run| run.at.bytes = small),
+        5 => one(runs, &at).into_iter().for_each(|run| run.bucket = small),
+        6 => one(runs, &at).into_iter().for_each(|run| run.subjects = small),
+        7 => one(blocks, &at).into_iter().for_each(|block| block.at.offset = number),
+        8 => one(blocks, &at).into_iter().for_each(|block| block.at.bytes = small),
+        9 => one(blocks, &at).into_iter().for_each(|block| block.rows = small),
+        10 => one(blocks, &at).into_iter().for_each(|block| block.touches = small),
+        11 => one(blocks, &at).into_iter().for_each(|block| block.first = number),
+        12 => one(blocks, &at).into_iter().for_each(|block| block.last = number),
+        13 => one(blocks, &at).into_iter().for_each(|block| block.integration = small),
+        14 => footer.postings.at = number,
+        15 => footer.postings.bytes = number,
+        16 => footer.postings.low_bits = byte,
+        17 => footer.postings.block_bits = byte,
+        18 => footer.postings.buckets = small,
+        19 => one(&mut footer.networks, &at)
+            .into_iter()
+            .for_each(|network| network.at.offset = number),
+        20 => one(&mut footer.networks, &at).into_iter().for_each(|network| touch(&mut network.at)),
+        21 | 22 => one(blocks, &at).into_iter().for_each(|block| touch(&mut block.at)),
+        _ => one(runs, &at).into_iter().for_each(|run| touch(&mut run.at)),
+    }
+}
+
 #[test]
 fn the_first_subject_alone_is_found() {
     // Its ordinal is 0 and its block is 0: a posting of no bits.
     let records = records(&[Step::Read(0, 0, 0, 0, vec![(0, 1)], false)], false);
-    let mut indexer = Indexer::resume(0, Vec::new());
+    let mut indexer = Indexer::resume(0, 0, Vec::new());
     indexer.push(0, &records[0], ordinal_of);
-    let file = open(seal(indexer.tail().next().unwrap())).unwrap();
+    let file = open(seal(indexer.tail().next().unwrap(), [7; 16])).unwrap();
     let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
     let history = Index::new([&file], []).history(SubjectOrdinal(0), &all).unwrap();
     assert_eq!(history.len(), 1);
@@ -355,12 +428,13 @@ proptest! {
         let before = build(&records[..at.index(records.len() + 1)], false);
         let next = before.files.last().map_or(0, |file| file.records().end);
         let nameless = before.files.iter().flat_map(|file| file.nameless().to_vec()).collect();
-        let mut indexer = Indexer::resume(next, nameless);
+        let ordinals = before.files.last().map_or(0, |file| file.vault().0);
+        let mut indexer = Indexer::resume(next, ordinals, nameless);
         let mut footers: Vec<_> = before.files.iter().map(|file| file.footer.clone()).collect();
         for (record, index) in records.iter().zip(0..).skip(usize::try_from(next).unwrap()) {
             indexer.push(index, record, ordinal_of);
             while let Some(table) = indexer.settled() {
-                footers.push(open(seal(&table)).unwrap().footer);
+                footers.push(open(seal(&table, [7; 16])).unwrap().footer);
             }
         }
         // Footers hold the checksums of everything else.
@@ -370,12 +444,12 @@ proptest! {
     #[test]
     fn a_damaged_file_is_noticed_or_answers_the_same(steps in steps(), at: prop::sample::Index, change in 1_u8..) {
         let records = records(&steps, false);
-        let mut indexer = Indexer::resume(0, Vec::new());
+        let mut indexer = Indexer::resume(0, 0, Vec::new());
         for (record, index) in records.iter().zip(0..) {
             indexer.push(index, record, ordinal_of);
         }
         let Some(table) = indexer.tail().next() else { return Ok(()) };
-        let good = seal(table);
+        let good = seal(table, [7; 16]);
         let mut bad = good.clone();
         bad[at.index(good.len())] ^= change;
         let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
@@ -392,6 +466,38 @@ proptest! {
         prop_assert!(wanted.is_some());
         let got = answer(bad);
         prop_assert!(got.is_none() || got == wanted);
+    }
+
+    #[test]
+    fn a_forged_file_is_an_error_or_an_answer(steps in steps(), forgeries in prop::collection::vec((0_u8..26, any::<prop::sample::Index>(), numbers()), 1..4)) {
+        let records = records(&steps, false);
+        let mut indexer = Indexer::resume(0, 0, Vec::new());
+        for (record, index) in records.iter().zip(0..) {
+            indexer.push(index, record, ordinal_of);
+        }
+        let Some(table) = indexer.tail().next() else { return Ok(()) };
+        let mut bytes = seal(table, [7; 16]);
+        let mut footer = open(bytes.clone()).unwrap().footer;
+        let length = bytes.len() - 16;
+        let footer_bytes = u32::from_le_bytes(bytes[length..length + 4].try_into().unwrap());
+        bytes.truncate(length - usize::try_from(footer_bytes).unwrap());
+        for (what, at, number) in &forgeries {
+            forge(&mut footer, &mut bytes, *what, *at, *number);
+        }
+        footer.encode(&mut bytes);
+        let Ok(file) = open(bytes) else { return Ok(()) };
+        let index = Index::new([&file], []);
+        let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+        let _ = index.subjects(&all).map(|subjects| subjects.iter().count());
+        let _ = index.count(&all);
+        let _ = index.timeline(&all);
+        let _ = index.classes(&all);
+        for n in 0..36_u32 {
+            let _ = index.history(SubjectOrdinal(n * n * 1_000), &all);
+        }
+        let from_one = Question { networks: Some(["192.0.1.0/24".parse().unwrap()].into()), ..all };
+        let _ = index.subjects(&from_one).map(|subjects| subjects.iter().count());
+        let _ = level(Span::Month, file.day(), &[&file], |_| Ok(()));
     }
 
     #[test]

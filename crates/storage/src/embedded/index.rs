@@ -3,25 +3,30 @@
 //! Whoever asks first has everything taken in that is durable, so an answer holds the record of a release that was made a
 //! moment ago. Files are derived: one that is damaged, or of another log, is thrown away with all after it and made again.
 
-use crate::embedded::unavailable::OpenFailed;
+use crate::embedded::disk::write_whole;
+use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
 use exposure::index::{
-    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Span, Table, Unreadable,
-    level, seal,
+    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Span, Table,
+    Unreadable, level, seal,
 };
+use model::{Pseudonym, SubjectOrdinal, UnixMicros};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the index lies in the data directory.
 pub const INDEX_DIR: &str = "index";
+
+/// In microseconds.
+const DAY: u64 = 86_400_000_000;
 
 /// The index of one log.
 pub struct ExposureIndex {
@@ -54,6 +59,9 @@ pub enum CannotIndex {
         /// Why.
         source: ledger::record::Malformed,
     },
+    /// The vault cannot be read.
+    #[error("the subject vault cannot be read")]
+    Vault(#[source] Unavailable),
     /// The index itself cannot be read or written.
     #[error(transparent)]
     Index(#[from] Unreadable),
@@ -73,11 +81,12 @@ impl ExposureIndex {
     pub fn open(root: &Path, view: LogView, vault: Arc<Vault>) -> Result<Self, CannotIndex> {
         let dir = root.join(INDEX_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let files = files_of(&dir, &view)?;
+        let files = files_of(&dir, &view, &vault)?;
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
         let next = parts().next_back().map_or(0, |part| part.records().end);
+        let ordinals = parts().next_back().map_or(0, |part| part.vault().0);
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
-        let indexer = Indexer::resume(next, nameless);
+        let indexer = Indexer::resume(next, ordinals, nameless);
         let state = Mutex::new(State { files, sealing: Vec::new(), indexer });
         Ok(Self { dir, view, vault, state, writing: Mutex::new(()) })
     }
@@ -104,16 +113,23 @@ impl ExposureIndex {
         &self,
         answer: impl FnOnce(&Index<'_>) -> Result<T, Unreadable>,
     ) -> Result<T, CannotIndex> {
-        let mut state = self.state();
-        self.take_in(&mut state)?;
-        let answered = {
-            let sealing = state.sealing.iter().map(|table| &**table);
-            let tail = sealing.chain(state.indexer.tail());
-            answer(&Index::new(state.files.iter().map(|file| &**file), tail))
+        // Held while it is answered: files and tables as they are, which grow and go without it. Nobody waits for the answer.
+        let (files, tail) = {
+            let mut state = self.state();
+            self.take_in(&mut state)?;
+            let tail: Vec<Arc<Table>> =
+                state.sealing.iter().chain(state.indexer.tail()).cloned().collect();
+            (state.files.clone(), tail)
         };
+        let answered =
+            answer(&Index::new(files.iter().map(|file| &**file), tail.iter().map(|it| &**it)));
         if let Err(Unreadable::Damaged(what)) = answered {
-            tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
-            self.begin_again(&mut state)?;
+            let mut state = self.state();
+            // Unless another question met the damage before, and what there is was made since.
+            if state.files.iter().any(|there| files.iter().any(|file| Arc::ptr_eq(there, file))) {
+                tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
+                self.begin_again(&mut state)?;
+            }
         }
         Ok(answered?)
     }
@@ -133,7 +149,7 @@ impl ExposureIndex {
         *state = State {
             files: Vec::new(),
             sealing: Vec::new(),
-            indexer: Indexer::resume(0, Vec::new()),
+            indexer: Indexer::resume(0, 0, Vec::new()),
         };
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -159,7 +175,7 @@ impl ExposureIndex {
                 let ordinal = |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
                 state.indexer.push(index, &record, ordinal);
                 if let Some(table) = state.indexer.settled() {
-                    state.sealing.push(Arc::new(table));
+                    state.sealing.push(table);
                     if state.sealing.len() > 1 {
                         // Far behind: let files be written before memory is filled.
                         self.write_parts(state)?;
@@ -170,12 +186,20 @@ impl ExposureIndex {
         Ok(())
     }
 
+    /// What the vault says of the last row that is named up to the end of a part.
+    fn row_mark(&self, table: &Table) -> Result<RowMark, CannotIndex> {
+        let Some(last) = table.ordinals().checked_sub(1) else { return Ok(RowMark::default()) };
+        let mark = self.vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)?;
+        // Whoever it was is being erased, and then the index is made anew; until then it fits no vault.
+        Ok(mark.unwrap_or_default())
+    }
+
     /// Writes every settled part, with the state held; unless somebody is at it already, who will come to them.
     fn write_parts(&self, state: &mut State) -> Result<(), CannotIndex> {
         let Ok(_only) = self.writing.try_lock() else { return Ok(()) };
         while let Some(table) = state.sealing.first().cloned() {
             // Taken out only when its file is there: until then it answers from memory.
-            let part = write_part(&self.dir, &table)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?)?;
             state.sealing.remove(0);
             state.files.push(Arc::new(part));
         }
@@ -187,7 +211,7 @@ impl ExposureIndex {
         let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(table) = self.state().sealing.first().cloned() else { break };
-            let part = write_part(&self.dir, &table)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?)?;
             let mut state = self.state();
             if state.sealing.first().is_some_and(|first| Arc::ptr_eq(first, &table)) {
                 state.sealing.remove(0);
@@ -211,9 +235,9 @@ impl ExposureIndex {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_part(dir: &Path, table: &Table) -> Result<IndexFile, CannotIndex> {
+pub fn write_part(dir: &Path, table: &Table, row_mark: RowMark) -> Result<IndexFile, CannotIndex> {
     let name = format!("part-{:020}", table.first_record());
-    write(dir, &name, |file| file.write_all(&seal(table)).map_err(Unreadable::Disk))
+    write(dir, &name, |file| file.write_all(&seal(table, row_mark)).map_err(Unreadable::Disk))
 }
 
 /// Writes the file of a week or month.
@@ -256,8 +280,8 @@ pub fn missing_levels(files: &[Arc<IndexFile>]) -> Vec<(Span, u32)> {
     missing
 }
 
-/// The files that are there and are of this log: parts without a gap from its first record on, and levels of them.
-fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
+/// The files that are there and are of this log and this vault: parts without a gap from its first record on, and levels of them.
+fn files_of(dir: &Path, view: &LogView, vault: &Vault) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir)? {
         names.push(entry?.path());
@@ -282,21 +306,23 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
             Span::Part => discarded.push(path),
         }
     }
-    let mut of_log = 0;
+    let mut fitting = 0;
     for (_, part) in &parts {
-        if !is_of(part, view)? {
+        if !is_of(part, view)? || !is_of_vault(part, vault)? {
             break;
         }
-        of_log += 1;
+        fitting += 1;
     }
-    discarded.extend(parts.drain(of_log..).map(|(path, _)| path));
-    let end = parts.last().map_or(0, |(_, part)| part.records().end);
-    let last_leaf = |end: u64| {
-        parts.iter().find(|(_, part)| part.records().end == end).map(|(_, part)| *part.end_leaf())
+    discarded.extend(parts.drain(fitting..).map(|(path, _)| path));
+    if let Some(first) = first_with_a_name(parts.iter().map(|(_, part)| &**part), vault) {
+        discarded.extend(parts.drain(first..).map(|(path, _)| path));
+    }
+    let last_of = |file: &IndexFile| {
+        let last = parts.iter().find(|(_, part)| part.records().end == file.records().end);
+        last.map(|(_, part)| (*part.end_leaf(), part.vault()))
     };
     levels.retain(|(path, file)| {
-        let of_them =
-            file.records().end <= end && last_leaf(file.records().end) == Some(*file.end_leaf());
+        let of_them = last_of(file) == Some((*file.end_leaf(), file.vault()));
         if !of_them {
             discarded.push(path.clone());
         }
@@ -324,6 +350,41 @@ fn is_of(part: &IndexFile, view: &LogView) -> Result<bool, CannotIndex> {
     }
 }
 
+/// Whether the part's ordinals are of this vault: of an older one that was put back, the later ordinals are given to other people.
+fn is_of_vault(part: &IndexFile, vault: &Vault) -> Result<bool, CannotIndex> {
+    let (ordinals, row_mark) = part.vault();
+    let Some(last) = ordinals.checked_sub(1) else { return Ok(true) };
+    let mark = vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)?;
+    Ok(mark == Some(*row_mark))
+}
+
+/// The place of the first part that has somebody without a name whom the vault knows: an older one was in its place when the part was made.
+///
+/// Costs an HMAC per subject for every quarter of which there are such parts.
+fn first_with_a_name<'a>(
+    parts: impl Iterator<Item = &'a IndexFile>,
+    vault: &Vault,
+) -> Option<usize> {
+    let mut nameless: BTreeMap<u32, HashMap<Pseudonym, usize>> = BTreeMap::new();
+    for (place, part) in parts.enumerate() {
+        let quarter = UnixMicros(u64::from(part.day()).saturating_mul(DAY)).quarter();
+        for pseudonym in part.nameless() {
+            // As when it was indexed: what was disclosed just before a quarter turned may be recorded just after it.
+            for quarter in [quarter, quarter.saturating_sub(1)] {
+                nameless.entry(quarter).or_default().entry(*pseudonym).or_insert(place);
+            }
+        }
+    }
+    let mut first = None;
+    for (quarter, places) in nameless {
+        vault.pseudonyms(quarter, |pseudonym, _| {
+            let place = places.get(&pseudonym).copied();
+            first = first.into_iter().chain(place).min();
+        });
+    }
+    first
+}
+
 /// Writes a file whole, durably, under its final name only when it is complete.
 fn write(
     dir: &Path,
@@ -331,13 +392,11 @@ fn write(
     content: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), Unreadable>,
 ) -> Result<IndexFile, CannotIndex> {
     let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(format!("{name}.idx")));
-    let file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let mut file = io::BufWriter::with_capacity(1 << 20, file);
-    content(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    File::open(dir)?.sync_all()?;
+    write_whole(&temporary, &path, Unreadable::Disk, |file| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+        content(&mut file)?;
+        Ok(file.flush()?)
+    })?;
     Ok(open(&path)?)
 }
 

@@ -4,7 +4,7 @@ mod questions;
 mod traffic;
 
 use anyhow::{Context as _, Result, ensure};
-use exposure::index::{Context, IndexFile, Indexer, Release, Sizes, Span};
+use exposure::index::{Context, IndexFile, Indexer, Release, RowMark, Sizes, Span};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     ClassNumber, ClassSet, ClientIp, CredentialId, IntegrationId, OperationId, SubjectOrdinal,
@@ -296,7 +296,7 @@ impl Builder<'_> {
 
     fn seal(&mut self) -> Result<()> {
         while let Some(table) = self.indexer.settled() {
-            self.files.push(Arc::new(index::write_part(self.dir, &table)?));
+            self.files.push(Arc::new(index::write_part(self.dir, &table, RowMark::default())?));
         }
         Ok(())
     }
