@@ -3,7 +3,7 @@
 //! The footer is held in memory while the file is open; data is read when it is asked for, and checked against its checksum.
 
 use super::masks::{Masks, SetList};
-use super::run;
+use super::run_writer;
 use super::table::{Context, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
@@ -501,7 +501,7 @@ impl Writer {
         list: &mut SetList,
     ) -> RunInfo {
         let start = self.offset();
-        run::write(&mut self.out, pairs, |value| list.number(value, masks));
+        run_writer::write(&mut self.out, pairs, |value| list.number(value, masks));
         let subjects = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
         RunInfo { length, whose, bucket, at: self.extent_since(start), subjects }
     }

@@ -37,24 +37,26 @@ pub fn level(
         parts.iter().flat_map(|part| part.footer.integrations.iter().copied()).collect();
     let mut writer = Writer::default();
     let mut runs = Vec::new();
-    let mut everybody: Vec<Vec<u64>> = Vec::new();
     let values: Vec<Vec<u32>> =
         parts.iter().map(|part| masks::values(&part.footer.sets, &mut masks)).collect();
+    let (mut days, mut everybody) = (Lists::default(), Lists::default());
     for (integration, place) in integrations.iter().zip(0..) {
-        let pairs = days_of(integration, parts, &values, &mut masks)?;
+        days_of(integration, parts, &values, &mut days)?;
+        let pairs = days.unite(&mut masks);
         let whose = Whose::One(place);
-        runs.push(writer.run((length, whose, bucket), &pairs, &masks, &mut list));
+        runs.push(writer.run((length, whose, bucket), pairs, &masks, &mut list));
         if span == Span::Month {
             everybody.push(pairs);
         }
-        if everybody.iter().map(Vec::len).sum::<usize>() > WAITING_MAX {
-            everybody = vec![run::unite_lists(&everybody, &mut masks)];
+        days.clear();
+        if everybody.pairs.len() > WAITING_MAX {
+            everybody.unite(&mut masks);
         }
         write(&writer.take())?;
     }
     if span == Span::Month {
-        let all = run::unite_lists(&everybody, &mut masks);
-        runs.push(writer.run((length, Whose::All, bucket), &all, &masks, &mut list));
+        let all = everybody.unite(&mut masks);
+        runs.push(writer.run((length, Whose::All, bucket), all, &masks, &mut list));
     }
     drop(everybody);
     runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
@@ -78,24 +80,50 @@ pub fn level(
     Ok(write(&writer.take())?)
 }
 
-/// Everything an integration read in these parts. `values`: of each part, the value of each of its sets.
+/// Lists of pairs one behind another, each in order of ordinal. Its memory is used again.
+#[derive(Default)]
+struct Lists {
+    pairs: Vec<u64>,
+    ends: Vec<usize>,
+    spare: Vec<u64>,
+}
+
+impl Lists {
+    fn clear(&mut self) {
+        self.pairs.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, list: &[u64]) {
+        self.pairs.extend_from_slice(list);
+        self.ends.push(self.pairs.len());
+    }
+
+    /// Makes one list of all.
+    fn unite(&mut self, masks: &mut Masks) -> &[u64] {
+        run::unite_lists(&mut self.pairs, &self.ends, &mut self.spare, masks);
+        self.ends.clear();
+        self.ends.push(self.pairs.len());
+        &self.pairs
+    }
+}
+
+/// What an integration read on each day of these parts. `values`: of each part, the value of each of its sets.
 fn days_of(
     integration: &IntegrationId,
     parts: &[&IndexFile],
     values: &[Vec<u32>],
-    masks: &mut Masks,
-) -> Result<Vec<u64>, Unreadable> {
-    let mut cursors = Vec::new();
+    days: &mut Lists,
+) -> Result<(), Unreadable> {
     for (part, values) in parts.iter().zip(values) {
         let Some(place) = part.place_of(integration) else { continue };
         let Some(info) = part.run(Length::Day, Whose::One(place), part.footer.day) else {
             continue;
         };
-        cursors.push(cursor(part, info, values)?);
+        cursor(part, info, values)?.drain_into(&mut days.pairs)?;
+        days.ends.push(days.pairs.len());
     }
-    let mut pairs = Vec::new();
-    run::unite(cursors, &[], masks, &mut pairs)?;
-    Ok(pairs)
+    Ok(())
 }
 
 /// Starts to read a run. `values`: the value of each of the file's sets.

@@ -12,14 +12,17 @@ mod ask;
 mod block;
 mod count;
 mod file;
+mod histogram;
 mod levels;
 mod masks;
 mod packed;
 mod plan;
 mod postings;
 mod run;
+mod run_writer;
 mod scan;
 mod seal;
+mod sort;
 pub mod table;
 
 #[cfg(test)]

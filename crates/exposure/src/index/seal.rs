@@ -2,41 +2,80 @@
 
 use super::block::{self, Block};
 use super::file::{BlockInfo, Extent, Footer, Length, NetworkInfo, RunInfo, Span, Whose, Writer};
+use super::histogram::Counts;
 use super::masks::{Masks, SetList};
-use super::postings::{self, posting};
-use super::run::{self, ordinal_of, pair, settle, value_of};
-use super::table::{DAY, Table, hour};
+use super::run::{self, ordinal_of, pair, value_of};
+use super::table::{DAY, Row, Table, hour};
+use super::{postings, run_writer, sort};
 use model::{ClassSet, IntegrationId};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// A network with this many touches in an hour has a run of its own, so that whoever polls from one is found without reading releases.
 const BUSY: u64 = if cfg!(test) { 3 } else { 4_096 };
 
 /// The bytes of the part's file. The same table gives the same bytes.
+///
+/// Every touch is sorted once, by ordinal, and then dealt out to the hour and the day of its integration, which are in order by that.
 pub fn seal(table: &Table) -> Vec<u8> {
     let mut part = Part::new(table);
-    let cells = part.cells();
-    let mut hours: BTreeMap<u32, Vec<Vec<u64>>> = BTreeMap::new();
-    let mut day: Vec<Vec<u64>> = Vec::new();
-    let mut integration = 0;
-    for (place, hour, rows) in cells {
-        if place != integration {
-            part.day_run(integration, &mut day);
-            integration = place;
+    let mut cells = part.cells();
+    let dealt = part.deal(&mut cells);
+    for of_integration in cells.chunk_by(|a, b| a.integration == b.integration) {
+        for cell in of_integration {
+            part.append_blocks(cell);
+            let subjects = dealt.hours.get(cell.subjects.clone()).unwrap_or_default();
+            part.run((Length::Hour, Whose::One(cell.integration), cell.hour), subjects);
         }
-        part.blocks(place, &rows);
-        let pairs = part.run_of(Whose::One(place), hour, &rows);
-        day.push(pairs.clone());
-        hours.entry(hour).or_default().push(pairs);
+        if let Some(cell) = of_integration.first()
+            && let Some(subjects) = dealt.days.get(cell.integration as usize)
+        {
+            let subjects = dealt.day_pairs.get(subjects.clone()).unwrap_or_default();
+            let day = part.footer.day;
+            part.run((Length::Day, Whose::One(cell.integration), day), subjects);
+        }
     }
-    part.day_run(integration, &mut day);
-    for (hour, lists) in hours {
-        part.all_of_hour(hour, &lists);
+    let hours: BTreeSet<u32> = cells.iter().map(|cell| cell.hour).collect();
+    for hour in hours {
+        part.all_of_hour(hour, dealt.of_all.get(hour_of_day(hour)));
     }
+    drop(dealt);
     part.busy_networks();
     part.networks();
     part.finish()
 }
+
+/// An hour of an integration.
+struct Cell {
+    integration: u32,
+    hour: u32,
+    /// Which blocks it has, and where they lie in [`Part::encoded`].
+    blocks: Range<usize>,
+    bytes: Range<usize>,
+    /// How many touches, each of which may be another subject.
+    touches: usize,
+    /// Where its subjects lie in [`Dealt::hours`].
+    subjects: Range<usize>,
+}
+
+/// What touches of one set in one block have in common.
+#[derive(Clone, Copy)]
+struct Tag {
+    value: u32,
+    block: u32,
+    cell: u32,
+}
+
+/// Pairs of ordinal and value: those of each hour and of each day of each integration, and the values of all in each hour of the day.
+struct Dealt {
+    hours: Vec<u64>,
+    day_pairs: Vec<u64>,
+    /// Of each integration.
+    days: Vec<Range<usize>>,
+    of_all: Vec<Counts>,
+}
+
+const HOURS: usize = 24;
 
 struct Part<'a> {
     table: &'a Table,
@@ -51,7 +90,14 @@ struct Part<'a> {
     context_places: Vec<u32>,
     integration_of: Vec<u32>,
     block: Block,
-    postings: Vec<u64>,
+    /// Blocks, before their places in the file are known.
+    encoded: Vec<u8>,
+    tags: Vec<Tag>,
+    /// Of each set the last tag that it was given.
+    tag_of: Vec<u32>,
+    /// Ordinals, each with its tag.
+    touches: Vec<u64>,
+    spare: Vec<u64>,
     /// Of each network the blocks with releases to it.
     in_network: Vec<Vec<u32>>,
 }
@@ -86,7 +132,12 @@ impl<'a> Part<'a> {
             context_places: places(&contexts, &table.contexts.items),
             integration_of: integration_of.collect(),
             block: Block::default(),
-            postings: Vec::with_capacity(table.touches.len()),
+            encoded: Vec::new(),
+            // The first is nobody's, so that 0 is none.
+            tags: vec![Tag { value: 0, block: 0, cell: 0 }],
+            tag_of: vec![0; table.sets.items.len()],
+            touches: Vec::with_capacity(table.touches.len()),
+            spare: Vec::new(),
             in_network: vec![Vec::new(); networks.len()],
             footer: Footer {
                 span: Span::Part,
@@ -111,37 +162,58 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The rows that count, by integration and hour; in each cell in order of the log.
-    fn cells(&self) -> Vec<(u32, u32, Vec<usize>)> {
-        let mut cells: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
-        for (at, row) in self.table.rows.iter().enumerate() {
-            if !row.taken_back {
+    /// The rows that count, cut into blocks by integration and hour.
+    fn cells(&mut self) -> Vec<Cell> {
+        let counted = (0_u32..).zip(&self.table.rows).filter(|(_, row)| !row.taken_back);
+        let mut rows: Vec<u64> = counted
+            .map(|(at, row)| {
                 let place = self.integration_of.get(row.context as usize).copied().unwrap_or(0);
-                cells.entry((place, hour(row.time))).or_default().push(at);
-            }
+                pair(place, at)
+            })
+            .collect();
+        sort::by_upper(&mut rows, &mut self.spare);
+        let table = self.table;
+        let hour_of = |row: u64| row_of(table, row).map_or(0, |row| hour(row.time));
+        let same =
+            |a: &u64, b: &u64| ordinal_of(*a) == ordinal_of(*b) && hour_of(*a) == hour_of(*b);
+        let mut cells = Vec::new();
+        for of_cell in rows.chunk_by(same) {
+            let Some(&first) = of_cell.first() else { continue };
+            let (blocks, bytes) = (self.footer.blocks.len(), self.encoded.len());
+            let touches = self.touches.len();
+            self.blocks(ordinal_of(first), place(cells.len()), of_cell);
+            cells.push(Cell {
+                integration: ordinal_of(first),
+                hour: hour_of(first),
+                blocks: blocks..self.footer.blocks.len(),
+                bytes: bytes..self.encoded.len(),
+                touches: self.touches.len() - touches,
+                subjects: 0..0,
+            });
         }
-        cells.into_iter().map(|((place, hour), rows)| (place, hour, rows)).collect()
+        cells
     }
 
-    fn touches(&self, row: usize) -> &'a [u64] {
+    fn touches_of(&self, row: usize) -> &'a [u64] {
         let rows = &self.table.rows;
         let end = |row: usize| rows.get(row).map_or(0, |row| row.touches_end as usize);
         let start = row.checked_sub(1).map_or(0, end);
         self.table.touches.get(start..end(row)).unwrap_or_default()
     }
 
-    /// Writes the blocks of a cell.
-    fn blocks(&mut self, integration: u32, rows: &[usize]) {
+    /// Encodes the blocks of a cell, and gives its touches their tags.
+    fn blocks(&mut self, integration: u32, cell: u32, rows: &[u64]) {
         let mut block = std::mem::take(&mut self.block);
         let mut times = (0, 0);
+        let mut first_tag = place(self.tags.len());
         for &at in rows {
-            let Some(row) = self.table.rows.get(at) else { continue };
+            let Some(row) = row_of(self.table, at) else { continue };
             if block.times.is_empty() {
                 block.first_record = row.record;
                 times.0 = row.time;
             }
             times.1 = row.time;
-            let of_row = self.touches(at);
+            let of_row = self.touches_of(value_of(at) as usize);
             // An hour has fewer microseconds, and a part fewer records, than 2^32.
             block.times.push(u32::try_from(row.time - times.0).unwrap_or(u32::MAX));
             block.records.push(u32::try_from(row.record - block.first_record).unwrap_or(u32::MAX));
@@ -150,11 +222,24 @@ impl<'a> Part<'a> {
                 .push(self.context_places.get(row.context as usize).copied().unwrap_or(0));
             let network = self.network_places.get(row.network as usize).copied().unwrap_or(0);
             block.networks.push(network);
-            block.counts.push(u32::try_from(of_row.len()).unwrap_or(u32::MAX));
-            block.ordinals.extend(of_row.iter().map(|pair| ordinal_of(*pair)));
-            block.sets.extend(of_row.iter().map(|pair| value_of(*pair)));
+            block.counts.push(place(of_row.len()));
+            block.ordinals.extend(of_row.iter().map(|touch| ordinal_of(*touch)));
+            block.sets.extend(of_row.iter().map(|touch| value_of(*touch)));
+            let (tags, values) = (&mut self.tags, &self.values);
+            let number = place(self.footer.blocks.len());
+            for touch in of_row {
+                let set = value_of(*touch) as usize;
+                let Some(tag) = self.tag_of.get_mut(set) else { continue };
+                if *tag < first_tag {
+                    *tag = place(tags.len());
+                    let value = values.get(set).copied().unwrap_or(0);
+                    tags.push(Tag { value, block: number, cell });
+                }
+                self.touches.push(pair(ordinal_of(*touch), *tag));
+            }
             if block.ordinals.len() >= block::TOUCHES || block.times.len() >= block::TOUCHES {
                 self.block(integration, &mut block, times);
+                first_tag = place(self.tags.len());
             }
         }
         if !block.times.is_empty() {
@@ -164,18 +249,22 @@ impl<'a> Part<'a> {
     }
 
     fn block(&mut self, integration: u32, block: &mut Block, (first, last): (u64, u64)) {
-        let number = u32::try_from(self.footer.blocks.len()).unwrap_or(u32::MAX);
-        let start = self.writer.offset();
-        block.encode(&mut self.writer.out);
+        let number = place(self.footer.blocks.len());
+        let start = self.encoded.len();
+        block.encode(&mut self.encoded);
+        let bytes = self.encoded.get(start..).unwrap_or_default();
         self.footer.blocks.push(BlockInfo {
             integration,
-            at: self.writer.extent_since(start),
-            rows: u32::try_from(block.times.len()).unwrap_or(u32::MAX),
-            touches: u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX),
+            at: Extent {
+                offset: start as u64,
+                bytes: place(bytes.len()),
+                crc: crc32c::crc32c(bytes),
+            },
+            rows: place(block.times.len()),
+            touches: place(block.ordinals.len()),
             first,
             last,
         });
-        self.postings.extend(block.ordinals.iter().map(|ordinal| posting(*ordinal, number)));
         for network in &block.networks {
             if let Some(blocks) = self.in_network.get_mut(*network as usize)
                 && blocks.last() != Some(&number)
@@ -186,27 +275,57 @@ impl<'a> Part<'a> {
         block.clear();
     }
 
-    /// Writes the run of some rows of an hour, and returns its pairs.
-    fn run_of(&mut self, whose: Whose, hour: u32, rows: &[usize]) -> Vec<u64> {
-        let mut pairs = Vec::with_capacity(rows.iter().map(|row| self.touches(*row).len()).sum());
-        for &row in rows {
-            pairs.extend(self.touches(row).iter().map(|touch| {
-                let value = self.values.get(value_of(*touch) as usize).copied().unwrap_or(0);
-                pair(ordinal_of(*touch), value)
-            }));
+    /// Sorts the touches, and deals them out.
+    fn deal(&mut self, cells: &mut [Cell]) -> Dealt {
+        sort::by_upper(&mut self.touches, &mut self.spare);
+        let mut days = vec![0..0; self.footer.integrations.len()];
+        let mut start = 0;
+        for of_integration in cells.chunk_by_mut(|a, b| a.integration == b.integration) {
+            let day = of_integration.first().map_or(0, |cell| cell.integration as usize);
+            if let Some(day) = days.get_mut(day) {
+                *day = start..start;
+            }
+            for cell in of_integration {
+                cell.subjects = start..start;
+                start += cell.touches;
+            }
         }
-        settle(&mut pairs, &mut self.masks);
-        self.run((Length::Hour, whose, hour), &pairs);
-        pairs
+        let mut hours = std::mem::take(&mut self.spare);
+        hours.resize(self.touches.len(), 0);
+        let mut day_pairs = vec![0; self.touches.len()];
+        let mut of_all = vec![Counts::default(); HOURS];
+        // What all integrations read of the ordinal at hand in each hour, and in which hours they did.
+        let (mut values, mut seen) = ([0; HOURS], 0_u32);
+        let mut ordinal = None;
+        for touch in &self.touches {
+            let tag = self.tags.get(value_of(*touch) as usize);
+            let Some(Tag { value, cell, .. }) = tag.copied() else { continue };
+            let Some(cell) = cells.get_mut(cell as usize) else { continue };
+            let Some(day) = days.get_mut(cell.integration as usize) else { continue };
+            if ordinal != Some(ordinal_of(*touch)) {
+                count(&mut values, &mut seen, &mut of_all);
+                ordinal = Some(ordinal_of(*touch));
+            }
+            let of_touch = pair(ordinal_of(*touch), value);
+            unite_last(&mut hours, &mut cell.subjects, of_touch, &mut self.masks);
+            unite_last(&mut day_pairs, day, of_touch, &mut self.masks);
+            let hour = hour_of_day(cell.hour);
+            if let Some(all) = values.get_mut(hour) {
+                *all = self.masks.union(*all, value);
+                seen |= 1 << hour;
+            }
+        }
+        count(&mut values, &mut seen, &mut of_all);
+        Dealt { hours, day_pairs, days, of_all }
     }
 
-    /// Writes the run of an integration's day from those of its hours, and empties them.
-    fn day_run(&mut self, place: u32, hours: &mut Vec<Vec<u64>>) {
-        if !hours.is_empty() {
-            let pairs = united(hours, &mut self.masks);
-            let day = self.footer.day;
-            self.run((Length::Day, Whose::One(place), day), &pairs);
-            hours.clear();
+    /// Appends the blocks of a cell, whose places are known by that.
+    fn append_blocks(&mut self, cell: &Cell) {
+        let start = self.writer.offset();
+        let bytes = self.encoded.get(cell.bytes.clone()).unwrap_or_default();
+        self.writer.out.extend_from_slice(bytes);
+        for block in self.footer.blocks.get_mut(cell.blocks.clone()).unwrap_or_default() {
+            block.at.offset = block.at.offset - cell.bytes.start as u64 + start;
         }
     }
 
@@ -216,11 +335,13 @@ impl<'a> Part<'a> {
     }
 
     /// Writes how many subjects of which classes all integrations together read in an hour.
-    fn all_of_hour(&mut self, hour: u32, lists: &[Vec<u64>]) {
-        let histogram = run::histogram(&united(lists, &mut self.masks));
+    fn all_of_hour(&mut self, hour: u32, of_all: Option<&Counts>) {
+        let histogram = of_all.map(Counts::histogram).unwrap_or_default();
         let start = self.writer.offset();
         let (masks, sets) = (&self.masks, &mut self.sets);
-        run::write_head(&mut self.writer.out, &histogram, &mut |value| sets.number(value, masks));
+        run_writer::write_head(&mut self.writer.out, &histogram, &mut |value| {
+            sets.number(value, masks)
+        });
         let info = RunInfo {
             length: Length::Hour,
             whose: Whose::All,
@@ -243,7 +364,7 @@ impl<'a> Part<'a> {
                     std::mem::replace(of_network, (hour(row.time), 0, Vec::new()));
                 self.busy_network(place, hour, touches, &rows);
             }
-            of_network.1 += self.touches(at).len() as u64;
+            of_network.1 += self.touches_of(at).len() as u64;
             of_network.2.push(at);
         }
         for ((hour, touches, rows), place) in current.into_iter().zip(0..) {
@@ -252,9 +373,18 @@ impl<'a> Part<'a> {
     }
 
     fn busy_network(&mut self, place: u32, hour: u32, touches: u64, rows: &[usize]) {
-        if touches >= BUSY {
-            self.run_of(Whose::Network(place), hour, rows);
+        if touches < BUSY {
+            return;
         }
+        let mut pairs = Vec::new();
+        for &row in rows {
+            pairs.extend(self.touches_of(row).iter().map(|touch| {
+                let value = self.values.get(value_of(*touch) as usize).copied().unwrap_or(0);
+                pair(ordinal_of(*touch), value)
+            }));
+        }
+        run::settle_in(&mut pairs, &mut self.spare, &mut self.masks);
+        self.run((Length::Hour, Whose::Network(place), hour), &pairs);
     }
 
     fn networks(&mut self) {
@@ -269,7 +399,9 @@ impl<'a> Part<'a> {
 
     fn finish(mut self) -> Vec<u8> {
         let blocks = self.footer.blocks.len();
-        self.footer.postings = postings::write(&mut self.writer, &self.postings, blocks);
+        let tags = &self.tags;
+        let block_of = |tag: u32| tags.get(tag as usize).map_or(0, |tag| tag.block);
+        self.footer.postings = postings::write(&mut self.writer, &self.touches, blocks, block_of);
         self.footer.runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
         self.footer.sets = self.sets.sets;
         self.footer.encode(&mut self.writer.out);
@@ -277,19 +409,47 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Unites lists in memory, each in order of ordinal.
-fn united(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
-    const FEW: usize = if cfg!(test) { 4 } else { 1 << 16 };
-    let all = lists.iter().map(Vec::len).sum::<usize>();
-    if let [one] = lists {
-        return one.clone();
+/// The row behind a pair of integration and row.
+fn row_of(table: &Table, row: u64) -> Option<&Row> {
+    table.rows.get(value_of(row) as usize)
+}
+
+/// Appends a pair to the part of a list that is being filled, or unites it with the last one there.
+#[inline(always)]
+fn unite_last(list: &mut [u64], filled: &mut Range<usize>, of_touch: u64, masks: &mut Masks) {
+    if filled.start < filled.end
+        && let Some(last) = list.get_mut(filled.end - 1)
+        && ordinal_of(*last) == ordinal_of(of_touch)
+    {
+        *last = pair(ordinal_of(*last), masks.union(value_of(*last), value_of(of_touch)));
+        return;
     }
-    if all < FEW {
-        let mut pairs = lists.concat();
-        settle(&mut pairs, masks);
-        return pairs;
+    if let Some(slot) = list.get_mut(filled.end) {
+        *slot = of_touch;
+        filled.end += 1;
     }
-    run::unite_lists(lists, masks)
+}
+
+/// Counts what was read of one subject in each hour, and empties it.
+#[inline(always)]
+fn count(values: &mut [u32; HOURS], seen: &mut u32, of_all: &mut [Counts]) {
+    while *seen != 0 {
+        let hour = seen.trailing_zeros() as usize;
+        if let (Some(value), Some(counts)) = (values.get_mut(hour), of_all.get_mut(hour)) {
+            counts.add(std::mem::take(value));
+        }
+        *seen &= *seen - 1;
+    }
+}
+
+/// A part is of one day, so this tells its hours apart.
+const fn hour_of_day(hour: u32) -> usize {
+    hour as usize % HOURS
+}
+
+/// A number of rows, touches or bytes of a part, which are fewer than 2^32.
+fn place(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn place_in<T: Ord>(sorted: &[T], item: &T) -> u32 {

@@ -103,7 +103,7 @@ impl<T> Default for Numbering<T> {
 
 /// A hash for keys that nobody outside can choose at will: sets of classes, contexts, addresses that proved a credential.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mixed(u64);
+struct Mixed(u64);
 
 impl Hasher for Mixed {
     fn write(&mut self, bytes: &[u8]) {
