@@ -9,7 +9,7 @@
     reason = "measures time and reads how much the system counted"
 )]
 
-use exposure::index::{Context, IndexFile, Indexer, ReadRange, Release, Span, level, seal};
+use exposure::index::{Context, IndexFile, Indexer, ReadRange, Release, Sealer, Span, level};
 use model::{
     ClassNumber, ClassSet, ClientIp, CredentialId, IntegrationId, OperationId, SubjectOrdinal,
     UnixMicros, VendorId,
@@ -32,26 +32,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut indexer = Indexer::default();
     let (mut record, mut rows, mut bytes, mut crc) = (0, 0_u64, 0, 0);
     let (mut pushing, mut sealing, mut levelling) = Default::default();
-    let mut files = Vec::new();
+    let (mut sealer, mut sealed, mut files) = (Sealer::default(), Vec::new(), Vec::new());
     for day in 0..days {
-        let reads = traffic.day(FIRST_DAY + day, rows_a_day);
-        timed(&mut pushing, || {
-            for read in &reads {
-                rows += read.touches.len() as u64;
-                indexer.push_release(&read.release(record));
-                record += 1;
-            }
-        });
+        // A few at a time, so that they are at hand as if they had just been decoded.
+        for times in traffic.times(FIRST_DAY + day, rows_a_day).chunks(256) {
+            let reads: Vec<Read> =
+                times.iter().map(|(time, length)| traffic.read(*time, *length)).collect();
+            timed(&mut pushing, || {
+                for read in &reads {
+                    rows += read.touches.len() as u64;
+                    indexer.push_release(&read.release(record));
+                    record += 1;
+                }
+            });
+        }
         // So that a part is cut and settled.
         let after = UnixMicros(u64::from(FIRST_DAY + day + 1) * DAY);
         indexer.pass(record, [0; 32], after);
         indexer.pass(record + 1, [0; 32], UnixMicros(after.0 + 120_000_000));
         record += 2;
         while let Some(table) = indexer.settled() {
-            let sealed = timed(&mut sealing, || seal(&table));
+            sealed.clear();
+            timed(&mut sealing, || {
+                sealer.seal(&table, |written| {
+                    sealed.extend_from_slice(written);
+                    Ok(())
+                })
+            })?;
             bytes += sealed.len();
             crc = crc32c::crc32c_append(crc, &sealed);
-            files.push(open(sealed)?);
+            files.push(open(sealed.clone())?);
         }
     }
     let of_parts = bytes;
@@ -175,8 +185,8 @@ impl Traffic {
         self.roll().checked_rem(end).unwrap_or(0)
     }
 
-    /// The records of a day, in order of time.
-    fn day(&mut self, day: u32, rows: u64) -> Vec<Read> {
+    /// When the records of a day were made, in order, and how many rows each has.
+    fn times(&mut self, day: u32, rows: u64) -> Vec<(u64, u64)> {
         let mut times = Vec::new();
         let mut left = rows;
         while left > 0 {
@@ -186,7 +196,7 @@ impl Traffic {
             times.push((u64::from(day) * DAY + self.below(DAY), length));
         }
         times.sort_unstable();
-        times.into_iter().map(|(time, length)| self.read(time, length)).collect()
+        times
     }
 
     fn read(&mut self, time: u64, length: u64) -> Read {

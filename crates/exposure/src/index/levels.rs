@@ -52,7 +52,7 @@ pub fn level(
         if everybody.pairs.len() > WAITING_MAX {
             everybody.unite(&mut masks);
         }
-        write(&writer.take())?;
+        writer.flush(&mut write)?;
     }
     if span == Span::Month {
         let all = everybody.unite(&mut masks);
@@ -77,7 +77,7 @@ pub fn level(
         gaps: Vec::new(),
     };
     footer.encode(&mut writer.out);
-    Ok(write(&writer.take())?)
+    Ok(writer.flush(&mut write)?)
 }
 
 /// Lists of pairs one behind another, each in order of ordinal. Its memory is used again.

@@ -5,8 +5,14 @@ use super::packed;
 use super::run::{BLOCK, code_width, ordinal_of, value_of};
 
 /// Appends the run of `pairs`, which are in order of ordinal, each once. `set_number` gives a value its number in the file's list.
-pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut(u32) -> u32) {
-    let mut counts = Counts::default();
+/// `counts` is memory to count in.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    pairs: &[u64],
+    counts: &mut Counts,
+    mut set_number: impl FnMut(u32) -> u32,
+) {
+    counts.clear();
     pairs.iter().for_each(|pair| counts.add(value_of(*pair)));
     let histogram = counts.histogram();
     counts.number(&histogram);

@@ -9,53 +9,70 @@ use super::table::{DAY, Row, Table, hour};
 use super::{postings, run_writer, sort};
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 
 /// A network with this many touches in an hour has a run of its own, so that whoever polls from one is found without reading releases.
 const BUSY: u64 = if cfg!(test) { 3 } else { 4_096 };
 
-/// The bytes of the part's file. The same table gives the same bytes.
-///
-/// Every touch is sorted once, by ordinal, and then dealt out to the hour and the day of its integration, which are in order by that.
-pub fn seal(table: &Table) -> Vec<u8> {
-    let mut part = Part::new(table);
-    let mut cells = part.cells();
-    let dealt = part.deal(&mut cells);
-    for of_integration in cells.chunk_by(|a, b| a.integration == b.integration) {
-        for cell in of_integration {
-            part.append_blocks(cell);
-            let subjects = dealt.hours.get(cell.subjects.clone()).unwrap_or_default();
-            part.run((Length::Hour, Whose::One(cell.integration), cell.hour), subjects);
-        }
-        if let Some(cell) = of_integration.first()
-            && let Some(subjects) = dealt.days.get(cell.integration as usize)
-        {
-            let subjects = dealt.day_pairs.get(subjects.clone()).unwrap_or_default();
-            let day = part.footer.day;
-            part.run((Length::Day, Whose::One(cell.integration), day), subjects);
-        }
-    }
-    let hours: BTreeSet<u32> = cells.iter().map(|cell| cell.hour).collect();
-    for hour in hours {
-        part.all_of_hour(hour, dealt.of_all.get(hour_of_day(hour)));
-    }
-    drop(dealt);
-    part.busy_networks();
-    part.networks();
-    part.finish()
+/// Makes the files of parts, one after another, in the same memory: that of the largest, some 100 bytes a touch at most.
+#[derive(Default)]
+pub struct Sealer {
+    writer: Writer,
+    block: Block,
+    /// Blocks of the integration at hand, before their places in the file are known.
+    encoded: Vec<u8>,
+    /// Its touches, and its pairs of the day and of each hour of the day.
+    sorted: Vec<u64>,
+    day: Vec<u64>,
+    hours: [Vec<u64>; HOURS],
+    tags: Vec<Tag>,
+    /// Of each set the last tag that it was given.
+    tag_of: Vec<u32>,
+    /// Ordinals, each with its tag: of all integrations so far.
+    touches: Vec<u64>,
+    /// Room to sort in.
+    spare: Vec<u64>,
+    of_all: [Counts; HOURS],
 }
 
-/// An hour of an integration.
-struct Cell {
-    integration: u32,
-    hour: u32,
-    /// Which blocks it has, and where they lie in [`Part::encoded`].
-    blocks: Range<usize>,
-    bytes: Range<usize>,
-    /// How many touches, each of which may be another subject.
-    touches: usize,
-    /// Where its subjects lie in [`Dealt::hours`].
-    subjects: Range<usize>,
+impl Sealer {
+    /// Makes the file of a settled part. `write` takes its bytes as they come; the same table gives the same bytes.
+    ///
+    /// The touches of an integration are sorted once, by ordinal, and dealt out to its hours and its day, which are in order by that.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn seal(
+        &mut self,
+        table: &Table,
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.clear(table);
+        let mut part = Part::new(table, self);
+        let rows = part.rows();
+        for of_integration in rows.chunk_by(|a, b| ordinal_of(*a) == ordinal_of(*b)) {
+            part.integration(of_integration);
+            part.room.writer.flush(&mut write)?;
+        }
+        part.hours_of_all();
+        part.busy_networks();
+        part.networks();
+        part.finish();
+        self.writer.flush(&mut write)
+    }
+
+    fn clear(&mut self, table: &Table) {
+        self.writer.begin();
+        self.tags.clear();
+        // The first is nobody's, so that 0 is none.
+        self.tags.push(Tag { value: 0, block: 0, hour: 0 });
+        self.tag_of.clear();
+        self.tag_of.resize(table.sets.items.len(), 0);
+        self.touches.clear();
+        self.touches.reserve(table.touches.len());
+        self.of_all.iter_mut().for_each(Counts::clear);
+    }
 }
 
 /// What touches of one set in one block have in common.
@@ -63,23 +80,26 @@ struct Cell {
 struct Tag {
     value: u32,
     block: u32,
-    cell: u32,
+    hour: u32,
 }
 
-/// Pairs of ordinal and value: those of each hour and of each day of each integration, and the values of all in each hour of the day.
-struct Dealt {
-    hours: Vec<u64>,
-    day_pairs: Vec<u64>,
-    /// Of each integration.
-    days: Vec<Range<usize>>,
-    of_all: Vec<Counts>,
+/// An hour of the integration at hand: which blocks it has, and where they lie in [`Part::encoded`].
+struct Cell {
+    hour: u32,
+    blocks: Range<usize>,
+    bytes: Range<usize>,
 }
 
+/// A part is of one day, so the hour of the day tells its hours apart.
 const HOURS: usize = 24;
+
+const fn hour_of_day(hour: u32) -> usize {
+    hour as usize % HOURS
+}
 
 struct Part<'a> {
     table: &'a Table,
-    writer: Writer,
+    room: &'a mut Sealer,
     masks: Masks,
     footer: Footer,
     /// The value of each of the table's sets.
@@ -89,21 +109,14 @@ struct Part<'a> {
     network_places: Vec<u32>,
     context_places: Vec<u32>,
     integration_of: Vec<u32>,
-    block: Block,
-    /// Blocks, before their places in the file are known.
-    encoded: Vec<u8>,
-    tags: Vec<Tag>,
-    /// Of each set the last tag that it was given.
-    tag_of: Vec<u32>,
-    /// Ordinals, each with its tag.
-    touches: Vec<u64>,
-    spare: Vec<u64>,
+    /// The hours in which anything was released.
+    seen: BTreeSet<u32>,
     /// Of each network the blocks with releases to it.
     in_network: Vec<Vec<u32>>,
 }
 
 impl<'a> Part<'a> {
-    fn new(table: &'a Table) -> Self {
+    fn new(table: &'a Table, room: &'a mut Sealer) -> Self {
         let all = table.sets.items.iter().fold(ClassSet::EMPTY, |all, set| all.union(set));
         let mut masks = Masks::new(&all);
         let mut integrations: Vec<IntegrationId> =
@@ -124,20 +137,14 @@ impl<'a> Part<'a> {
             .map(|context| place_in(&integrations, &context.integration));
         let day = u32::try_from(table.last_time / DAY).unwrap_or(u32::MAX);
         Self {
-            writer: Writer::default(),
+            room,
             masks,
             values,
             sets,
             network_places: places(&networks, &table.networks.items),
             context_places: places(&contexts, &table.contexts.items),
             integration_of: integration_of.collect(),
-            block: Block::default(),
-            encoded: Vec::new(),
-            // The first is nobody's, so that 0 is none.
-            tags: vec![Tag { value: 0, block: 0, cell: 0 }],
-            tag_of: vec![0; table.sets.items.len()],
-            touches: Vec::with_capacity(table.touches.len()),
-            spare: Vec::new(),
+            seen: BTreeSet::new(),
             in_network: vec![Vec::new(); networks.len()],
             footer: Footer {
                 span: Span::Part,
@@ -162,36 +169,71 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The rows that count, cut into blocks by integration and hour.
-    fn cells(&mut self) -> Vec<Cell> {
+    /// The rows that count, each behind the place of its integration: by integration, and in order of the log.
+    fn rows(&mut self) -> Vec<u64> {
         let counted = (0_u32..).zip(&self.table.rows).filter(|(_, row)| !row.taken_back);
-        let mut rows: Vec<u64> = counted
-            .map(|(at, row)| {
-                let place = self.integration_of.get(row.context as usize).copied().unwrap_or(0);
-                pair(place, at)
-            })
-            .collect();
-        sort::by_upper(&mut rows, &mut self.spare);
+        let place = |row: &Row| self.integration_of.get(row.context as usize).copied().unwrap_or(0);
+        let mut rows: Vec<u64> = counted.map(|(at, row)| pair(place(row), at)).collect();
+        sort::by_upper(&mut rows, &mut self.room.spare);
+        rows
+    }
+
+    /// Writes the blocks and runs of an integration, and takes in its touches.
+    fn integration(&mut self, rows: &[u64]) {
+        let place = rows.first().map_or(0, |row| ordinal_of(*row));
         let table = self.table;
-        let hour_of = |row: u64| row_of(table, row).map_or(0, |row| hour(row.time));
-        let same =
-            |a: &u64, b: &u64| ordinal_of(*a) == ordinal_of(*b) && hour_of(*a) == hour_of(*b);
-        let mut cells = Vec::new();
-        for of_cell in rows.chunk_by(same) {
-            let Some(&first) = of_cell.first() else { continue };
-            let (blocks, bytes) = (self.footer.blocks.len(), self.encoded.len());
-            let touches = self.touches.len();
-            self.blocks(ordinal_of(first), place(cells.len()), of_cell);
-            cells.push(Cell {
-                integration: ordinal_of(first),
-                hour: hour_of(first),
-                blocks: blocks..self.footer.blocks.len(),
-                bytes: bytes..self.encoded.len(),
-                touches: self.touches.len() - touches,
-                subjects: 0..0,
-            });
+        let hour_of = |row: &u64| row_of(table, *row).map_or(0, |row| hour(row.time));
+        let (first, mut cells) = (self.room.touches.len(), Vec::new());
+        self.room.encoded.clear();
+        for of_cell in rows.chunk_by(|a, b| hour_of(a) == hour_of(b)) {
+            let hour = of_cell.first().map_or(0, hour_of);
+            let (blocks, bytes) = (self.footer.blocks.len(), self.room.encoded.len());
+            self.blocks(place, hour, of_cell);
+            let blocks = blocks..self.footer.blocks.len();
+            cells.push(Cell { hour, blocks, bytes: bytes..self.room.encoded.len() });
         }
-        cells
+        self.deal(first);
+        for cell in cells {
+            self.append_blocks(&cell);
+            let of = (Length::Hour, Whose::One(place), cell.hour);
+            let room = &mut *self.room;
+            if let Some(pairs) = room.hours.get(hour_of_day(cell.hour)) {
+                let run = room.writer.run(of, pairs, &self.masks, &mut self.sets);
+                self.footer.runs.push(run);
+            }
+            self.seen.insert(cell.hour);
+        }
+        let of = (Length::Day, Whose::One(place), self.footer.day);
+        let run = self.room.writer.run(of, &self.room.day, &self.masks, &mut self.sets);
+        self.footer.runs.push(run);
+    }
+
+    /// Sorts the touches from one on, which are those of the integration at hand, and deals them out to its day and its hours.
+    fn deal(&mut self, first: usize) {
+        self.room.day.clear();
+        self.room.hours.iter_mut().for_each(Vec::clear);
+        self.room.sorted.clear();
+        self.room.sorted.extend_from_slice(self.room.touches.get(first..).unwrap_or_default());
+        sort::by_upper(&mut self.room.sorted, &mut self.room.spare);
+        for touch in &self.room.sorted {
+            let tag = self.room.tags.get(value_of(*touch) as usize);
+            let Some(Tag { value, hour, .. }) = tag.copied() else { continue };
+            let of_touch = pair(ordinal_of(*touch), value);
+            unite_last(&mut self.room.day, of_touch, &mut self.masks);
+            if let Some(of_hour) = self.room.hours.get_mut(hour_of_day(hour)) {
+                unite_last(of_hour, of_touch, &mut self.masks);
+            }
+        }
+    }
+
+    /// Appends the blocks of a cell, whose places in the file are known by that.
+    fn append_blocks(&mut self, cell: &Cell) {
+        let start = self.room.writer.offset();
+        let bytes = self.room.encoded.get(cell.bytes.clone()).unwrap_or_default();
+        self.room.writer.out.extend_from_slice(bytes);
+        for block in self.footer.blocks.get_mut(cell.blocks.clone()).unwrap_or_default() {
+            block.at.offset = block.at.offset - cell.bytes.start as u64 + start;
+        }
     }
 
     fn touches_of(&self, row: usize) -> &'a [u64] {
@@ -202,10 +244,10 @@ impl<'a> Part<'a> {
     }
 
     /// Encodes the blocks of a cell, and gives its touches their tags.
-    fn blocks(&mut self, integration: u32, cell: u32, rows: &[u64]) {
-        let mut block = std::mem::take(&mut self.block);
+    fn blocks(&mut self, integration: u32, hour: u32, rows: &[u64]) {
+        let mut block = std::mem::take(&mut self.room.block);
         let mut times = (0, 0);
-        let mut first_tag = place(self.tags.len());
+        let mut first_tag = place(self.room.tags.len());
         for &at in rows {
             let Some(row) = row_of(self.table, at) else { continue };
             if block.times.is_empty() {
@@ -225,34 +267,34 @@ impl<'a> Part<'a> {
             block.counts.push(place(of_row.len()));
             block.ordinals.extend(of_row.iter().map(|touch| ordinal_of(*touch)));
             block.sets.extend(of_row.iter().map(|touch| value_of(*touch)));
-            let (tags, values) = (&mut self.tags, &self.values);
+            let (tags, values) = (&mut self.room.tags, &self.values);
             let number = place(self.footer.blocks.len());
-            for touch in of_row {
+            self.room.touches.extend(of_row.iter().map(|touch| {
                 let set = value_of(*touch) as usize;
-                let Some(tag) = self.tag_of.get_mut(set) else { continue };
+                let Some(tag) = self.room.tag_of.get_mut(set) else { return *touch };
                 if *tag < first_tag {
                     *tag = place(tags.len());
                     let value = values.get(set).copied().unwrap_or(0);
-                    tags.push(Tag { value, block: number, cell });
+                    tags.push(Tag { value, block: number, hour });
                 }
-                self.touches.push(pair(ordinal_of(*touch), *tag));
-            }
+                pair(ordinal_of(*touch), *tag)
+            }));
             if block.ordinals.len() >= block::TOUCHES || block.times.len() >= block::TOUCHES {
                 self.block(integration, &mut block, times);
-                first_tag = place(self.tags.len());
+                first_tag = place(self.room.tags.len());
             }
         }
         if !block.times.is_empty() {
             self.block(integration, &mut block, times);
         }
-        self.block = block;
+        self.room.block = block;
     }
 
     fn block(&mut self, integration: u32, block: &mut Block, (first, last): (u64, u64)) {
         let number = place(self.footer.blocks.len());
-        let start = self.encoded.len();
-        block.encode(&mut self.encoded);
-        let bytes = self.encoded.get(start..).unwrap_or_default();
+        let start = self.room.encoded.len();
+        block.encode(&mut self.room.encoded);
+        let bytes = self.room.encoded.get(start..).unwrap_or_default();
         self.footer.blocks.push(BlockInfo {
             integration,
             at: Extent {
@@ -275,81 +317,41 @@ impl<'a> Part<'a> {
         block.clear();
     }
 
-    /// Sorts the touches, and deals them out.
-    fn deal(&mut self, cells: &mut [Cell]) -> Dealt {
-        sort::by_upper(&mut self.touches, &mut self.spare);
-        let mut days = vec![0..0; self.footer.integrations.len()];
-        let mut start = 0;
-        for of_integration in cells.chunk_by_mut(|a, b| a.integration == b.integration) {
-            let day = of_integration.first().map_or(0, |cell| cell.integration as usize);
-            if let Some(day) = days.get_mut(day) {
-                *day = start..start;
+    /// Sorts all touches, and writes how many subjects of which classes all integrations together read in each hour.
+    fn hours_of_all(&mut self) {
+        sort::by_upper(&mut self.room.touches, &mut self.room.spare);
+        // What was read of one subject in each hour, and in which hours.
+        let (mut values, mut hours) = ([0; HOURS], 0_u32);
+        let mut ordinal = 0;
+        for touch in &self.room.touches {
+            if ordinal != ordinal_of(*touch) {
+                count(&mut values, &mut hours, &mut self.room.of_all);
+                ordinal = ordinal_of(*touch);
             }
-            for cell in of_integration {
-                cell.subjects = start..start;
-                start += cell.touches;
-            }
-        }
-        let mut hours = std::mem::take(&mut self.spare);
-        hours.resize(self.touches.len(), 0);
-        let mut day_pairs = vec![0; self.touches.len()];
-        let mut of_all = vec![Counts::default(); HOURS];
-        // What all integrations read of the ordinal at hand in each hour, and in which hours they did.
-        let (mut values, mut seen) = ([0; HOURS], 0_u32);
-        let mut ordinal = None;
-        for touch in &self.touches {
-            let tag = self.tags.get(value_of(*touch) as usize);
-            let Some(Tag { value, cell, .. }) = tag.copied() else { continue };
-            let Some(cell) = cells.get_mut(cell as usize) else { continue };
-            let Some(day) = days.get_mut(cell.integration as usize) else { continue };
-            if ordinal != Some(ordinal_of(*touch)) {
-                count(&mut values, &mut seen, &mut of_all);
-                ordinal = Some(ordinal_of(*touch));
-            }
-            let of_touch = pair(ordinal_of(*touch), value);
-            unite_last(&mut hours, &mut cell.subjects, of_touch, &mut self.masks);
-            unite_last(&mut day_pairs, day, of_touch, &mut self.masks);
-            let hour = hour_of_day(cell.hour);
-            if let Some(all) = values.get_mut(hour) {
+            let tag = self.room.tags.get(value_of(*touch) as usize);
+            let Some(Tag { value, hour, .. }) = tag.copied() else { continue };
+            if let Some(all) = values.get_mut(hour_of_day(hour)) {
                 *all = self.masks.union(*all, value);
-                seen |= 1 << hour;
+                hours |= 1 << hour_of_day(hour);
             }
         }
-        count(&mut values, &mut seen, &mut of_all);
-        Dealt { hours, day_pairs, days, of_all }
-    }
-
-    /// Appends the blocks of a cell, whose places are known by that.
-    fn append_blocks(&mut self, cell: &Cell) {
-        let start = self.writer.offset();
-        let bytes = self.encoded.get(cell.bytes.clone()).unwrap_or_default();
-        self.writer.out.extend_from_slice(bytes);
-        for block in self.footer.blocks.get_mut(cell.blocks.clone()).unwrap_or_default() {
-            block.at.offset = block.at.offset - cell.bytes.start as u64 + start;
+        count(&mut values, &mut hours, &mut self.room.of_all);
+        for &hour in &self.seen {
+            let counts = self.room.of_all.get(hour_of_day(hour));
+            let histogram = counts.map(Counts::histogram).unwrap_or_default();
+            let start = self.room.writer.offset();
+            let (masks, sets) = (&self.masks, &mut self.sets);
+            run_writer::write_head(&mut self.room.writer.out, &histogram, &mut |value| {
+                sets.number(value, masks)
+            });
+            self.footer.runs.push(RunInfo {
+                length: Length::Hour,
+                whose: Whose::All,
+                bucket: hour,
+                at: self.room.writer.extent_since(start),
+                subjects: 0,
+            });
         }
-    }
-
-    fn run(&mut self, of: (Length, Whose, u32), pairs: &[u64]) {
-        let info = self.writer.run(of, pairs, &self.masks, &mut self.sets);
-        self.footer.runs.push(info);
-    }
-
-    /// Writes how many subjects of which classes all integrations together read in an hour.
-    fn all_of_hour(&mut self, hour: u32, of_all: Option<&Counts>) {
-        let histogram = of_all.map(Counts::histogram).unwrap_or_default();
-        let start = self.writer.offset();
-        let (masks, sets) = (&self.masks, &mut self.sets);
-        run_writer::write_head(&mut self.writer.out, &histogram, &mut |value| {
-            sets.number(value, masks)
-        });
-        let info = RunInfo {
-            length: Length::Hour,
-            whose: Whose::All,
-            bucket: hour,
-            at: self.writer.extent_since(start),
-            subjects: 0,
-        };
-        self.footer.runs.push(info);
     }
 
     /// Writes the hours of networks that much was read from.
@@ -376,36 +378,51 @@ impl<'a> Part<'a> {
         if touches < BUSY {
             return;
         }
-        let mut pairs = Vec::new();
+        self.room.sorted.clear();
         for &row in rows {
-            pairs.extend(self.touches_of(row).iter().map(|touch| {
+            let of_row = self.touches_of(row).iter();
+            self.room.sorted.extend(of_row.map(|touch| {
                 let value = self.values.get(value_of(*touch) as usize).copied().unwrap_or(0);
                 pair(ordinal_of(*touch), value)
             }));
         }
-        run::settle_in(&mut pairs, &mut self.spare, &mut self.masks);
-        self.run((Length::Hour, Whose::Network(place), hour), &pairs);
+        let room = &mut *self.room;
+        run::settle_in(&mut room.sorted, &mut room.spare, &mut self.masks);
+        let of = (Length::Hour, Whose::Network(place), hour);
+        self.footer.runs.push(room.writer.run(of, &room.sorted, &self.masks, &mut self.sets));
     }
 
     fn networks(&mut self) {
         for (info, blocks) in self.footer.networks.iter_mut().zip(&self.in_network) {
-            let start = self.writer.offset();
+            let start = self.room.writer.offset();
             for block in blocks {
-                self.writer.out.extend_from_slice(&block.to_le_bytes());
+                self.room.writer.out.extend_from_slice(&block.to_le_bytes());
             }
-            info.at = self.writer.extent_since(start);
+            info.at = self.room.writer.extent_since(start);
         }
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self) {
         let blocks = self.footer.blocks.len();
-        let tags = &self.tags;
+        let tags = &self.room.tags;
         let block_of = |tag: u32| tags.get(tag as usize).map_or(0, |tag| tag.block);
-        self.footer.postings = postings::write(&mut self.writer, &self.touches, blocks, block_of);
+        self.footer.postings =
+            postings::write(&mut self.room.writer, &self.room.touches, blocks, block_of);
         self.footer.runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
         self.footer.sets = self.sets.sets;
-        self.footer.encode(&mut self.writer.out);
-        self.writer.out
+        self.footer.encode(&mut self.room.writer.out);
+    }
+}
+
+/// Counts what was read of one subject in each hour, and empties it.
+#[inline(always)]
+fn count(values: &mut [u32; HOURS], hours: &mut u32, of_all: &mut [Counts; HOURS]) {
+    while *hours != 0 {
+        let hour = hours.trailing_zeros() as usize;
+        if let (Some(value), Some(counts)) = (values.get_mut(hour), of_all.get_mut(hour)) {
+            counts.add(std::mem::take(value));
+        }
+        *hours &= *hours - 1;
     }
 }
 
@@ -414,37 +431,15 @@ fn row_of(table: &Table, row: u64) -> Option<&Row> {
     table.rows.get(value_of(row) as usize)
 }
 
-/// Appends a pair to the part of a list that is being filled, or unites it with the last one there.
+/// Appends a pair to a list, or unites it with the last one there.
 #[inline(always)]
-fn unite_last(list: &mut [u64], filled: &mut Range<usize>, of_touch: u64, masks: &mut Masks) {
-    if filled.start < filled.end
-        && let Some(last) = list.get_mut(filled.end - 1)
-        && ordinal_of(*last) == ordinal_of(of_touch)
-    {
-        *last = pair(ordinal_of(*last), masks.union(value_of(*last), value_of(of_touch)));
-        return;
-    }
-    if let Some(slot) = list.get_mut(filled.end) {
-        *slot = of_touch;
-        filled.end += 1;
-    }
-}
-
-/// Counts what was read of one subject in each hour, and empties it.
-#[inline(always)]
-fn count(values: &mut [u32; HOURS], seen: &mut u32, of_all: &mut [Counts]) {
-    while *seen != 0 {
-        let hour = seen.trailing_zeros() as usize;
-        if let (Some(value), Some(counts)) = (values.get_mut(hour), of_all.get_mut(hour)) {
-            counts.add(std::mem::take(value));
+fn unite_last(list: &mut Vec<u64>, of_touch: u64, masks: &mut Masks) {
+    match list.last_mut() {
+        Some(last) if ordinal_of(*last) == ordinal_of(of_touch) => {
+            *last = pair(ordinal_of(*last), masks.union(value_of(*last), value_of(of_touch)));
         }
-        *seen &= *seen - 1;
+        Some(_) | None => list.push(of_touch),
     }
-}
-
-/// A part is of one day, so this tells its hours apart.
-const fn hour_of_day(hour: u32) -> usize {
-    hour as usize % HOURS
 }
 
 /// A number of rows, touches or bytes of a part, which are fewer than 2^32.
