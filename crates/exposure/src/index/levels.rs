@@ -9,9 +9,6 @@ use model::{ClassSet, IntegrationId};
 use std::collections::BTreeSet;
 use std::io;
 
-/// Pairs that may wait to be united into the run of all integrations: 256 MiB.
-const WAITING_MAX: usize = 1 << 25;
-
 /// Makes the file of the week or month that begins with `day`, from the files of all its parts in order of the log.
 ///
 /// `write` takes the file's bytes as they come. The same parts give the same bytes.
@@ -39,26 +36,21 @@ pub fn level(
     let mut runs = Vec::new();
     let values: Vec<Vec<u32>> =
         parts.iter().map(|part| masks::values(&part.footer.sets, &mut masks)).collect();
-    let (mut days, mut everybody) = (Lists::default(), Lists::default());
+    let (mut days, mut everybody) = (Lists::default(), run::Everybody::default());
     for (integration, place) in integrations.iter().zip(0..) {
         days_of(integration, parts, &values, &mut days)?;
         let pairs = days.unite(&mut masks);
         let whose = Whose::One(place);
         runs.push(writer.run((length, whose, bucket), pairs, &masks, &mut list));
         if span == Span::Month {
-            everybody.push(pairs);
-        }
-        days.clear();
-        if everybody.pairs.len() > WAITING_MAX {
-            everybody.unite(&mut masks);
+            everybody.unite(pairs, &mut masks);
         }
         writer.flush(&mut write)?;
     }
     if span == Span::Month {
-        let all = everybody.unite(&mut masks);
-        runs.push(writer.run((length, Whose::All, bucket), all, &masks, &mut list));
+        let all = everybody.into_pairs();
+        runs.push(writer.run((length, Whose::All, bucket), &all, &masks, &mut list));
     }
-    drop(everybody);
     runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
     let footer = Footer {
         span,
@@ -89,21 +81,9 @@ struct Lists {
 }
 
 impl Lists {
-    fn clear(&mut self) {
-        self.pairs.clear();
-        self.ends.clear();
-    }
-
-    fn push(&mut self, list: &[u64]) {
-        self.pairs.extend_from_slice(list);
-        self.ends.push(self.pairs.len());
-    }
-
     /// Makes one list of all.
     fn unite(&mut self, masks: &mut Masks) -> &[u64] {
         run::unite_lists(&mut self.pairs, &self.ends, &mut self.spare, masks);
-        self.ends.clear();
-        self.ends.push(self.pairs.len());
         &self.pairs
     }
 }
@@ -115,6 +95,8 @@ fn days_of(
     values: &[Vec<u32>],
     days: &mut Lists,
 ) -> Result<(), Unreadable> {
+    days.pairs.clear();
+    days.ends.clear();
     for (part, values) in parts.iter().zip(values) {
         let Some(place) = part.place_of(integration) else { continue };
         let Some(info) = part.run(Length::Day, Whose::One(place), part.footer.day) else {

@@ -13,6 +13,7 @@
 use super::histogram::Counts;
 use super::masks::Masks;
 use super::{Damaged, packed, sort};
+use std::collections::BTreeMap;
 
 /// Subjects in a block.
 pub(super) const BLOCK: usize = 128;
@@ -379,6 +380,32 @@ pub(super) fn unite_lists(
     std::mem::swap(pairs, spare);
 }
 
+/// The union of any number of lists, of which none is kept: a value for each ordinal, in spans that are made when they are needed.
+#[derive(Default)]
+pub(super) struct Everybody(BTreeMap<u32, Span>);
+
+impl Everybody {
+    /// Unites pairs in order of ordinal.
+    pub(super) fn unite(&mut self, pairs: &[u64], masks: &mut Masks) {
+        const LENGTH: u32 = 1 << 16;
+        let number = |pair: &u64| ordinal_of(*pair) / LENGTH;
+        for these in pairs.chunk_by(|a, b| number(a) == number(b)) {
+            let Some(number) = these.first().map(number) else { continue };
+            let span = self.0.entry(number).or_insert_with(|| Span::new(LENGTH as usize));
+            span.unite_pairs(number * LENGTH, these, masks);
+        }
+    }
+
+    /// What it holds, in order of ordinal.
+    pub(super) fn into_pairs(self) -> Vec<u64> {
+        let mut pairs = Vec::new();
+        for (number, mut span) in self.0 {
+            span.collect(number * span.length(), &mut pairs);
+        }
+        pairs
+    }
+}
+
 /// Values of consecutive ordinals that are being united. Remembers where it was written to, so that emptying it costs what is in it.
 struct Span {
     values: Vec<u32>,
@@ -472,7 +499,6 @@ mod tests {
     use super::*;
     use model::{ClassNumber, ClassSet};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn masks() -> Masks {
         Masks::new(&(0..20).map(ClassNumber::new).collect::<ClassSet>())
