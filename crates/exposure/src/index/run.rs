@@ -347,7 +347,7 @@ pub(super) fn unite_lists(
     masks: &mut Masks,
 ) {
     // Where fewer than one ordinal in so many is there, looking at every place of a span takes longer than sorting. Measured.
-    const SPARSE: usize = 24;
+    const SPARSE: usize = 10;
     let starts = || std::iter::once(0).chain(ends.iter().copied());
     let mut rests: Vec<&[u64]> =
         starts().zip(ends).filter_map(|(start, end)| pairs.get(start..*end)).collect();
