@@ -43,19 +43,25 @@ impl Block {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let lowest = self.ordinals.iter().copied().min().unwrap_or(0);
-        let width = |column: &[u32]| packed::width_of(column.iter().copied().max().unwrap_or(0));
-        let highest = self.ordinals.iter().copied().max().unwrap_or(0);
-        let columns = [&self.times, &self.records, &self.contexts, &self.networks, &self.counts];
-        out.extend(columns.iter().map(|column| width(column)));
-        out.extend([packed::width_of(highest - lowest), width(&self.sets)]);
+        // The bits of all numbers together are as many as those of the largest.
+        let width = |column: &[u32]| packed::width_of(column.iter().fold(0, |bits, n| bits | n));
+        let ordinals: Vec<u32> = self.ordinals.iter().map(|ordinal| ordinal - lowest).collect();
+        let columns: [&[u32]; 7] = [
+            &self.times,
+            &self.records,
+            &self.contexts,
+            &self.networks,
+            &self.counts,
+            &ordinals,
+            &self.sets,
+        ];
+        let widths = columns.map(width);
+        out.extend_from_slice(&widths);
         out.extend_from_slice(&self.first_record.to_le_bytes());
         out.extend_from_slice(&lowest.to_le_bytes());
-        for column in columns {
-            packed::write(out, column.iter().copied(), width(column));
+        for (column, width) in columns.into_iter().zip(widths) {
+            packed::write(out, column, width);
         }
-        let ordinals = self.ordinals.iter().map(|ordinal| ordinal - lowest);
-        packed::write(out, ordinals, packed::width_of(highest - lowest));
-        packed::write(out, self.sets.iter().copied(), width(&self.sets));
     }
 
     /// Reads a block of so many releases and touches into this one.

@@ -2,14 +2,16 @@
 //!
 //! The footer is held in memory while the file is open; data is read when it is asked for, and checked against its checksum.
 
+use super::histogram::Counts;
 use super::masks::{Masks, SetList};
-use super::run;
+use super::run_writer;
 use super::table::{Context, DAY, Gap, GapCause};
 use super::{ReadRange, Unreadable};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, OperationId, Pseudonym,
     UnixMicros, VendorId,
 };
+use std::io;
 
 const MAGIC: [u8; 8] = *b"PCINDX\x00\x02";
 /// Length and checksum of the footer, magic.
@@ -514,11 +516,18 @@ impl IndexFile {
 #[derive(Default)]
 pub(super) struct Writer {
     pub(super) out: Vec<u8>,
-    /// Bytes that were taken from `out` already.
+    /// Bytes that went from `out` already.
     gone: u64,
+    counts: Counts,
 }
 
 impl Writer {
+    /// Begins another file.
+    pub(super) fn begin(&mut self) {
+        self.out.clear();
+        self.gone = 0;
+    }
+
     /// Where the next byte will lie.
     pub(super) fn offset(&self) -> u64 {
         self.gone + self.out.len() as u64
@@ -542,15 +551,19 @@ impl Writer {
         list: &mut SetList,
     ) -> RunInfo {
         let start = self.offset();
-        run::write(&mut self.out, pairs, |value| list.number(value, masks));
+        run_writer::write(&mut self.out, pairs, &mut self.counts, |value| {
+            list.number(value, masks)
+        });
         let subjects = u32::try_from(pairs.len()).unwrap_or(u32::MAX);
         RunInfo { length, whose, bucket, at: self.extent_since(start), subjects }
     }
 
-    /// Takes what was written so far, so that it need not be held.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    /// Hands on what was written so far, so that it need not be held.
+    pub(super) fn flush(&mut self, to: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        to(&self.out)?;
         self.gone = self.offset();
-        std::mem::take(&mut self.out)
+        self.out.clear();
+        Ok(())
     }
 }
 

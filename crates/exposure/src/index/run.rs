@@ -10,11 +10,10 @@
 //! width then says that the code is among the rare ones behind. The head alone says how many subjects there are of each set,
 //! and so of each class.
 
+use super::histogram::Counts;
 use super::masks::Masks;
-use super::table::Mixed;
-use super::{Damaged, packed};
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use super::{Damaged, packed, sort};
+use std::collections::BTreeMap;
 
 /// Subjects in a block.
 pub(super) const BLOCK: usize = 128;
@@ -36,7 +35,12 @@ pub(super) fn value_of(pair: u64) -> u32 {
 
 /// Sorts pairs and unites those of one ordinal.
 pub(super) fn settle(pairs: &mut Vec<u64>, masks: &mut Masks) {
-    pairs.sort_unstable();
+    settle_in(pairs, &mut Vec::new(), masks);
+}
+
+/// As [`settle`], with room to work in, whose content is lost.
+pub(super) fn settle_in(pairs: &mut Vec<u64>, spare: &mut Vec<u64>, masks: &mut Masks) {
+    sort::by_upper(pairs, spare);
     pairs.dedup_by(|next, kept| {
         let same = ordinal_of(*next) == ordinal_of(*kept);
         if same {
@@ -93,131 +97,8 @@ pub(super) fn settle_many(pairs: &mut Vec<u64>, sorted: &mut Vec<u64>, masks: &m
 /// How often each value stands in a run, the most frequent first.
 pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
     let mut counts = Counts::default();
-    for pair in pairs {
-        counts.add(value_of(*pair));
-    }
-    counts.finish()
-}
-
-/// Counts values, of which there are few different ones: most are found at their own place of a small table.
-struct Counts {
-    near: [(u32, u32); 64],
-    far: HashMap<u32, u32, BuildHasherDefault<Mixed>>,
-}
-
-/// A value's place in a table of 64.
-#[inline(always)]
-fn place_of(value: u32) -> usize {
-    (value.wrapping_mul(0x9e37_79b1) >> 26) as usize
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { near: [(0, 0); 64], far: HashMap::default() }
-    }
-}
-
-impl Counts {
-    #[inline(always)]
-    fn add(&mut self, value: u32) {
-        let Some(slot) = self.near.get_mut(place_of(value)) else { return };
-        if slot.0 != value {
-            let before = std::mem::replace(slot, (value, 0));
-            if before.1 > 0 {
-                *self.far.entry(before.0).or_default() += before.1;
-            }
-        }
-        slot.1 += 1;
-    }
-
-    fn finish(mut self) -> Vec<(u32, u32)> {
-        for (value, count) in self.near.into_iter().filter(|(_, count)| *count > 0) {
-            *self.far.entry(value).or_default() += count;
-        }
-        let mut counts: Vec<_> = self.far.into_iter().collect();
-        counts.sort_unstable_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
-        counts
-    }
-}
-
-/// Appends the run of `pairs`, which are in order of ordinal, each once. `set_number` gives a value its number in the file's list.
-pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut(u32) -> u32) {
-    let histogram = histogram(pairs);
-    write_head(out, &histogram, &mut set_number);
-    let common = common_width(&histogram);
-    out.push(common);
-    let escape = (1_u32 << common) - 1;
-    let wide = code_width(histogram.len());
-    let codes: HashMap<u32, u32> = histogram.iter().map(|(value, _)| *value).zip(0..).collect();
-    let mut near = [(0_u32, 0_u32); 64]; // the code of a value is found here most of the time
-    let mut code_of = move |value: u32| {
-        let Some(slot) = near.get_mut(place_of(value)) else { return 0 };
-        if slot.0 != value {
-            *slot = (value, codes.get(&value).copied().unwrap_or(0));
-        }
-        slot.1
-    };
-    let mut all = Vec::with_capacity(BLOCK);
-    for block in pairs.chunks(BLOCK) {
-        let Some(first) = block.first().map(|pair| ordinal_of(*pair)) else { continue };
-        let gaps = || {
-            block.windows(2).map(|two| match two {
-                [a, b] => ordinal_of(*b) - ordinal_of(*a) - 1,
-                _ => 0,
-            })
-        };
-        // The bits of all gaps together are as many as those of the largest.
-        let gap_width = packed::width_of(gaps().fold(0, |bits, gap| bits | gap));
-        out.extend_from_slice(&first.to_le_bytes());
-        out.push(gap_width);
-        packed::write(out, gaps(), gap_width);
-        all.clear();
-        all.extend(block.iter().map(|pair| code_of(value_of(*pair))));
-        if common == wide {
-            packed::write(out, all.iter().copied(), wide);
-        } else {
-            packed::write(out, all.iter().map(|code| (*code).min(escape)), common);
-            packed::write(out, all.iter().copied().filter(|code| *code >= escape), wide);
-        }
-    }
-}
-
-/// In how many bits most codes of a run are written: as many as make it shortest.
-fn common_width(histogram: &[(u32, u32)]) -> u8 {
-    let wide = code_width(histogram.len());
-    let all: u64 = histogram.iter().map(|(_, count)| u64::from(*count)).sum();
-    let bits = |width: u8| {
-        let rare =
-            histogram.iter().skip((1_usize << width) - 1).map(|(_, count)| u64::from(*count));
-        let rare = if width == wide { 0 } else { rare.sum::<u64>() };
-        all * u64::from(width) + rare * u64::from(wide)
-    };
-    (0..=wide).min_by_key(|width| bits(*width)).unwrap_or(wide)
-}
-
-/// Appends only what stands before the blocks: a run of which nothing but the numbers is kept.
-pub(super) fn write_head(
-    out: &mut Vec<u8>,
-    histogram: &[(u32, u32)],
-    set_number: &mut impl FnMut(u32) -> u32,
-) {
-    write_number(out, u32::try_from(histogram.len()).unwrap_or(u32::MAX));
-    for (value, subjects) in histogram {
-        write_number(out, set_number(*value));
-        write_number(out, *subjects);
-    }
-}
-
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
-fn write_number(out: &mut Vec<u8>, number: u32) {
-    let mut rest = number;
-    while rest >= 0x80 {
-        let [low, ..] = rest.to_le_bytes();
-        out.push(low | 0x80);
-        rest >>= 7;
-    }
-    let [low, ..] = rest.to_le_bytes();
-    out.push(low);
+    pairs.iter().for_each(|pair| counts.add(value_of(*pair)));
+    counts.histogram()
 }
 
 fn read_number(bytes: &mut &[u8]) -> Option<u32> {
@@ -233,7 +114,7 @@ fn read_number(bytes: &mut &[u8]) -> Option<u32> {
     None
 }
 
-fn code_width(codes: usize) -> u8 {
+pub(super) fn code_width(codes: usize) -> u8 {
     packed::width_of(u32::try_from(codes.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
@@ -472,12 +353,31 @@ pub(super) fn unite(
     Ok(())
 }
 
-/// Unites lists that are each in order of ordinal.
-pub(super) fn unite_lists(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
-    let mut out = Vec::new();
+/// Unites lists that stand one behind another in `pairs`, each in order of ordinal and up to one of `ends`. `spare` is room to work in.
+pub(super) fn unite_lists(
+    pairs: &mut Vec<u64>,
+    ends: &[usize],
+    spare: &mut Vec<u64>,
+    masks: &mut Masks,
+) {
+    // Where fewer than one ordinal in so many is there, looking at every place of a span takes longer than sorting. Measured.
+    const SPARSE: usize = 10;
+    let starts = || std::iter::once(0).chain(ends.iter().copied());
+    let mut rests: Vec<&[u64]> =
+        starts().zip(ends).filter_map(|(start, end)| pairs.get(start..*end)).collect();
+    if rests.len() < 2 {
+        return;
+    }
+    let highest = rests.iter().filter_map(|list| list.last()).map(|pair| ordinal_of(*pair)).max();
+    let highest = highest.map_or(0, |ordinal| ordinal as usize);
+    if pairs.len() < highest / SPARSE {
+        drop(rests);
+        settle_in(pairs, spare, masks);
+        return;
+    }
+    spare.clear();
     let mut span = Span::new(1 << 16);
     let length = span.length();
-    let mut rests: Vec<&[u64]> = lists.iter().map(Vec::as_slice).collect();
     while let Some(next) =
         rests.iter().filter_map(|rest| rest.first()).map(|pair| ordinal_of(*pair)).min()
     {
@@ -488,9 +388,36 @@ pub(super) fn unite_lists(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
             span.unite_pairs(base, these, masks);
             *rest = later;
         }
-        span.collect(base, &mut out);
+        span.collect(base, spare);
     }
-    out
+    drop(rests);
+    std::mem::swap(pairs, spare);
+}
+
+/// The union of any number of lists, of which none is kept: a value for each ordinal, in spans that are made when they are needed.
+#[derive(Default)]
+pub(super) struct Everybody(BTreeMap<u32, Span>);
+
+impl Everybody {
+    /// Unites pairs in order of ordinal.
+    pub(super) fn unite(&mut self, pairs: &[u64], masks: &mut Masks) {
+        const LENGTH: u32 = 1 << 16;
+        let number = |pair: &u64| ordinal_of(*pair) / LENGTH;
+        for these in pairs.chunk_by(|a, b| number(a) == number(b)) {
+            let Some(number) = these.first().map(number) else { continue };
+            let span = self.0.entry(number).or_insert_with(|| Span::new(LENGTH as usize));
+            span.unite_pairs(number * LENGTH, these, masks);
+        }
+    }
+
+    /// What it holds, in order of ordinal.
+    pub(super) fn into_pairs(self) -> Vec<u64> {
+        let mut pairs = Vec::new();
+        for (number, mut span) in self.0 {
+            span.collect(number * span.length(), &mut pairs);
+        }
+        pairs
+    }
 }
 
 /// Values of consecutive ordinals that are being united. Remembers where it was written to, so that emptying it costs what is in it.
@@ -582,10 +509,10 @@ fn collect_group(group: &mut [u32; GROUP], first: u64, out: &mut Vec<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::run_writer;
     use super::*;
     use model::{ClassNumber, ClassSet};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn masks() -> Masks {
         Masks::new(&(0..20).map(ClassNumber::new).collect::<ClassSet>())
@@ -594,7 +521,7 @@ mod tests {
     fn written(run: &BTreeMap<u32, u32>) -> (Vec<u8>, u32) {
         let pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
         let mut out = Vec::new();
-        write(&mut out, &pairs, |value| value);
+        run_writer::write(&mut out, &pairs, &mut Counts::default(), |value| value);
         (out, u32::try_from(pairs.len()).unwrap())
     }
 

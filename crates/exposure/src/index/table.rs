@@ -4,6 +4,7 @@
 //! [`PART_TOUCHES_MAX`] touches. Where a part ends follows from the log alone, so an index that grew with its log and
 //! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
 
+use super::run::pair;
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use ledger::record::{AccessBody, Body, Chain};
 use ledger::{NodeEvent, Record};
@@ -12,7 +13,7 @@ use model::{
     Pseudonym, SubjectOrdinal, UnixMicros, VendorId,
 };
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 /// A part is cut before it has more touches than this, so that the one in memory takes some 50 MB at most.
@@ -93,53 +94,67 @@ pub struct Release<'a> {
 pub(super) struct Numbering<T> {
     pub(super) items: Vec<T>,
     numbers: HashMap<T, u32, BuildHasherDefault<Mixed>>,
-    last: u32,
+    /// By hash, the number of the last thing that had it: there are few different ones, so that most are found here.
+    near: [u32; NEAR],
 }
+
+const NEAR: usize = 256;
 
 impl<T> Default for Numbering<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), numbers: HashMap::default(), last: 0 }
+        Self { items: Vec::new(), numbers: HashMap::default(), near: [0; NEAR] }
     }
 }
 
 /// A hash for keys that nobody outside can choose at will: sets of classes, contexts, addresses that proved a credential.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mixed(u64);
+struct Mixed(u64);
 
 impl Hasher for Mixed {
+    #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
         rest.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
     }
 
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
+    #[inline(always)]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
     }
 
+    #[inline(always)]
     fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline(always)]
     fn finish(&self) -> u64 {
-        self.0
+        self.0 ^ (self.0 >> 32)
     }
 }
 
 impl<T: Clone + Eq + Hash> Numbering<T> {
     fn number(&mut self, item: &T) -> u32 {
-        if self.items.get(self.last as usize) == Some(item) {
-            return self.last;
-        }
-        if let Some(number) = self.numbers.get(item) {
-            self.last = *number;
+        let hash = self.numbers.hasher().hash_one(item);
+        let near = usize::try_from(hash >> 40).unwrap_or(0) % NEAR;
+        if let Some(number) = self.near.get(near)
+            && self.items.get(*number as usize) == Some(item)
+        {
             return *number;
         }
-        self.last = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let number = self.numbers.get(item).copied().unwrap_or_else(|| self.add(item));
+        if let Some(place) = self.near.get_mut(near) {
+            *place = number;
+        }
+        number
+    }
+
+    fn add(&mut self, item: &T) -> u32 {
+        let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         self.items.push(item.clone());
-        self.numbers.insert(item.clone(), self.last);
-        self.last
+        self.numbers.insert(item.clone(), number);
+        number
     }
 }
 
@@ -168,7 +183,7 @@ pub struct Table {
     pub(super) networks: Numbering<ClientIp>,
     pub(super) sets: Numbering<ClassSet>,
     pub(super) rows: Vec<Row>,
-    /// Ordinal and number of the set, as [`super::run::pair`].
+    /// Ordinal and number of the set, as [`pair`].
     pub(super) touches: Vec<u64>,
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
@@ -368,13 +383,11 @@ impl Indexer {
     fn release(&mut self, release: &Release<'_>) {
         let Release { record, leaf, time, context, network, touches } = *release;
         let open = Arc::make_mut(&mut self.open);
-        for (ordinal, classes) in touches {
-            let set = open.sets.number(classes);
-            open.touches.push(super::run::pair(ordinal.0, set));
-            if ordinal.0 < NAMELESS {
-                open.ordinals = open.ordinals.max(ordinal.0 + 1);
-            }
-        }
+        open.touches.extend(
+            touches.iter().map(|(ordinal, classes)| pair(ordinal.0, open.sets.number(classes))),
+        );
+        let named = touches.iter().map(|(ordinal, _)| ordinal.0).filter(|it| *it < NAMELESS);
+        open.ordinals = named.fold(open.ordinals, |least, ordinal| least.max(ordinal + 1));
         let row = Row {
             time: time.0,
             record,

@@ -41,6 +41,16 @@ fn open(bytes: Vec<u8>) -> Result<IndexFile, Unreadable> {
     IndexFile::open(Box::new(Bytes(Arc::new(bytes))), length)
 }
 
+fn seal(sealer: &mut Sealer, table: &Table) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let write = |written: &[u8]| {
+        bytes.extend_from_slice(written);
+        Ok(())
+    };
+    sealer.seal(table, [7; 16], write).unwrap();
+    bytes
+}
+
 /// 2026-03-29T21:00:00Z: three days before a quarter ends.
 const START: u64 = 1_774_818_000_000_000;
 const MINUTE: u64 = 60_000_000;
@@ -169,11 +179,11 @@ struct State {
 
 fn build(records: &[Record], levels: bool) -> State {
     let mut indexer = Indexer::resume(0, 0, Vec::new());
-    let mut parts = Vec::new();
+    let (mut sealer, mut parts) = (Sealer::default(), Vec::new());
     for (record, index) in records.iter().zip(0..) {
         indexer.push(index, record, ordinal_of);
         while let Some(table) = indexer.settled() {
-            parts.push(open(seal(&table, [7; 16])).unwrap());
+            parts.push(open(seal(&mut sealer, &table)).unwrap());
         }
     }
     let mut files = Vec::new();
@@ -360,7 +370,7 @@ fn the_first_subject_alone_is_found() {
     let records = records(&[Step::Read(0, 0, 0, 0, vec![(0, 1)], false)], false);
     let mut indexer = Indexer::resume(0, 0, Vec::new());
     indexer.push(0, &records[0], ordinal_of);
-    let file = open(seal(indexer.tail().next().unwrap(), [7; 16])).unwrap();
+    let file = open(seal(&mut Sealer::default(), indexer.tail().next().unwrap())).unwrap();
     let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
     let history = Index::new([&file], []).history(SubjectOrdinal(0), &all).unwrap();
     assert_eq!(history.len(), 1);
@@ -434,7 +444,8 @@ proptest! {
         for (record, index) in records.iter().zip(0..).skip(usize::try_from(next).unwrap()) {
             indexer.push(index, record, ordinal_of);
             while let Some(table) = indexer.settled() {
-                footers.push(open(seal(&table, [7; 16])).unwrap().footer);
+                // In memory that no other part was made in.
+                footers.push(open(seal(&mut Sealer::default(), &table)).unwrap().footer);
             }
         }
         // Footers hold the checksums of everything else.
@@ -449,7 +460,7 @@ proptest! {
             indexer.push(index, record, ordinal_of);
         }
         let Some(table) = indexer.tail().next() else { return Ok(()) };
-        let good = seal(table, [7; 16]);
+        let good = seal(&mut Sealer::default(), table);
         let mut bad = good.clone();
         bad[at.index(good.len())] ^= change;
         let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
@@ -476,7 +487,7 @@ proptest! {
             indexer.push(index, record, ordinal_of);
         }
         let Some(table) = indexer.tail().next() else { return Ok(()) };
-        let mut bytes = seal(table, [7; 16]);
+        let mut bytes = seal(&mut Sealer::default(), table);
         let mut footer = open(bytes.clone()).unwrap().footer;
         let length = bytes.len() - 16;
         let footer_bytes = u32::from_le_bytes(bytes[length..length + 4].try_into().unwrap());

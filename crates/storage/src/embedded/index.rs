@@ -8,8 +8,8 @@ use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
 use exposure::index::{
-    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Span, Table,
-    Unreadable, level, seal,
+    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Sealer, Span,
+    Table, Unreadable, level,
 };
 use model::{Pseudonym, SubjectOrdinal, UnixMicros};
 use rustix::fs::{Advice, fadvise};
@@ -34,8 +34,8 @@ pub struct ExposureIndex {
     view: LogView,
     vault: Arc<Vault>,
     state: Mutex<State>,
-    /// Held by the one who writes files.
-    writing: Mutex<()>,
+    /// Held by the one who writes files, who works in it.
+    writing: Mutex<Sealer>,
 }
 
 struct State {
@@ -88,7 +88,7 @@ impl ExposureIndex {
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
         let indexer = Indexer::resume(next, ordinals, nameless);
         let state = Mutex::new(State { files, sealing: Vec::new(), indexer });
-        Ok(Self { dir, view, vault, state, writing: Mutex::new(()) })
+        Ok(Self { dir, view, vault, state, writing: Mutex::default() })
     }
 
     /// Takes in what became durable, and writes the files of what is settled.
@@ -196,10 +196,10 @@ impl ExposureIndex {
 
     /// Writes every settled part, with the state held; unless somebody is at it already, who will come to them.
     fn write_parts(&self, state: &mut State) -> Result<(), CannotIndex> {
-        let Ok(_only) = self.writing.try_lock() else { return Ok(()) };
+        let Ok(mut sealer) = self.writing.try_lock() else { return Ok(()) };
         while let Some(table) = state.sealing.first().cloned() {
             // Taken out only when its file is there: until then it answers from memory.
-            let part = write_part(&self.dir, &table, self.row_mark(&table)?)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?, &mut sealer)?;
             state.sealing.remove(0);
             state.files.push(Arc::new(part));
         }
@@ -208,16 +208,18 @@ impl ExposureIndex {
 
     /// Writes settled parts, and weeks and months that are complete, while questions are answered.
     fn write_files(&self) -> Result<(), CannotIndex> {
-        let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sealer = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(table) = self.state().sealing.first().cloned() else { break };
-            let part = write_part(&self.dir, &table, self.row_mark(&table)?)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?, &mut sealer)?;
             let mut state = self.state();
             if state.sealing.first().is_some_and(|first| Arc::ptr_eq(first, &table)) {
                 state.sealing.remove(0);
                 state.files.push(Arc::new(part));
             }
         }
+        // Its memory is not held for parts that come in hours.
+        *sealer = Sealer::default();
         let files = self.state().files.clone();
         for (span, day) in missing_levels(&files) {
             let file = write_level(&self.dir, span, day, &files)?;
@@ -235,9 +237,14 @@ impl ExposureIndex {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_part(dir: &Path, table: &Table, row_mark: RowMark) -> Result<IndexFile, CannotIndex> {
+pub fn write_part(
+    dir: &Path,
+    table: &Table,
+    row_mark: RowMark,
+    sealer: &mut Sealer,
+) -> Result<IndexFile, CannotIndex> {
     let name = format!("part-{:020}", table.first_record());
-    write(dir, &name, |file| file.write_all(&seal(table, row_mark)).map_err(Unreadable::Disk))
+    write(dir, &name, |file| Ok(sealer.seal(table, row_mark, |bytes| file.write_all(bytes))?))
 }
 
 /// Writes the file of a week or month.
