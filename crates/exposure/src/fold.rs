@@ -72,6 +72,37 @@ pub struct Totals {
     pub hours: BTreeMap<UnixMicros, HourTotal>,
 }
 
+impl Totals {
+    /// Adds another log's sums, but for how many subjects there are, in all and of each class: some may be in both.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { subjects: _, records, classes, integrations, hours } = other;
+        self.records += records;
+        for (class, total) in classes {
+            self.classes.entry(class).or_default().records += total.records;
+        }
+        for (integration, total) in integrations {
+            self.add_integration(integration, total);
+        }
+        for (hour, total) in hours {
+            let at = self.hours.entry(hour).or_default();
+            at.records += total.records;
+            at.touches += total.touches;
+        }
+    }
+
+    fn add_integration(&mut self, integration: IntegrationId, more: IntegrationTotal) {
+        let entry = self.integrations.entry(integration);
+        entry
+            .and_modify(|total| {
+                total.records += more.records;
+                total.classes = total.classes.union(&more.classes);
+                total.first = total.first.min(more.first);
+                total.last = total.last.max(more.last);
+            })
+            .or_insert(more);
+    }
+}
+
 /// How much of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassTotal {
@@ -162,19 +193,7 @@ impl<'a> Fold<'a> {
         for (pseudonym, seen) in other.seen {
             add(&mut self.seen, pseudonym, seen);
         }
-        let Totals { subjects: _, records, classes, integrations, hours } = other.totals;
-        self.totals.records += records;
-        for (class, total) in classes {
-            self.totals.classes.entry(class).or_default().records += total.records;
-        }
-        for (integration, total) in integrations {
-            self.add_integration(integration, total);
-        }
-        for (hour, total) in hours {
-            let at = self.totals.hours.entry(hour).or_default();
-            at.records += total.records;
-            at.touches += total.touches;
-        }
+        self.totals.add(other.totals);
         self
     }
 
@@ -225,22 +244,10 @@ impl<'a> Fold<'a> {
             self.totals.classes.entry(class).or_default().records += 1;
         }
         let total = IntegrationTotal { records: 1, classes: mask, first: time, last: time };
-        self.add_integration(pending.integration, total);
+        self.totals.add_integration(pending.integration, total);
         let hour = self.totals.hours.entry(UnixMicros(time.0 - time.0 % HOUR)).or_default();
         hour.records += 1;
         hour.touches += pending.touches.len() as u64;
-    }
-
-    fn add_integration(&mut self, integration: IntegrationId, more: IntegrationTotal) {
-        let entry = self.totals.integrations.entry(integration);
-        entry
-            .and_modify(|total| {
-                total.records += more.records;
-                total.classes = total.classes.union(&more.classes);
-                total.first = total.first.min(more.first);
-                total.last = total.last.max(more.last);
-            })
-            .or_insert(more);
     }
 }
 

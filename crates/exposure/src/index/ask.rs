@@ -27,11 +27,11 @@ pub struct Index<'a> {
 /// Subjects in order of ordinal, each once, with the union of what was read of them. Its memory can be used for the next answer.
 #[derive(Clone, Debug, Default)]
 pub struct Subjects {
-    pairs: Vec<u64>,
-    masks: Masks,
+    pub(super) pairs: Vec<u64>,
+    pub(super) masks: Masks,
     /// What is in no run, while an answer is put together.
-    loose: Vec<u64>,
-    sorted: Vec<u64>,
+    pub(super) loose: Vec<u64>,
+    pub(super) sorted: Vec<u64>,
 }
 
 /// One release that one subject's data went out with.
@@ -577,7 +577,7 @@ impl<'a> Index<'a> {
     }
 
     /// The pseudonyms behind ordinals from [`super::NAMELESS`] on.
-    fn nameless(&self) -> Vec<Pseudonym> {
+    pub(super) fn nameless(&self) -> Vec<Pseudonym> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
         of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
     }

@@ -21,6 +21,7 @@ mod run;
 mod scan;
 mod seal;
 pub mod table;
+mod union;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::seal;
 pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
+pub use union::OfLog;
 
 use std::io;
 
