@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
-use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
+use storage::embedded::{CannotIndex, Logs, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
 
 /// The log, the vault and the place for frozen scopes, as questions need them.
@@ -30,8 +30,8 @@ pub struct Archive {
     pub view: LogView,
     /// Knows whose a pseudonym is.
     pub vault: Arc<Vault>,
-    /// Answers without reading every record.
-    pub index: Arc<ExposureIndex>,
+    /// Answers without reading every record, from every log there is.
+    pub logs: Arc<Logs>,
     /// Checks the log's own checkpoints.
     pub keys: Vec<VerifyingKey>,
     /// Where scopes are kept.
@@ -434,12 +434,13 @@ impl Archive {
 
     fn who(&self, asked: &Asked) -> Result<Exposure, CannotAnswer> {
         let counted = match &asked.subject {
-            None => self.index.ask(|index| index.count(&asked.question))?,
+            None => self.logs.count(&asked.question)?,
             Some(subject) => match self.vault.ordinal(subject) {
                 None => Counted::default(),
                 Some(ordinal) => {
-                    let history = self.index.ask(|index| index.history(ordinal, &asked.question));
-                    Counted::of_one(ordinal, &history?)
+                    let history = self.logs.history(ordinal, &asked.question)?;
+                    let history: Vec<_> = history.into_iter().map(|(_, touched)| touched).collect();
+                    Counted::of_one(ordinal, &history)
                 }
             },
         };

@@ -52,13 +52,21 @@ pub(crate) fn lost_checkpoint(data: &Path) -> Result<Option<Vec<u8>>> {
 /// # Errors
 /// If they are there and cannot be read.
 pub(crate) fn before(data: &Path) -> Result<Option<LogView>> {
-    let former = kept(data, current(data)? - 1);
+    let former = place(data, current(data)? - 1);
     if !former.join("ledger").exists() {
         return Ok(None);
     }
     let what = || format!("`{}` cannot be read", former.display());
     let disk = LocalDisk::new(&former).with_context(what)?;
     Ok(Some(LogView::at_rest(Arc::new(disk)).with_context(what)?))
+}
+
+/// The generations before the one in use, oldest first: number, and the data directory where what was kept of it is, if anything was.
+///
+/// # Errors
+/// As [`current`].
+pub(crate) fn former(data: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    Ok((1..current(data)?).map(|number| (number, place(data, number))).collect())
 }
 
 /// Ends the generation in use and prepares the next. Returns its number.
@@ -87,7 +95,7 @@ pub(crate) fn open_next(config: &Config, lost: Option<&Path>) -> Result<u64> {
     if own.exists() && open(&own)?.1 > size {
         bail!("the directory's own checkpoint is later than that: leave `--lost` out");
     }
-    let former = kept(data, number);
+    let former = place(data, number);
     // The folder alone is what a change that was broken off before the log moved has left.
     if former.join("ledger").exists() {
         bail!("`{}` is there already; nothing was changed", former.display());
@@ -156,7 +164,7 @@ fn publish_keys(config: &Config) -> Result<()> {
     store(&config.data.join("keys/log.pub"), &text)
 }
 
-fn kept(data: &Path, number: u64) -> PathBuf {
+fn place(data: &Path, number: u64) -> PathBuf {
     data.join("generations").join(number.to_string())
 }
 

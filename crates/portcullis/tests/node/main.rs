@@ -10,6 +10,7 @@ mod erasure;
 mod evidence;
 mod export;
 mod exposure;
+mod generations;
 mod letters;
 mod origin;
 mod process;

@@ -75,7 +75,7 @@ impl ExposureIndex {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let files = files_of(&dir, &view)?;
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
-        let next = parts().next_back().map_or(0, |part| part.records().end);
+        let next = parts().next_back().map_or(view.first(), |part| part.records().end);
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
         let indexer = Indexer::resume(next, nameless);
         let state = Mutex::new(State { files, sealing: Vec::new(), indexer });
@@ -133,7 +133,7 @@ impl ExposureIndex {
         *state = State {
             files: Vec::new(),
             sealing: Vec::new(),
-            indexer: Indexer::resume(0, Vec::new()),
+            indexer: Indexer::resume(self.view.first(), Vec::new()),
         };
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -275,7 +275,7 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
                 continue;
             }
         };
-        let next = parts.last().map_or(0, |(_, part)| part.records().end);
+        let next = parts.last().map_or(view.first(), |(_, part)| part.records().end);
         match file.span() {
             Span::Week | Span::Month => levels.push((path, file)),
             Span::Part if file.records().start == next => parts.push((path, file)),
