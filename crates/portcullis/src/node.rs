@@ -42,7 +42,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
 use storage::embedded::disk::LocalDisk;
-use storage::embedded::logs::INDEXES_DIR;
+use storage::embedded::logs::{INDEXES_DIR, REPLICAS_DIR};
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
@@ -368,11 +368,16 @@ fn open_logs(config: &Config, opened: &Opened) -> Result<Logs> {
         let indexes = indexes.join(format!("generation-{number}"));
         Beside::own(&origin, root, indexes, Arc::clone(&opened.vault))
     });
+    let replicas = config.replicas.iter().map(|(origin, keys)| {
+        let root = data.join(REPLICAS_DIR).join(origin);
+        let indexes = indexes.join(origin.replace('/', "+"));
+        Beside::of_node(origin, keys.clone(), root, indexes, Arc::clone(&opened.vault))
+    });
     Ok(Logs {
         origin: log_origin(&config.deployment, generation::current(data)?),
         current: Arc::new(current),
         former: former.collect(),
-        replicas: Vec::new(),
+        replicas: replicas.collect(),
     })
 }
 

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Where the indexes of the logs beside the one in use lie in the data directory.
 pub const INDEXES_DIR: &str = "indexes";
 
+/// Where copies of other nodes' logs come to in the data directory, each as `NAME/ledger`.
+pub const REPLICAS_DIR: &str = "replicas";
+
 /// The logs of one data directory.
 pub struct Logs {
     /// The name of the log in use.
