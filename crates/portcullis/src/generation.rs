@@ -8,6 +8,7 @@ use crate::keys;
 use crate::node;
 use anyhow::{Context, Result, bail};
 use ledger::checkpoint;
+use ledger::note::VerifyingKey;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +23,9 @@ const NUMBER: &str = "ledger/generation";
 
 /// Holds the last checkpoint of the generation before, as the first record of this one names it.
 const LOST: &str = "ledger/lost-checkpoint";
+
+/// Public halves of the keys that were rotated out.
+const RETIRED: &str = "keys/log.retired.pub";
 
 /// The next generation, while it is being prepared.
 const NEXT: &str = "ledger.next";
@@ -146,13 +150,23 @@ pub(crate) fn finish_rotation(config: &Config) -> Result<()> {
         "no checkpoint was signed with the next key yet: start the node, and let it serve until everybody knows both keys",
     )?;
     let old = node::log_key(config)?;
-    let retired = data.join("keys/log.retired.pub");
+    let retired = data.join(RETIRED);
     let former = there(&retired)?.unwrap_or_default();
     store(&retired, &format!("{former}{old}\n"))?;
     fs::rename(data.join(keys::NEXT_LOG), data.join(keys::LOG))
         .context("cannot replace the key")?;
     fs::File::open(data.join("keys"))?.sync_all()?;
     publish_keys(config)
+}
+
+/// Public keys that signed the log, or a generation of it, and sign no more.
+///
+/// # Errors
+/// If their file is there and is not one of keys.
+pub(crate) fn retired_keys(data: &Path) -> Result<Vec<VerifyingKey>> {
+    let text = there(&data.join(RETIRED))?.unwrap_or_default();
+    let keys = text.lines().map(VerifyingKey::parse);
+    keys.collect::<Result<_, _>>().with_context(|| format!("`{RETIRED}`"))
 }
 
 /// Writes down by which keys the log is checked, one a line.

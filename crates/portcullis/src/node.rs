@@ -17,7 +17,7 @@ use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
-use control::questions::Archive;
+use control::questions::{Archive, Former};
 use control::tokens::{self, Tokens};
 use control::witness::Witnesses;
 use credential::{Algorithm, SigningKey, Verifier};
@@ -34,6 +34,7 @@ use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
 use policy::Policies;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -200,6 +201,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         vault: Arc::clone(&opened.vault),
         logs: Arc::clone(&logs),
         keys: vec![log_key(config)?],
+        former: former_logs(config)?,
         scopes: data.join("scopes"),
         addresses: people::path(data),
         recipients: data.join("keys/recipients"),
@@ -355,6 +357,20 @@ impl Running {
             .await?
             .context("the log could not be ended in order")
     }
+}
+
+/// The generations before, and by which keys each is checked.
+fn former_logs(config: &Config) -> Result<BTreeMap<u64, Former>> {
+    let data = &config.data;
+    let retired = generation::retired_keys(data)?;
+    let seed = keys::read(&data.join(keys::LOG))?;
+    let former = generation::former(data)?.into_iter().map(|(number, root)| {
+        let origin = log_origin(&config.deployment, number);
+        let mut keys = vec![note::SigningKey::new(&origin, &seed)?.verifying_key()?];
+        keys.extend(retired.iter().filter(|key| key.name() == origin).cloned());
+        Ok((number, Former { root, keys }))
+    });
+    former.collect()
 }
 
 /// The logs that questions are asked of.

@@ -123,11 +123,42 @@ fn a_question_reaches_over_a_lost_end() -> Result<()> {
     let held = ["exposure", "--vendor", "reader-inc", "--show", "held", "--despite-gaps"];
     ensure!(ask(&node, &held)?["subjects"] == 4);
 
-    // Evidence is of one log.
-    let bundle = data.join("window.evidence");
-    let evidence = ["evidence", "--integration", "reader", "-o", bundle.to_str().context("text")?];
-    let why = refused(&node, &evidence)?;
-    ensure!(why.contains("before"), "{why}");
+    // Evidence is of one log: two bundles, checked together.
+    let folder = kept.path().join("evidence");
+    fs::create_dir(&folder)?;
+    let (first, second) = (folder.join("1.pcl"), folder.join("2.pcl"));
+    let (first, second) = (first.to_str().context("text")?, second.to_str().context("text")?);
+    let prove =
+        |more: &[&str]| refused(&node, &[&["evidence", "--integration", "reader"], more].concat());
+    let why = prove(&["-o", second])?;
+    ensure!(why.contains("--generation"), "{why}");
+    let ends = lost_from.to_string();
+    let why = prove(&["--generation", "1", "-o", first])?;
+    ensure!(why.contains(&ends), "{why}");
+    ensure!(prove(&["--generation", "2", "-o", first])?.contains("no generation 2"));
+    node.operate(&[
+        "evidence",
+        "--generation",
+        "1",
+        "--integration",
+        "reader",
+        "--to",
+        &ends,
+        "-o",
+        first,
+    ])?;
+    node.operate(&["evidence", "--integration", "reader", "--from", &behind, "-o", second])?;
+    let old_key = {
+        let seed: [u8; 32] = fs::read(data.join("keys/log.key"))?.as_slice().try_into()?;
+        ledger::note::SigningKey::new("deployment/node-1/1", &seed)?.verifying_key()?.to_string()
+    };
+    let mut verify = portcullis();
+    verify.args(["verify", first, second, "--json", "--key", &old_key, "--key"]);
+    let proved = said(verify.arg(data.join("keys/log.pub")))?;
+    let proved: Vec<Value> = proved.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let [one, two] = &proved[..] else { bail!("{proved:?}") };
+    ensure!(one["log"] == "deployment/node-1/1" && one["subjects"] == 3, "{one}");
+    ensure!(two["log"] == "deployment/node-1/2" && two["subjects"] == 2, "{two}");
 
     // Without the generation before, everything before this one is lost.
     kill(&mut node)?;
