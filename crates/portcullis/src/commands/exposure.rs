@@ -157,8 +157,12 @@ impl Exposure {
                     .with_context(|| format!("cannot write `{}`", path.display()))
             }
             Format::Table => match kind {
-                "portcullis.exposure/1" => print::exposure_table(&answer),
-                "portcullis.timeline/1" => print::timeline(&answer),
+                "portcullis.exposure/1" => {
+                    print::exposure_table(&answer).and_then(|()| print::other_nodes(&answer))
+                }
+                "portcullis.timeline/1" => {
+                    print::timeline(&answer).and_then(|()| print::other_nodes(&answer))
+                }
                 _ => print::sections(&answer),
             },
         }
@@ -229,7 +233,10 @@ impl SubjectShow {
         }
         let answer = ask(&self.session, question).await?;
         check_gaps(&answer, self.despite_gaps)?;
-        if self.json { print::line(&answer.to_string()) } else { print::history(&answer) }
+        if self.json {
+            return print::line(&answer.to_string());
+        }
+        print::history(&answer).and_then(|()| print::other_nodes(&answer))
     }
 }
 

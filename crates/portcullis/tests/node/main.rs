@@ -15,6 +15,7 @@ mod letters;
 mod origin;
 mod process;
 mod receipts;
+mod replicas;
 mod service;
 mod sever;
 mod software;
