@@ -223,6 +223,11 @@ fn answer(counted: Counted) -> Answer {
 
 /// The fold over these parts of a log, by pseudonym.
 fn folded(records: &[Record], parts: &[Range<u64>], question: &Question) -> Answer {
+    let exposure = fold(records, parts, question).finish(|_| None);
+    (exposure.erased, exposure.totals)
+}
+
+fn fold<'q>(records: &[Record], parts: &[Range<u64>], question: &'q Question) -> Fold<'q> {
     let folds = parts.iter().map(|part| {
         let mut fold = Fold::new(question);
         let length = usize::try_from(part.end - part.start).unwrap();
@@ -230,8 +235,7 @@ fn folded(records: &[Record], parts: &[Range<u64>], question: &Question) -> Answ
         records.iter().skip(before).take(length).for_each(|record| fold.push(record));
         fold
     });
-    let exposure = folds.fold(Fold::new(question), Fold::merge).finish(|_| None);
-    (exposure.erased, exposure.totals)
+    folds.fold(Fold::new(question), Fold::merge)
 }
 
 /// The fold over the first `size` records of a log.
@@ -485,4 +489,68 @@ fn nothing_is_believed_that_the_node_s_key_did_not_sign() {
     assert_eq!(answer_of(&asked, &other), everything);
     let why = asked.missing(&other).pop().unwrap().2;
     assert!(why.contains("two histories"), "{why}");
+}
+
+#[test]
+fn generations_of_one_node_are_one_answer_and_forget_together() {
+    let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+    for seed in 0..4 {
+        let mut dice = Dice::new(seed);
+        let mut own = Other::new("test/asked/1", 1, seed);
+        (0..80).for_each(|_| own.step());
+        let published = own.publish();
+        let records = own.records();
+        let asked = tempfile::tempdir().unwrap();
+        let (root, indexes) = (asked.path().join("generations/1"), asked.path().join("indexes"));
+        let vault = || Arc::clone(&own.parts.vault);
+        let current = ExposureIndex::open(asked.path(), own.parts.log.view().clone(), vault());
+        let former = Beside::own("test/asked/1", root.clone(), indexes.clone(), vault());
+        let logs = Logs {
+            // The same records stand for the next generation, so that everybody is in both.
+            origin: "test/asked/2".to_owned(),
+            current: Arc::new(current.unwrap()),
+            former: vec![former],
+            replicas: Vec::new(),
+        };
+        let mut numbers: Vec<u64> = published.segments.keys().copied().collect();
+        for at in (1..numbers.len()).rev() {
+            numbers.swap(at, dice.length(at + 1));
+        }
+        let mut came = BTreeMap::new();
+        for number in numbers {
+            put(&published.dir.path().join(segment(number)), &root.join(segment(number)));
+            came.insert(number, published.segments.get(&number).unwrap().clone());
+            let (parts, missing) = joined(came.values().cloned());
+            let question =
+                if dice.one_in(2) { questions(&mut dice)[1].clone() } else { all.clone() };
+            let whole = 0..records.len() as u64;
+            let merged: Vec<Range<u64>> = parts.iter().cloned().chain([whole]).collect();
+            let quarter = BEGAN.quarter();
+            let wanted = fold(&records, &merged, &question)
+                .finish(|name| own.parts.vault.subject_of(name, quarter).unwrap());
+            let counted = logs.count(&question).unwrap();
+            let subject = |ordinal| own.parts.vault.subject(ordinal);
+            let exposure = exposure::Exposure::from_counted(counted, subject).unwrap();
+            assert_eq!(exposure, wanted, "seed {seed}");
+            let gaps = logs.gaps(UnixMicros(0), UnixMicros(u64::MAX)).unwrap();
+            let named = gaps.into_iter().filter_map(|gap| match gap.what {
+                Lack::Missing(missing) => Some((missing.first, missing.end.unwrap_or(u64::MAX))),
+                Lack::LostEnd { .. } | Lack::Recorded(_) => None,
+            });
+            assert_eq!(named.collect::<Vec<_>>(), missing, "seed {seed}");
+            if dice.one_in(3) {
+                logs.catch_up().unwrap();
+            }
+        }
+        let subject = SubjectId::new("account-1").unwrap();
+        let ordinal = own.parts.vault.ordinal(&subject).unwrap();
+        let named = || logs.subjects(&all).unwrap().ordinals().any(|other| other == ordinal);
+        logs.catch_up().unwrap();
+        own.parts.eraser.forget(&subject);
+        own.parts.eraser.erase().unwrap();
+        assert!(named(), "seed {seed}: there is nothing to forget");
+        logs.forget().unwrap();
+        logs.catch_up().unwrap();
+        assert!(!named(), "seed {seed}");
+    }
 }
