@@ -285,7 +285,7 @@ fn gap(LogGap { log, what }: &LogGap) -> Value {
             (
                 Some(gap.time),
                 gap.record,
-                None,
+                Some(gap.time),
                 format!("{open} requests were open when the node's lease had run out"),
                 "Count the subjects of these requests as read; the record names the requests",
             )
@@ -301,8 +301,7 @@ fn gap(LogGap { log, what }: &LogGap) -> Value {
             )
         }
     };
-    let time = time.map_or_else(|| "?".to_owned(), |time| time.to_string());
-    let since = since.map(|since| since.to_string());
+    let (since, time) = (since.map(|since| since.to_string()), time.map(|time| time.to_string()));
     json!({ "node": log, "since": since, "time": time, "record": record, "why": why, "advice": advice })
 }
 

@@ -354,7 +354,7 @@ impl Archive {
                             format!(": that generation ends at {last}, ask for a window up to then")
                         })
                     }
-                    _ => String::new(),
+                    NoBundle::CannotProve(_) | NoBundle::Tiles(_) | NoBundle::Log(_) => String::new(),
                 };
                 CannotAnswer::NoProof(with_source(&error) + &more)
             }

@@ -269,13 +269,15 @@ fn check_gaps(answer: &Value, despite: bool) -> Result<()> {
     let lines: Vec<String> = gaps
         .iter()
         .map(|gap| {
-            format!(
-                "{} at {}: {}. {}",
-                text(gap, "node"),
-                text(gap, "time"),
-                text(gap, "why"),
-                text(gap, "advice")
-            )
+            let moment = |name: &str| gap.get(name).and_then(Value::as_str);
+            let when = match (moment("since"), moment("time")) {
+                (Some(since), Some(time)) if since == time => format!(" at {time}"),
+                (Some(since), Some(time)) => format!(" from {since} to {time}"),
+                (Some(since), None) => format!(" from {since} on"),
+                (None, Some(time)) => format!(" up to {time}"),
+                (None, None) => String::new(),
+            };
+            format!("{}{when}: {}. {}", text(gap, "node"), text(gap, "why"), text(gap, "advice"))
         })
         .collect();
     match lines.as_slice() {
