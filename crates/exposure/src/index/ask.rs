@@ -27,11 +27,11 @@ pub struct Index<'a> {
 /// Subjects in order of ordinal, each once, with the union of what was read of them. Its memory can be used for the next answer.
 #[derive(Clone, Debug, Default)]
 pub struct Subjects {
-    pub(super) pairs: Vec<u64>,
-    pub(super) masks: Masks,
+    pairs: Vec<u64>,
+    masks: Masks,
     /// What is in no run, while an answer is put together.
-    pub(super) loose: Vec<u64>,
-    pub(super) sorted: Vec<u64>,
+    loose: Vec<u64>,
+    sorted: Vec<u64>,
 }
 
 /// One release that one subject's data went out with.
@@ -61,6 +61,11 @@ pub struct HourLine {
 }
 
 impl Subjects {
+    /// An answer that was put together elsewhere: sorted, each ordinal once.
+    pub(super) const fn settled(pairs: Vec<u64>, masks: Masks) -> Self {
+        Self { pairs, masks, loose: Vec::new(), sorted: Vec::new() }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.pairs.len()

@@ -7,7 +7,7 @@ use super::Unreadable;
 use super::ask::{HourLine, Index, Subjects};
 use super::count::Counted;
 use super::masks::Masks;
-use super::run::{self, ordinal_of, pair, value_of};
+use super::run::{self, pair};
 use super::table::NAMELESS;
 use crate::fold::{Person, Totals};
 use crate::{Question, Seen};
@@ -29,7 +29,7 @@ impl Index<'_> {
     pub fn of_log(&self, question: &Question) -> Result<OfLog, Unreadable> {
         let subjects = self.subjects(question)?;
         // They are last in order.
-        let unnamed = subjects.pairs.last().is_some_and(|last| ordinal_of(*last) >= NAMELESS);
+        let unnamed = subjects.ordinals().last().is_some_and(|last| last.0 >= NAMELESS);
         let nameless = if unnamed { self.nameless() } else { Vec::new() };
         Ok(OfLog { subjects, nameless })
     }
@@ -42,35 +42,29 @@ impl Subjects {
         if answers.len() < 2 {
             return answers.pop().unwrap_or_default().subjects;
         }
-        let values = |of: &OfLog| run::histogram(&of.subjects.pairs);
-        let of_log = |of: &OfLog| {
-            let sets = values(of).into_iter().map(|(value, _)| of.subjects.masks.set(value));
-            sets.fold(ClassSet::EMPTY, |all, set| all.union(&set))
-        };
-        let all = answers.iter().fold(ClassSet::EMPTY, |all, of| all.union(&of_log(of)));
+        let sets = || answers.iter().flat_map(|of| of.subjects.iter().map(|(_, set)| set));
+        let mut all = ClassSet::EMPTY;
+        sets().for_each(|set| all = all.union(&set));
         let mut masks = Masks::new(&all);
+        let mut values: HashMap<ClassSet, u32> = HashMap::new();
         let mut numbers: HashMap<Pseudonym, u32> = HashMap::new();
         let mut pairs = Vec::with_capacity(answers.iter().map(|of| of.subjects.len()).sum());
         for of in &answers {
-            let translated: HashMap<u32, u32> = values(of)
-                .into_iter()
-                .map(|(value, _)| (value, masks.value(&of.subjects.masks.set(value))))
-                .collect();
-            for old in &of.subjects.pairs {
-                let ordinal = match ordinal_of(*old).checked_sub(NAMELESS) {
-                    None => ordinal_of(*old),
+            for (ordinal, set) in of.subjects.iter() {
+                let ordinal = match ordinal.0.checked_sub(NAMELESS) {
+                    None => ordinal.0,
                     Some(number) => {
                         let next = NAMELESS + u32::try_from(numbers.len()).unwrap_or(NAMELESS);
                         let name = of.nameless.get(number as usize).copied();
                         *numbers.entry(name.unwrap_or(Pseudonym([0; 16]))).or_insert(next)
                     }
                 };
-                let value = translated.get(&value_of(*old)).copied().unwrap_or(0);
+                let value = *values.entry(set).or_insert_with(|| masks.value(&set));
                 pairs.push(pair(ordinal, value));
             }
         }
-        run::settle_many(&mut pairs, &mut Vec::new(), &mut masks);
-        Self { pairs, masks, loose: Vec::new(), sorted: Vec::new() }
+        run::settle(&mut pairs, &mut masks);
+        Self::settled(pairs, masks)
     }
 }
 
@@ -98,10 +92,8 @@ impl HourLine {
             let answers = lines.iter().map(|(log, _)| of_hour(*log, hour));
             let subjects = Subjects::unite(answers.collect::<Result<_, E>>()?);
             let mut line = Self { hour, subjects: subjects.len() as u64, classes: BTreeMap::new() };
-            for (value, people) in run::histogram(&subjects.pairs) {
-                for class in subjects.masks.set(value).iter() {
-                    *line.classes.entry(class).or_default() += u64::from(people);
-                }
+            for class in subjects.iter().flat_map(|(_, set)| set.iter().collect::<Vec<_>>()) {
+                *line.classes.entry(class).or_default() += 1;
             }
             united.push(line);
         }

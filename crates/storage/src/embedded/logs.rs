@@ -83,7 +83,14 @@ impl Logs {
     /// # Errors
     /// [`CannotIndex`].
     pub fn subjects(&self, question: &Question) -> Result<Subjects, CannotIndex> {
-        Ok(Subjects::unite(self.each(|index| index.of_log(question))?))
+        match &self.own()?[..] {
+            [(_, only)] => only.ask(|index| index.subjects(question)),
+            logs => {
+                let answers =
+                    logs.iter().map(|(_, index)| index.ask(|index| index.of_log(question)));
+                Ok(Subjects::unite(answers.collect::<Result<_, _>>()?))
+            }
+        }
     }
 
     /// Which classes were read at all.
