@@ -3,6 +3,7 @@
 use crate::answers::window;
 use crate::questions::Found;
 use axum::body::Body;
+use exposure::Caveats;
 use exposure::index::Touched;
 use hyper::body::{Bytes, Frame};
 use model::{ClassTable, SubjectId, UnixMicros};
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An answer that is still to be written.
 pub struct Long {
     rows: Rows,
-    gaps: Vec<Value>,
+    caveats: Caveats,
     classes: ClassTable,
 }
 
@@ -37,15 +38,15 @@ pub(crate) enum Rows {
         subject: SubjectId,
         /// Nobody the node does not know was ever read under that name, or they were erased.
         known: bool,
-        releases: Vec<Touched>,
+        /// Each with the log that has it.
+        releases: Vec<(String, Touched)>,
         window: (UnixMicros, UnixMicros),
     },
 }
 
 impl Long {
-    /// `gaps`: where the record of the window may lack something.
-    pub(crate) const fn new(rows: Rows, gaps: Vec<Value>, classes: ClassTable) -> Self {
-        Self { rows, gaps, classes }
+    pub(crate) const fn new(rows: Rows, caveats: Caveats, classes: ClassTable) -> Self {
+        Self { rows, caveats, classes }
     }
 
     /// Writes the JSON.
@@ -56,8 +57,8 @@ impl Long {
         match &self.rows {
             Rows::Exposure(found) => {
                 let Found { question, listed, scope } = &**found;
-                let scope = scope.as_ref();
-                exposure::write_json(out, question, listed, &self.classes, scope, None, &self.gaps)
+                let (scope, caveats) = (scope.as_ref(), &self.caveats);
+                exposure::write_json(out, question, listed, &self.classes, scope, None, caveats)
             }
             Rows::History { subject, known, releases, window: (from, to) } => {
                 let history = History {
@@ -66,7 +67,8 @@ impl Long {
                     known: *known,
                     releases: Releases { releases, classes: &self.classes },
                     window: window(*from, *to),
-                    gaps: &self.gaps,
+                    gaps: &self.caveats.gaps,
+                    other_nodes: &self.caveats.other_nodes,
                 };
                 Ok(serde_json::to_writer(out, &history)?)
             }
@@ -99,20 +101,23 @@ struct History<'a> {
     window: Value,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     gaps: &'a [Value],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    other_nodes: &'a [Value],
 }
 
 /// A row for each, made when it is written.
 struct Releases<'a> {
-    releases: &'a [Touched],
+    releases: &'a [(String, Touched)],
     classes: &'a ClassTable,
 }
 
 impl Serialize for Releases<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.releases.iter().map(|touched| {
+        serializer.collect_seq(self.releases.iter().map(|(log, touched)| {
             let context = &touched.context;
             json!({
                 "time": touched.time.to_string(),
+                "log": log,
                 "record": touched.record,
                 "vendor": context.vendor.to_string(),
                 "integration": context.integration.to_string(),
@@ -201,10 +206,14 @@ mod tests {
         let rows = Rows::History {
             subject: SubjectId::new("acct-1").unwrap(),
             known: true,
-            releases: (0..releases).map(touched).collect(),
+            releases: (0..releases).map(|n| ("node-1/1".into(), touched(n))).collect(),
             window: (UnixMicros(0), UnixMicros(1)),
         };
-        Long::new(rows, vec![json!({ "why": "it was lost" })], ClassTable::default())
+        let caveats = Caveats {
+            gaps: vec![json!({ "why": "it was lost" })],
+            other_nodes: vec![json!({ "log": "node-2/1" })],
+        };
+        Long::new(rows, caveats, ClassTable::default())
     }
 
     fn place() -> (Arc<Semaphore>, OwnedSemaphorePermit) {
@@ -220,7 +229,10 @@ mod tests {
         let value: Value = serde_json::from_slice(&whole).unwrap();
         assert_eq!(value["releases"].as_array().map(Vec::len), Some(5_000));
         let members: Vec<_> = value.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["schema", "subject", "known", "releases", "window", "gaps"]);
+        assert_eq!(
+            members,
+            ["schema", "subject", "known", "releases", "window", "gaps", "other_nodes"]
+        );
         let (places, place) = place();
         let sent = to_bytes(history(5_000).into_body(place), usize::MAX).await.unwrap();
         assert!(sent == whole, "what was sent is something else");

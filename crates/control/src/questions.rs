@@ -5,7 +5,7 @@ use exposure::index::Counted;
 use exposure::{Listed, Question};
 use ledger::bundle::{self, CannotProve, Level, Position, Recipient};
 use ledger::note::VerifyingKey;
-use ledger::record::{Body, Chain};
+use ledger::record::{Body, Chain, Header};
 use model::{
     ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
     VendorId,
@@ -19,9 +19,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::embedded::disk::LocalDisk;
 use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
-use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
+use storage::embedded::{CannotIndex, Logs, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
 
 /// The log, the vault and the place for frozen scopes, as questions need them.
@@ -30,16 +31,26 @@ pub struct Archive {
     pub view: LogView,
     /// Knows whose a pseudonym is.
     pub vault: Arc<Vault>,
-    /// Answers without reading every record.
-    pub index: Arc<ExposureIndex>,
+    /// Answers without reading every record, from every log there is.
+    pub logs: Arc<Logs>,
     /// Checks the log's own checkpoints.
     pub keys: Vec<VerifyingKey>,
+    /// The generations of the log before, by number.
+    pub former: BTreeMap<u64, Former>,
     /// Where scopes are kept.
     pub scopes: PathBuf,
     /// The directory of addresses, which says who lives where.
     pub addresses: PathBuf,
     /// Where the keys of those are kept to whom bundles are sealed.
     pub recipients: PathBuf,
+}
+
+/// A generation of the log before the one in use.
+pub struct Former {
+    /// The data directory where what was kept of it is.
+    pub root: PathBuf,
+    /// Checks its checkpoints.
+    pub keys: Vec<VerifyingKey>,
 }
 
 /// Why a question has no answer.
@@ -104,6 +115,7 @@ struct Written {
     difference: Option<(String, String)>,
     recipient: Option<String>,
     checkpoint: Option<String>,
+    generation: Option<u64>,
     open: Option<[u64; 3]>,
 }
 
@@ -146,6 +158,8 @@ pub struct Form {
     open: Option<Position>,
     /// The checkpoint to prove it under, cosigned by an auditor; the last one published if there is none.
     checkpoint: Option<String>,
+    /// The generation before that it is of; of the log in use if there is none.
+    generation: Option<u64>,
 }
 
 impl Asked {
@@ -165,6 +179,7 @@ impl Asked {
             vendor: None,
             recipient: written.recipient.clone(),
             checkpoint: written.checkpoint.clone(),
+            generation: written.generation,
             open: written.open.map(|[run, sequence, touch]| Position { run, sequence, touch }),
         };
         if let Some(name) = &written.integration {
@@ -235,8 +250,9 @@ impl Archive {
     /// # Errors
     /// [`CannotAnswer`].
     pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Found, CannotAnswer> {
-        if asked.form.recipient.is_some() || asked.form.checkpoint.is_some() {
-            let wrong = "an exposure has no recipient and no checkpoint; evidence has";
+        let Form { recipient, checkpoint, generation, .. } = &asked.form;
+        if recipient.is_some() || checkpoint.is_some() || generation.is_some() {
+            let wrong = "an exposure has no recipient, checkpoint and generation; evidence has";
             return Err(CannotAnswer::Question(wrong.into()));
         }
         let question = self.named(asked);
@@ -327,6 +343,11 @@ impl Archive {
             .provable()
             .filter(|_| asked.subject.is_none())
             .ok_or_else(not_provable)?;
+        let former = asked.form.generation.map(|number| self.generation(number)).transpose()?;
+        let (view, keys, note) = match &former {
+            Some((view, keys, note)) => (view, *keys, Some(&**note)),
+            None => (&self.view, &self.keys[..], note),
+        };
         let cosigned = asked.form.checkpoint.as_deref();
         let note = cosigned.or(note).ok_or_else(|| {
             CannotAnswer::NoProof("there is no checkpoint yet; ask again in a second".into())
@@ -343,10 +364,20 @@ impl Archive {
                 CannotAnswer::Log(with_source(&error))
             }
             NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
-                CannotAnswer::NoProof(with_source(&error))
+                let more = match &error {
+                    NoBundle::CannotProve(CannotProve::BeforeGeneration { .. }) => {
+                        ", and for what was before with `--generation`: a bundle is of one log, one checkpoint. `portcullis verify` takes several".to_owned()
+                    }
+                    NoBundle::CannotProve(CannotProve::NotYet) if former.is_some() => {
+                        last_time(view).map_or_else(String::new, |last| {
+                            format!(": that generation ends at {last}, ask for a window up to then")
+                        })
+                    }
+                    NoBundle::CannotProve(_) | NoBundle::Tiles(_) | NoBundle::Log(_) => String::new(),
+                };
+                CannotAnswer::NoProof(with_source(&error) + &more)
             }
         };
-        let (view, keys) = (&self.view, &self.keys);
         let Some(position) = asked.form.open else {
             return evidence::build(view, &question, &form, note, keys).map_err(failed);
         };
@@ -354,6 +385,21 @@ impl Archive {
             evidence::open(view, &question, &form, note, keys, position).map_err(failed)?;
         let nothing = || CannotAnswer::Question("no touch stands there".into());
         Ok(opening.ok_or_else(nothing)?.to_bytes())
+    }
+
+    /// A generation before, its keys and its last checkpoint.
+    fn generation(&self, number: u64) -> Result<(LogView, &[VerifyingKey], String), CannotAnswer> {
+        let none =
+            || CannotAnswer::Question(format!("there is no generation {number} before this log"));
+        let Former { root, keys } = self.former.get(&number).ok_or_else(none)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            CannotAnswer::Log(format!("`{}`: {error}", root.display()))
+        };
+        let note = std::fs::read_to_string(root.join("ledger/checkpoint"));
+        let note = note.map_err(|error| failed(&error))?;
+        let disk = LocalDisk::new(root).map_err(|error| failed(&error))?;
+        let view = LogView::at_rest(Arc::new(disk)).map_err(|error| failed(&error))?;
+        Ok((view, keys, note))
     }
 
     /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.
@@ -453,12 +499,13 @@ impl Archive {
 
     fn who(&self, asked: &Asked) -> Result<Listed, CannotAnswer> {
         let counted = match &asked.subject {
-            None => self.index.ask(|index| index.count(&asked.question))?,
+            None => self.logs.count(&asked.question)?,
             Some(subject) => match self.vault.ordinal(subject) {
                 None => Counted::default(),
                 Some(ordinal) => {
-                    let history = self.index.ask(|index| index.history(ordinal, &asked.question));
-                    Counted::of_one(ordinal, &history?)
+                    let history = self.logs.history(ordinal, &asked.question)?;
+                    let history: Vec<_> = history.into_iter().map(|(_, touched)| touched).collect();
+                    Counted::of_one(ordinal, &history)
                 }
             },
         };
@@ -507,6 +554,12 @@ impl Archive {
         folder.map_err(failed)?;
         Ok(scope)
     }
+}
+
+/// The time of a log's last record.
+fn last_time(view: &LogView) -> Option<UnixMicros> {
+    let record = view.records_from(view.end().records.checked_sub(1)?).next()?.ok()?.1;
+    Header::decode(&record.entry).ok().map(|header| header.time)
 }
 
 fn with_source(error: &NoBundle) -> String {

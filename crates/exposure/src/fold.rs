@@ -76,6 +76,37 @@ pub struct Totals {
     pub hours: BTreeMap<UnixMicros, HourTotal>,
 }
 
+impl Totals {
+    /// Adds another log's sums, but for how many subjects there are, in all and of each class: some may be in both.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { subjects: _, records, classes, integrations, hours } = other;
+        self.records += records;
+        for (class, total) in classes {
+            self.classes.entry(class).or_default().records += total.records;
+        }
+        for (integration, total) in integrations {
+            self.add_integration(integration, total);
+        }
+        for (hour, total) in hours {
+            let at = self.hours.entry(hour).or_default();
+            at.records += total.records;
+            at.touches += total.touches;
+        }
+    }
+
+    fn add_integration(&mut self, integration: IntegrationId, more: IntegrationTotal) {
+        let entry = self.integrations.entry(integration);
+        entry
+            .and_modify(|total| {
+                total.records += more.records;
+                total.classes = total.classes.union(&more.classes);
+                total.first = total.first.min(more.first);
+                total.last = total.last.max(more.last);
+            })
+            .or_insert(more);
+    }
+}
+
 /// How much of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassTotal {
@@ -229,12 +260,8 @@ impl Exposure {
         for class in mask.iter() {
             self.totals.classes.entry(class).or_default().records += 1;
         }
-        let new = IntegrationTotal { records: 0, classes: mask, first: time, last: time };
-        let total = self.totals.integrations.entry(pending.integration).or_insert(new);
-        total.records += 1;
-        total.classes = total.classes.union(&mask);
-        total.first = total.first.min(time);
-        total.last = total.last.max(time);
+        let total = IntegrationTotal { records: 1, classes: mask, first: time, last: time };
+        self.totals.add_integration(pending.integration, total);
     }
 }
 

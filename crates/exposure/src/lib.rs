@@ -15,7 +15,7 @@ pub use fold::{ClassTotal, Exposure, Fold, HourTotal, IntegrationTotal, Person, 
 pub use listed::Listed;
 pub use question::Question;
 pub use scope::Scope;
-pub use wire::write_json;
+pub use wire::{Caveats, write_json};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Exact answers: the fold agrees with a reading of the records one by one, and with the evidence bundle.
 
-use crate::{Exposure, Fold, Person, Question, Scope, Totals, write_json};
+use crate::{Caveats, Exposure, Fold, Person, Question, Scope, Totals, write_json};
 use aws_lc_rs::digest::{SHA256, digest};
 use expect_test::expect;
 use ledger::bundle::{Builder, Form, Seen, verify};
@@ -112,7 +112,8 @@ fn json(
     proof: Option<(&str, &model::Digest)>,
 ) -> String {
     let mut out = Vec::new();
-    write_json(&mut out, question, &exposure.into(), &table(), scope, proof, &[]).unwrap();
+    write_json(&mut out, question, &exposure.into(), &table(), scope, proof, &Caveats::default())
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 

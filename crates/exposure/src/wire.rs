@@ -8,10 +8,18 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
+/// What an answer says of itself. Members that are empty are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Caveats {
+    /// Where the record of the window may lack something.
+    pub gaps: Vec<Value>,
+    /// What other nodes' logs say, which is in none of its sums.
+    pub other_nodes: Vec<Value>,
+}
+
 /// Writes the answer as `portcullis exposure --json` prints it, row by row.
 ///
-/// `scope`: where it is frozen, if it is. `proof`: name and hash of the evidence bundle's file, if one was written. `gaps`: where the record of the
-/// window may lack something; left out if there are none.
+/// `scope`: where it is frozen, if it is. `proof`: name and hash of the evidence bundle's file, if one was written.
 ///
 /// # Errors
 /// Those of `out`.
@@ -22,7 +30,7 @@ pub fn write_json(
     classes: &ClassTable,
     scope: Option<&Scope>,
     proof: Option<(&str, &model::Digest)>,
-    gaps: &[Value],
+    caveats: &Caveats,
 ) -> io::Result<()> {
     let scope = scope.map(|scope| ScopeJson {
         name: scope.name().to_owned(),
@@ -30,7 +38,9 @@ pub fn write_json(
         hash: Some(hex(scope.hash())),
     });
     let proof = proof.map(|(file, hash)| ProofJson { file: file.to_owned(), sha256: hex(hash) });
-    let document = Document { proof, gaps, ..document(question, listed, classes, scope) };
+    let Caveats { gaps, other_nodes } = caveats;
+    let document = document(question, listed, classes, scope);
+    let document = Document { proof, gaps, other_nodes, ..document };
     Ok(serde_json::to_writer(out, &document)?)
 }
 
@@ -108,6 +118,7 @@ fn document<'a>(
         },
         proof: None,
         gaps: &[],
+        other_nodes: &[],
     }
 }
 
@@ -181,6 +192,8 @@ struct Document<'a> {
     proof: Option<ProofJson>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     gaps: &'a [Value],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    other_nodes: &'a [Value],
 }
 
 /// A row for each, made when it is written.

@@ -8,7 +8,7 @@ use crate::domain;
 use crate::heads::HeadMap;
 use crate::merkle;
 use crate::prepared::Prepared;
-use crate::record::{Body, Chain, Draft, Header, Malformed, StoredRecord, body, touches};
+use crate::record::{Body, Chain, Draft, Header, Malformed, Record, StoredRecord, body, touches};
 use crate::state::State;
 use model::{Digest, RequestId, UnixMicros};
 use thiserror::Error;
@@ -237,6 +237,24 @@ impl Sequencer {
         let header = self.state.follows(entry)?;
         self.state.take_in(&header, merkle::leaf_hash(entry));
         Ok(header)
+    }
+}
+
+impl StoredRecord {
+    /// Reads a record of somebody else's log, of which only the entry is known to be there: body and touches are checked against it.
+    /// `index`: its place in the log, for the error.
+    ///
+    /// # Errors
+    /// [`Corrupt::Malformed`], [`Corrupt::Changed`].
+    pub fn open(&self, index: u64) -> Result<Record, Corrupt> {
+        let malformed = |source| Corrupt::Malformed { index, source };
+        let header = Header::decode(&self.entry).map_err(malformed)?;
+        let opened = open(&header, &self.body, &self.touches).map_err(|why| match why {
+            NotThisRecord::Malformed(source) => malformed(source),
+            NotThisRecord::Changed(part) => Corrupt::Changed { index, part },
+        })?;
+        let Opened { body, touches } = opened;
+        Ok(Record { leaf: self.leaf_hash(), header, body, touches })
     }
 }
 

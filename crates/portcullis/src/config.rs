@@ -1,11 +1,14 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
+use crate::node::log_origin;
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
 use control::witness::Witness;
 use incident::notice::Company;
 use ledger::cosign::CosignerKey;
+use ledger::note::VerifyingKey;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +34,15 @@ struct ConfigFile {
     mail: Option<MailFile>,
     #[serde(default)]
     witness: Vec<WitnessFile>,
+    #[serde(default)]
+    replica: Vec<ReplicaFile>,
+}
+
+/// Another node's log, of which copies come into the data directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplicaFile {
+    key: String,
 }
 
 /// Somebody who cosigns the log's checkpoints.
@@ -147,6 +159,8 @@ pub(crate) struct Config {
     pub(crate) log: SocketAddr,
     /// Who cosigns the log's checkpoints.
     pub(crate) witnesses: Vec<Witness>,
+    /// Other nodes' logs, of which copies come into the data directory: each one's name and keys, generations in order.
+    pub(crate) replicas: Vec<(String, Vec<VerifyingKey>)>,
     /// Serve the data plane and the authority without TLS; loopback only.
     pub(crate) clear_text: bool,
     /// PEM of the CA that client certificates must chain to, if they are asked for.
@@ -243,6 +257,9 @@ impl Config {
         let witnesses = file.witness.into_iter().map(WitnessFile::checked).collect::<Result<_>>();
         let witnesses =
             witnesses.with_context(|| format!("in `{}`, `[[witness]]`", path.display()))?;
+        let replicas = replicas(file.replica, &file.deployment);
+        let replicas =
+            replicas.with_context(|| format!("in `{}`, `[[replica]]`", path.display()))?;
         let metrics = file.listen.metrics;
         if metrics.is_some_and(|address| !is_loopback(address.ip())) {
             bail!("in `{}`: `metrics` listens on loopback only", path.display());
@@ -252,6 +269,7 @@ impl Config {
         Ok(Self {
             metrics,
             witnesses,
+            replicas,
             log: file.listen.log,
             mail,
             company: file
@@ -288,6 +306,7 @@ impl Config {
             ("listen.control", self.control != running.control),
             ("listen.log", self.log != running.log),
             ("witness", self.witnesses != running.witnesses),
+            ("replica", self.replicas != running.replicas),
             ("listen.metrics", self.metrics != running.metrics),
             ("origin.address", self.origin != running.origin),
             ("origin.host", self.origin_host != running.origin_host),
@@ -331,6 +350,10 @@ overlay = "overlay.yaml"
 # url = "https://witness.example/"
 # key = "witness.example/w1+0a1b2c3d+B..."
 
+# Another node's log, by its keys/log.pub: a copy of its `ledger` is expected in replicas/NAME/ledger. docs/operating/several-logs.md
+# [[replica]]
+# key = "example/node-1/1+0a1b2c3d+A..."
+
 # For incidents: who writes to subjects and authorities, and how letters leave. docs/operating/incident.md
 # [company]
 # name = "Example AG"
@@ -357,6 +380,35 @@ impl WitnessFile {
         }
         Ok(Witness { url: self.url, key })
     }
+}
+
+/// The logs that are named, generations of one node in order. Each name is a path below `replicas`.
+fn replicas(files: Vec<ReplicaFile>, deployment: &str) -> Result<Vec<(String, Vec<VerifyingKey>)>> {
+    let mut logs: BTreeMap<(String, u64), Vec<VerifyingKey>> = BTreeMap::new();
+    let own = log_origin(deployment, 1);
+    let own = own.rsplit_once('/').map_or("", |(node, _)| node);
+    for file in files {
+        let key = VerifyingKey::parse(&file.key)
+            .with_context(|| format!("`{}` is not a log's key", file.key))?;
+        let name = key.name();
+        let part = |part: &str| {
+            !part.starts_with('.')
+                && !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        let generation = name.rsplit_once('/').and_then(|(node, number)| {
+            let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+            node.split('/').all(part).then_some((node, number))
+        });
+        let (node, number) = generation.with_context(|| {
+            format!("`{name}` is not the name of a log: deployment, node and generation")
+        })?;
+        if node == own {
+            bail!("`{name}` is this node's own log");
+        }
+        logs.entry((node.to_owned(), number)).or_default().push(key);
+    }
+    Ok(logs.into_iter().map(|((node, number), keys)| (format!("{node}/{number}"), keys)).collect())
 }
 
 impl CompanyFile {

@@ -17,7 +17,7 @@ use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
-use control::questions::Archive;
+use control::questions::{Archive, Former};
 use control::tokens::{self, Tokens};
 use control::witness::Witnesses;
 use credential::{Algorithm, SigningKey, Verifier};
@@ -34,6 +34,7 @@ use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
 use policy::Policies;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -42,10 +43,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
 use storage::embedded::disk::LocalDisk;
+use storage::embedded::logs::{INDEXES_DIR, REPLICAS_DIR};
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
-use storage::embedded::{ExposureIndex, Keeper, PostureRegister, Recorder, Vault};
+use storage::embedded::{Beside, ExposureIndex, Keeper, Logs, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
 use tokio::net::TcpListener;
@@ -193,14 +195,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             Ok(())
         })
     };
-    let index = ExposureIndex::open(data, opened.view.clone(), Arc::clone(&opened.vault))
-        .context("the exposure index cannot be opened")?;
-    let index = Arc::new(index);
+    let logs = Arc::new(open_logs(config, &opened)?);
     let archive = Archive {
         view: opened.view.clone(),
         vault: Arc::clone(&opened.vault),
-        index: Arc::clone(&index),
+        logs: Arc::clone(&logs),
         keys: vec![log_key(config)?],
+        former: former_logs(config)?,
         scopes: data.join("scopes"),
         addresses: people::path(data),
         recipients: data.join("keys/recipients"),
@@ -294,7 +295,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
-    tokio::spawn(index_along(Arc::downgrade(&index)));
+    tokio::spawn(index_along(Arc::downgrade(&logs)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
 
     let (data_plane, authority, control) = addresses;
@@ -358,13 +359,51 @@ impl Running {
     }
 }
 
-/// Keeps the exposure index close behind the log, so that nobody who asks waits for it. Ends with the node.
-async fn index_along(index: Weak<ExposureIndex>) {
+/// The generations before, and by which keys each is checked.
+fn former_logs(config: &Config) -> Result<BTreeMap<u64, Former>> {
+    let data = &config.data;
+    let retired = generation::retired_keys(data)?;
+    let seed = keys::read(&data.join(keys::LOG))?;
+    let former = generation::former(data)?.into_iter().map(|(number, root)| {
+        let origin = log_origin(&config.deployment, number);
+        let mut keys = vec![note::SigningKey::new(&origin, &seed)?.verifying_key()?];
+        keys.extend(retired.iter().filter(|key| key.name() == origin).cloned());
+        Ok((number, Former { root, keys }))
+    });
+    former.collect()
+}
+
+/// The logs that questions are asked of.
+fn open_logs(config: &Config, opened: &Opened) -> Result<Logs> {
+    let data = &config.data;
+    let current = ExposureIndex::open(data, opened.view.clone(), Some(Arc::clone(&opened.vault)))
+        .context("the exposure index cannot be opened")?;
+    let indexes = data.join(INDEXES_DIR);
+    let former = generation::former(data)?.into_iter().map(|(number, root)| {
+        let origin = log_origin(&config.deployment, number);
+        let indexes = indexes.join(format!("generation-{number}"));
+        Beside::own(&origin, root, indexes, Arc::clone(&opened.vault))
+    });
+    let replicas = config.replicas.iter().map(|(origin, keys)| {
+        let root = data.join(REPLICAS_DIR).join(origin);
+        let indexes = indexes.join(origin.replace('/', "+"));
+        Beside::of_node(origin, keys.clone(), root, indexes)
+    });
+    Ok(Logs {
+        origin: log_origin(&config.deployment, generation::current(data)?),
+        current: Arc::new(current),
+        former: former.collect(),
+        replicas: replicas.collect(),
+    })
+}
+
+/// Keeps the exposure indexes close behind the logs, so that nobody who asks waits for them. Ends with the node.
+async fn index_along(logs: Weak<Logs>) {
     let mut said = None;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(index) = index.upgrade() else { return };
-        let caught_up = tokio::task::spawn_blocking(move || index.catch_up()).await;
+        let Some(logs) = logs.upgrade() else { return };
+        let caught_up = tokio::task::spawn_blocking(move || logs.catch_up()).await;
         let failed = match caught_up {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),

@@ -60,8 +60,12 @@ impl World {
     }
 
     fn index(&self, root: &Path) -> ExposureIndex {
-        ExposureIndex::open(root, self.parts.log.view().clone(), Arc::clone(&self.parts.vault))
-            .unwrap()
+        ExposureIndex::open(
+            root,
+            self.parts.log.view().clone(),
+            Some(Arc::clone(&self.parts.vault)),
+        )
+        .unwrap()
     }
 
     /// Opens everything again after the vault's rows were replaced.
@@ -240,7 +244,8 @@ fn an_index_that_grew_is_the_one_that_is_built_from_the_log() {
         let elsewhere = tempfile::tempdir().unwrap();
         let view = LogView::at_rest(Arc::clone(&world.disk)).unwrap();
         let built =
-            ExposureIndex::open(elsewhere.path(), view, Arc::clone(&world.parts.vault)).unwrap();
+            ExposureIndex::open(elsewhere.path(), view, Some(Arc::clone(&world.parts.vault)))
+                .unwrap();
         built.catch_up().unwrap();
         let (grown, built) = (files(&root), files(elsewhere.path()));
         assert!(grown.keys().any(|name| name.starts_with("month")), "seed {seed}: too short a log");

@@ -61,6 +61,11 @@ pub struct HourLine {
 }
 
 impl Subjects {
+    /// An answer that was put together elsewhere: sorted, each ordinal once.
+    pub(super) const fn settled(pairs: Vec<u64>, masks: Masks) -> Self {
+        Self { pairs, masks, loose: Vec::new(), sorted: Vec::new() }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.pairs.len()
@@ -577,7 +582,7 @@ impl<'a> Index<'a> {
     }
 
     /// The pseudonyms behind ordinals from [`super::NAMELESS`] on.
-    fn nameless(&self) -> Vec<Pseudonym> {
+    pub(super) fn nameless(&self) -> Vec<Pseudonym> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
         of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
     }

@@ -24,6 +24,7 @@ mod scan;
 mod seal;
 mod sort;
 pub mod table;
+mod union;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::Sealer;
 pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
+pub use union::OfLog;
 
 use std::io;
 

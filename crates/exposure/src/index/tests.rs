@@ -242,11 +242,21 @@ fn questions() -> impl Strategy<Value = Question> {
 
 /// What the fold says, in the index's words.
 fn folded(records: &[Record], question: &Question) -> (BTreeMap<Person, Seen>, Totals) {
-    let mut fold = Fold::new(question);
-    records.iter().for_each(|record| fold.push(record));
+    folded_all(&[records], question)
+}
+
+/// As [`folded`], over several logs.
+fn folded_all(logs: &[&[Record]], question: &Question) -> (BTreeMap<Person, Seen>, Totals) {
+    let folds = logs.iter().map(|records| {
+        let mut fold = Fold::new(question);
+        records.iter().for_each(|record| fold.push(record));
+        fold
+    });
+    let fold = folds.reduce(Fold::merge).unwrap();
+    let records = logs.iter().copied().flatten();
     let quarters: BTreeSet<u32> = records
-        .iter()
-        .flat_map(|it| [it.header.time.quarter(), it.header.time.quarter() - 1])
+        .map(|record| record.header.time.quarter())
+        .flat_map(|quarter| [quarter, quarter - 1])
         .collect();
     let known =
         |pseudonym: &Pseudonym| quarters.iter().find_map(|&quarter| ordinal_of(pseudonym, quarter));
@@ -298,6 +308,63 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
     }
     let lines: BTreeMap<_, _> =
         lines.into_iter().map(|line| (line.hour, (line.subjects, line.classes))).collect();
+    prop_assert_eq!(lines, hours);
+    Ok(())
+}
+
+/// The answers of the logs' indexes, united, are those of one fold over all records.
+fn check_union(logs: &[(Vec<Record>, State)], question: &Question) -> Result<(), TestCaseError> {
+    let records: Vec<&[Record]> = logs.iter().map(|(records, _)| &records[..]).collect();
+    let indexes: Vec<Index<'_>> = logs.iter().map(|(_, state)| state.index()).collect();
+    let (people, totals) = folded_all(&records, question);
+    let counted = indexes.iter().map(|index| index.count(question).unwrap()).collect();
+    let counted = Counted::unite(counted);
+    prop_assert_eq!(&counted.totals, &totals);
+    prop_assert_eq!(counted.subjects.len(), people.len());
+    prop_assert_eq!(&counted.subjects.iter().copied().collect::<BTreeMap<_, _>>(), &people);
+
+    let subjects = |question: &Question, indexes: &[&Index<'_>]| {
+        Subjects::unite(indexes.iter().map(|index| index.of_log(question).unwrap()).collect())
+    };
+    let all: Vec<&Index<'_>> = indexes.iter().collect();
+    let united = subjects(question, &all);
+    prop_assert_eq!(united.len(), people.len());
+    let known: BTreeMap<Person, ClassSet> = united
+        .iter()
+        .filter(|(ordinal, _)| ordinal.0 < NAMELESS)
+        .map(|(ordinal, classes)| (Person::Known(ordinal), classes))
+        .collect();
+    let named = people.iter().filter(|(who, _)| matches!(who, Person::Known(_)));
+    prop_assert_eq!(known, named.map(|(who, seen)| (*who, seen.classes)).collect());
+    let mut unnamed: Vec<ClassSet> = united
+        .iter()
+        .filter(|(ordinal, _)| ordinal.0 >= NAMELESS)
+        .map(|(_, classes)| classes)
+        .collect();
+    let nameless = people.iter().filter(|(who, _)| matches!(who, Person::Nameless(_)));
+    let mut wanted: Vec<ClassSet> = nameless.map(|(_, seen)| seen.classes).collect();
+    unnamed.sort();
+    wanted.sort();
+    prop_assert_eq!(unnamed, wanted);
+
+    let in_hour = |hour: UnixMicros| Question {
+        from: question.from.max(hour),
+        to: question.to.min(UnixMicros(hour.0 + 60 * MINUTE)),
+        ..question.clone()
+    };
+    let lines = indexes.iter().map(|index| index.timeline(question).unwrap()).collect();
+    let lines = HourLine::unite(lines, |log, hour| indexes[log].of_log(&in_hour(hour))).unwrap();
+    let mut hours = Vec::new();
+    for hour in totals.hours.keys() {
+        let (people, _) = folded_all(&records, &in_hour(*hour));
+        let mut classes = BTreeMap::new();
+        for class in people.values().flat_map(|seen| seen.classes.iter().collect::<Vec<_>>()) {
+            *classes.entry(class).or_insert(0) += 1;
+        }
+        if !people.is_empty() {
+            hours.push(HourLine { hour: *hour, subjects: people.len() as u64, classes });
+        }
+    }
     prop_assert_eq!(lines, hours);
     Ok(())
 }
@@ -387,6 +454,25 @@ proptest! {
             check(&records, &state, question)?;
         }
         check(&records, &state, &Question::all(UnixMicros(0), UnixMicros(u64::MAX)))?;
+    }
+
+    #[test]
+    fn several_logs_answer_as_one_fold(
+        logs in prop::collection::vec((steps(), any::<bool>()), 1..4),
+        question in questions(),
+        order in any::<prop::sample::Index>(),
+        wide: bool,
+    ) {
+        let mut logs: Vec<_> = logs.iter().map(|(steps, levels)| {
+            let records = records(steps, wide);
+            let state = build(&records, *levels);
+            (records, state)
+        }).collect();
+        let from = order.index(logs.len());
+        logs.rotate_left(from);
+        for question in [&question, &Question::all(UnixMicros(0), UnixMicros(u64::MAX))] {
+            check_union(&logs, question)?;
+        }
     }
 
     #[test]

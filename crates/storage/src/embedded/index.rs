@@ -32,7 +32,7 @@ const DAY: u64 = 86_400_000_000;
 pub struct ExposureIndex {
     dir: PathBuf,
     view: LogView,
-    vault: Arc<Vault>,
+    vault: Option<Arc<Vault>>,
     state: Mutex<State>,
     /// Held by the one who writes files, who works in it.
     writing: Mutex<Sealer>,
@@ -76,14 +76,20 @@ impl From<io::Error> for CannotIndex {
 impl ExposureIndex {
     /// Opens the index under `root`, or begins an empty one. What is missing is taken in at the first [`ExposureIndex::catch_up`].
     ///
+    /// `vault`: which the log was written with; none for another node's log, in which nobody has a name here.
+    ///
     /// # Errors
     /// [`CannotIndex`].
-    pub fn open(root: &Path, view: LogView, vault: Arc<Vault>) -> Result<Self, CannotIndex> {
+    pub fn open(
+        root: &Path,
+        view: LogView,
+        vault: Option<Arc<Vault>>,
+    ) -> Result<Self, CannotIndex> {
         let dir = root.join(INDEX_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let files = files_of(&dir, &view, &vault)?;
+        let files = files_of(&dir, &view, vault.as_deref())?;
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
-        let next = parts().next_back().map_or(0, |part| part.records().end);
+        let next = parts().next_back().map_or(view.first(), |part| part.records().end);
         let ordinals = parts().next_back().map_or(0, |part| part.vault().0);
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
         let indexer = Indexer::resume(next, ordinals, nameless);
@@ -149,7 +155,7 @@ impl ExposureIndex {
         *state = State {
             files: Vec::new(),
             sealing: Vec::new(),
-            indexer: Indexer::resume(0, 0, Vec::new()),
+            indexer: Indexer::resume(self.view.first(), 0, Vec::new()),
         };
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -172,7 +178,8 @@ impl ExposureIndex {
                 let (index, stored) = record.map_err(CannotIndex::Log)?;
                 let record =
                     stored.decode().map_err(|source| CannotIndex::Record { index, source })?;
-                let ordinal = |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
+                let ordinal =
+                    |pseudonym: &_, quarter| self.vault.as_ref()?.ordinal_of(pseudonym, quarter);
                 state.indexer.push(index, &record, ordinal);
                 if let Some(table) = state.indexer.settled() {
                     state.sealing.push(table);
@@ -188,8 +195,7 @@ impl ExposureIndex {
 
     /// What the vault says of the last row that is named up to the end of a part.
     fn row_mark(&self, table: &Table) -> Result<RowMark, CannotIndex> {
-        let Some(last) = table.ordinals().checked_sub(1) else { return Ok(RowMark::default()) };
-        let mark = self.vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)?;
+        let mark = mark_before(table.ordinals(), self.vault.as_deref())?;
         // Whoever it was is being erased, and then the index is made anew; until then it fits no vault.
         Ok(mark.unwrap_or_default())
     }
@@ -288,7 +294,11 @@ pub fn missing_levels(files: &[Arc<IndexFile>]) -> Vec<(Span, u32)> {
 }
 
 /// The files that are there and are of this log and this vault: parts without a gap from its first record on, and levels of them.
-fn files_of(dir: &Path, view: &LogView, vault: &Vault) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
+fn files_of(
+    dir: &Path,
+    view: &LogView,
+    vault: Option<&Vault>,
+) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir)? {
         names.push(entry?.path());
@@ -306,7 +316,7 @@ fn files_of(dir: &Path, view: &LogView, vault: &Vault) -> Result<Vec<Arc<IndexFi
                 continue;
             }
         };
-        let next = parts.last().map_or(0, |(_, part)| part.records().end);
+        let next = parts.last().map_or(view.first(), |(_, part)| part.records().end);
         match file.span() {
             Span::Week | Span::Month => levels.push((path, file)),
             Span::Part if file.records().start == next => parts.push((path, file)),
@@ -321,7 +331,8 @@ fn files_of(dir: &Path, view: &LogView, vault: &Vault) -> Result<Vec<Arc<IndexFi
         fitting += 1;
     }
     discarded.extend(parts.drain(fitting..).map(|(path, _)| path));
-    if let Some(first) = first_with_a_name(parts.iter().map(|(_, part)| &**part), vault) {
+    let named = vault.and_then(|it| first_with_a_name(parts.iter().map(|(_, part)| &**part), it));
+    if let Some(first) = named {
         discarded.extend(parts.drain(first..).map(|(path, _)| path));
     }
     let last_of = |file: &IndexFile| {
@@ -358,11 +369,16 @@ fn is_of(part: &IndexFile, view: &LogView) -> Result<bool, CannotIndex> {
 }
 
 /// Whether the part's ordinals are of this vault: of an older one that was put back, the later ordinals are given to other people.
-fn is_of_vault(part: &IndexFile, vault: &Vault) -> Result<bool, CannotIndex> {
+fn is_of_vault(part: &IndexFile, vault: Option<&Vault>) -> Result<bool, CannotIndex> {
     let (ordinals, row_mark) = part.vault();
-    let Some(last) = ordinals.checked_sub(1) else { return Ok(true) };
-    let mark = vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)?;
-    Ok(mark == Some(*row_mark))
+    Ok(mark_before(ordinals, vault)? == Some(*row_mark))
+}
+
+/// The mark of the row before an ordinal: zeros before the first, none if the row is not there.
+fn mark_before(ordinals: u32, vault: Option<&Vault>) -> Result<Option<RowMark>, CannotIndex> {
+    let Some(last) = ordinals.checked_sub(1) else { return Ok(Some(RowMark::default())) };
+    let Some(vault) = vault else { return Ok(None) };
+    vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)
 }
 
 /// The place of the first part that has somebody without a name whom the vault knows: an older one was in its place when the part was made.

@@ -4,15 +4,18 @@
 //! anything, replicate.
 
 mod batch;
+pub mod beside;
 pub mod clocks;
 pub mod disk;
 pub mod evidence;
+mod held;
 pub mod index;
 pub mod journal;
 pub mod keeper;
 mod kept;
 pub mod lock;
 pub mod log;
+pub mod logs;
 pub mod posture;
 pub mod publisher;
 pub mod recorder;
@@ -28,9 +31,11 @@ pub mod view;
 #[cfg(test)]
 mod fixtures;
 
+pub use beside::Beside;
 pub use index::{CannotIndex, ExposureIndex};
 pub use journal::JournalSizes;
 pub use keeper::{Changed, Keeper};
+pub use logs::Logs;
 pub use posture::PostureRegister;
 pub use recorder::Recorder;
 pub use unavailable::Unavailable;

@@ -67,6 +67,12 @@ impl LogView {
         self.state.read().unwrap_or_else(PoisonError::into_inner).end
     }
 
+    /// The first record there is: not the log's, if what was before it is missing.
+    pub(crate) fn first(&self) -> u64 {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.marks.first().map_or(0, |mark| mark.index)
+    }
+
     /// The records from `index` on.
     pub fn records_from(&self, index: u64) -> Records {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +84,7 @@ impl LogView {
     pub fn records_since(&self, time: UnixMicros) -> Records {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let at = state.marks.partition_point(|mark| mark.time < time);
-        let mark = at.checked_sub(1).and_then(|at| state.marks.get(at));
+        let mark = state.marks.get(at.saturating_sub(1));
         self.records(mark.map_or(0, |mark| mark.index), mark, state.end)
     }
 
@@ -114,6 +120,17 @@ impl LogView {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let Place { index, segment, batch, .. } = place;
         state.marks.push(Mark { index, time, segment, batch });
+    }
+
+    /// As [`LogView::mark`], unless there is one there or behind it.
+    pub(crate) fn mark_later(&self, place: Place, time: UnixMicros) {
+        let known = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.marks.last().is_some_and(|last| last.index >= place.index)
+        };
+        if !known {
+            self.mark(place, time);
+        }
     }
 
     pub(crate) fn advance(&self, end: DurableEnd) {
