@@ -11,7 +11,7 @@ use model::{
     UnixMicros, VendorId,
 };
 
-const MAGIC: [u8; 8] = *b"PCINDX\x00\x01";
+const MAGIC: [u8; 8] = *b"PCINDX\x00\x02";
 /// Length and checksum of the footer, magic.
 const END: usize = 16;
 

@@ -3,8 +3,8 @@
 use super::file::{Footer, IndexFile, Length, RunInfo, Span, Whose, Writer};
 use super::masks::{Masks, SetList};
 use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
-use super::run::{self, Cursor};
-use super::{Unreadable, masks};
+use super::run::Cursor;
+use super::{Unreadable, masks, unite};
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeSet;
 use std::io;
@@ -48,12 +48,12 @@ pub fn level(
             everybody.push(pairs);
         }
         if everybody.iter().map(Vec::len).sum::<usize>() > WAITING_MAX {
-            everybody = vec![run::unite_lists(&everybody, &mut masks)];
+            everybody = vec![unite::unite_lists(&everybody, &mut masks)];
         }
         write(&writer.take())?;
     }
     if span == Span::Month {
-        let all = run::unite_lists(&everybody, &mut masks);
+        let all = unite::unite_lists(&everybody, &mut masks);
         runs.push(writer.run((length, Whose::All, bucket), &all, &masks, &mut list));
     }
     drop(everybody);
@@ -94,7 +94,7 @@ fn days_of(
         cursors.push(cursor(part, info, values)?);
     }
     let mut pairs = Vec::new();
-    run::unite(cursors, &[], masks, &mut pairs)?;
+    unite::unite(cursors, &[], masks, &mut pairs)?;
     Ok(pairs)
 }
 

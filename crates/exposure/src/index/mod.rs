@@ -9,6 +9,7 @@
 //! then [`seal()`] (what a part's file holds), then [`Index`] (how a question is answered). `docs/index-format.md` is the format.
 
 mod ask;
+mod gather;
 mod block;
 mod count;
 mod file;
@@ -21,17 +22,21 @@ mod run;
 mod scan;
 mod seal;
 pub mod table;
+mod unite;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
-pub use ask::{HourLine, Index, Subjects, Touched};
+pub use ask::{HourLine, Index, Touched};
 pub use count::Counted;
+pub use gather::Subjects;
 pub use file::{IndexFile, Sizes, Span};
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::seal;
 pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
+pub use workers::{Job, Workers};
 
 use std::io;
 

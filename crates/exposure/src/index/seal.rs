@@ -6,6 +6,7 @@ use super::masks::{Masks, SetList};
 use super::postings::{self, posting};
 use super::run::{self, ordinal_of, pair, settle, value_of};
 use super::table::{DAY, Table, hour};
+use super::unite;
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeMap;
 
@@ -289,7 +290,7 @@ fn united(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
         settle(&mut pairs, masks);
         return pairs;
     }
-    run::unite_lists(lists, masks)
+    unite::unite_lists(lists, masks)
 }
 
 fn place_in<T: Ord>(sorted: &[T], item: &T) -> u32 {
