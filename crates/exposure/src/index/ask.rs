@@ -210,60 +210,20 @@ impl<'a> Index<'a> {
         ordinal: SubjectOrdinal,
         question: &Question,
     ) -> Result<Vec<Touched>, Unreadable> {
+        const FEW: usize = if cfg!(test) { 1 } else { 48 };
         let question = &self.within_data(question);
-        let mut found = Vec::new();
-        let mut later = Vec::new();
-        let mut bytes = Vec::new();
-        // What is not in memory is sent for all at once, and waited for afterwards.
-        for part in self.parts_in(question.from, question.to) {
-            match postings::at_hand(part, ordinal.0, &mut bytes)? {
-                Some(blocks) => found.extend(blocks.into_iter().map(|block| (part, block))),
-                None => later.push(part),
-            }
-        }
-        for part in later {
-            let blocks = postings::blocks_of(part, ordinal.0, &mut bytes)?;
-            found.extend(blocks.into_iter().map(|block| (part, block)));
-        }
-        found.sort_by_key(|(part, block)| (part.records().start, *block));
-        let mut blocks = Vec::with_capacity(found.len());
-        for (part, block) in found {
-            let info = part.footer.blocks.get(block as usize);
-            let info = info.ok_or(Unreadable::Damaged("a subject's postings"))?;
-            let mut bytes = Vec::new();
-            let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
-            blocks.push((part, info, at_hand.then_some(bytes)));
-        }
-        let mut history = Vec::new();
-        let mut take = |released: &Released<'_>, sets: &[ClassSet]| {
-            let touches = released.ordinals.iter().zip(released.sets);
-            let mine = touches.filter(|(other, _)| **other == ordinal.0);
-            let sets = mine.filter_map(|(_, set)| sets.get(*set as usize));
-            let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
-            let classes = question.classes.map_or(all, |wanted| wanted.intersection(&all));
-            if question.classes.is_none() || !classes.is_empty() {
-                let Released { record, time, network, .. } = *released;
-                let context = released.context.clone();
-                history.push(Touched { record, time, context, network, classes });
-            }
-        };
-        for (part, info, at_hand) in blocks {
-            let sets = &part.footer.sets;
-            let bytes = match at_hand {
-                Some(bytes) => bytes,
-                None => {
-                    part.read_raw(info.at.offset, info.at.bytes as usize, &mut bytes)?;
-                    std::mem::take(&mut bytes)
-                }
-            };
-            let mut visit = |released: &Released<'_>| take(released, sets);
-            scan::block_of(part, question, (info, &bytes), ordinal.0, &mut visit)?;
-        }
+        let parts: Vec<&IndexFile> = self.parts_in(question.from, question.to).collect();
+        let workers = if parts.len() < FEW { Workers::ALONE } else { self.workers };
+        let at_once = workers.at_once.max(1);
+        let found = workers.each(0..at_once, |number| {
+            history_of(share(&parts, number, at_once), ordinal, question)
+        });
+        let mut history = found.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         for table in &self.tail {
             let window = (question.from, question.to);
             scan::table(table, question, window, (0, 1), &[], &mut |released| {
                 if released.ordinals.contains(&ordinal.0) {
-                    take(released, &table.sets.items);
+                    history.extend(touched(released, ordinal, &table.sets.items, question));
                 }
             });
         }
@@ -290,7 +250,11 @@ impl<'a> Index<'a> {
     }
 
     /// The parts of the days that a window touches, in order of time.
-    pub(super) fn parts_in(&self, from: UnixMicros, to: UnixMicros) -> impl Iterator<Item = &'a IndexFile> {
+    pub(super) fn parts_in(
+        &self,
+        from: UnixMicros,
+        to: UnixMicros,
+    ) -> impl Iterator<Item = &'a IndexFile> {
         let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
         // A window that ends at midnight has nothing of the day that begins then.
         let days = day(from.0)..=day(to.0.saturating_sub(1).max(from.0));
@@ -353,7 +317,9 @@ impl<'a> Index<'a> {
         for (file, whose) in self.whose(question, length, bucket) {
             let Some(info) = file.run(length, whose, bucket) else { continue };
             let of_file = match of_file.take() {
-                Some((other, values)) if std::ptr::eq(other, file) => of_file.insert((file, values)),
+                Some((other, values)) if std::ptr::eq(other, file) => {
+                    of_file.insert((file, values))
+                }
                 _ => of_file.insert((file, values(question, &file.footer.sets, masks).into())),
             };
             each(file, info, &of_file.1);
@@ -481,6 +447,73 @@ impl<'a> Index<'a> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
         of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
     }
+}
+
+/// What parts have of a subject, in order of the parts.
+fn history_of(
+    parts: &[&IndexFile],
+    ordinal: SubjectOrdinal,
+    question: &Question,
+) -> Result<Vec<Touched>, Unreadable> {
+    let mut found = Vec::new();
+    let mut later = Vec::new();
+    let mut bytes = Vec::new();
+    // What is not in memory is sent for all at once, and waited for afterwards.
+    for part in parts {
+        match postings::at_hand(part, ordinal.0, &mut bytes)? {
+            Some(blocks) => found.extend(blocks.into_iter().map(|block| (part, block))),
+            None => later.push(part),
+        }
+    }
+    for part in later {
+        let blocks = postings::blocks_of(part, ordinal.0, &mut bytes)?;
+        found.extend(blocks.into_iter().map(|block| (part, block)));
+    }
+    found.sort_by_key(|(part, block)| (part.records().start, *block));
+    let mut blocks = Vec::with_capacity(found.len());
+    for (part, block) in found {
+        let info = part.footer.blocks.get(block as usize);
+        let info = info.ok_or(Unreadable::Damaged("a subject's postings"))?;
+        let mut bytes = Vec::new();
+        let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+        blocks.push((part, info, at_hand.then_some(bytes)));
+    }
+    let mut history = Vec::new();
+    for (part, info, at_hand) in blocks {
+        let bytes = match at_hand {
+            Some(bytes) => bytes,
+            None => {
+                part.read_raw(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+                std::mem::take(&mut bytes)
+            }
+        };
+        scan::block_of(part, question, (info, &bytes), ordinal.0, &mut |released| {
+            history.extend(touched(released, ordinal, &part.footer.sets, question));
+        })?;
+    }
+    Ok(history)
+}
+
+/// What a release had of a subject; nothing if none of its classes is asked for.
+fn touched(
+    released: &Released<'_>,
+    ordinal: SubjectOrdinal,
+    sets: &[ClassSet],
+    question: &Question,
+) -> Option<Touched> {
+    let touches = released.ordinals.iter().zip(released.sets);
+    let mine = touches.filter(|(other, _)| **other == ordinal.0);
+    let sets = mine.filter_map(|(_, set)| sets.get(*set as usize));
+    let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
+    let classes = question.classes.map_or(all, |wanted| wanted.intersection(&all));
+    let Released { record, time, network, .. } = *released;
+    (question.classes.is_none() || !classes.is_empty()).then(|| Touched {
+        record,
+        time,
+        context: released.context.clone(),
+        network,
+        classes,
+    })
 }
 
 /// Values of subjects, each of whom counts once, and how many have each.

@@ -201,9 +201,8 @@ impl<'a> Index<'a> {
         let at_once = workers.at_once.max(1);
         answer.loose.resize_with(at_once, Loose::default);
         let shares = answer.loose.iter_mut().enumerate();
-        let read = workers.each(shares, |(number, loose)| {
-            sources.read(question, (number, at_once), loose)
-        });
+        let read = workers
+            .each(shares, |(number, loose)| sources.read(question, (number, at_once), loose));
         let runs = read.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         let loose = &answer.loose;
         let mut spare = std::mem::take(&mut answer.pieces).into_iter().map(|piece| piece.pairs);
@@ -222,11 +221,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn sources(
-        &self,
-        question: &Question,
-        masks: &mut Masks,
-    ) -> Result<Sources<'a>, Unreadable> {
+    fn sources(&self, question: &Question, masks: &mut Masks) -> Result<Sources<'a>, Unreadable> {
         let mut sources = Sources::default();
         if question.asks_for_runs() {
             let plan = self.plan(question);

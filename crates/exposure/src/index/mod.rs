@@ -9,10 +9,10 @@
 //! then [`seal()`] (what a part's file holds), then [`Index`] (how a question is answered). `docs/index-format.md` is the format.
 
 mod ask;
-mod gather;
 mod block;
 mod count;
 mod file;
+mod gather;
 mod levels;
 mod masks;
 mod packed;
@@ -30,8 +30,8 @@ mod tests;
 
 pub use ask::{HourLine, Index, Touched};
 pub use count::Counted;
-pub use gather::Subjects;
 pub use file::{IndexFile, Sizes, Span};
+pub use gather::Subjects;
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::seal;

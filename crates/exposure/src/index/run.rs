@@ -11,8 +11,8 @@
 //! and so of each class. A block's own numbers say how long it is, so that blocks are passed over without being unpacked.
 
 use super::masks::Masks;
-use super::unite::Span;
 use super::table::Mixed;
+use super::unite::Span;
 use super::{Damaged, packed};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -440,6 +440,8 @@ impl Cursor {
     ) -> Result<(), Damaged> {
         // A span reaches at most to the end of the ordinals.
         let last = base.saturating_add(span.length() - 1);
+        let run = Arc::clone(&self.run);
+        let values = run.values.as_slice();
         while let Some(next) = self.next_ordinal()
             && next <= last
         {
@@ -452,7 +454,7 @@ impl Cursor {
                 ordinals.partition_point(|ordinal| *ordinal <= last)
             };
             for (ordinal, code) in ordinals.iter().zip(codes).take(here) {
-                let value = self.run.values.get(*code as usize).copied().unwrap_or(0);
+                let value = values.get(*code as usize).copied().unwrap_or(0);
                 // Below `base` only if the run is damaged; then the place does not exist.
                 span.unite(ordinal.wrapping_sub(base) as usize, value, &mut union);
             }
@@ -466,12 +468,14 @@ impl Cursor {
 
     /// Appends what is left to `out` as it is.
     pub(super) fn drain_into(&mut self, out: &mut Vec<u64>) -> Result<(), Damaged> {
-        let all = self.run.values.iter().all(|value| *value != 0);
+        let run = Arc::clone(&self.run);
+        let values = run.values.as_slice();
+        let all = values.iter().all(|value| *value != 0);
         while self.taken < self.held {
             let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
             let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
             let pairs = ordinals.iter().zip(codes).map(|(ordinal, code)| {
-                pair(*ordinal, self.run.values.get(*code as usize).copied().unwrap_or(0))
+                pair(*ordinal, values.get(*code as usize).copied().unwrap_or(0))
             });
             if all {
                 // A known number of pairs, so that room is made for them once.

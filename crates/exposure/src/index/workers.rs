@@ -14,8 +14,7 @@ pub struct Workers {
 
 impl Workers {
     /// One after the other, in the caller's thread.
-    pub const ALONE: Self =
-        Self { at_once: 1, run: |jobs| jobs.iter_mut().for_each(|job| job()) };
+    pub const ALONE: Self = Self { at_once: 1, run: |jobs| jobs.iter_mut().for_each(|job| job()) };
 
     /// What `work` makes of each share, in their order.
     pub(super) fn each<S: Send, T: Send>(

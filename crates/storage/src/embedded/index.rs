@@ -6,6 +6,7 @@
 use crate::embedded::unavailable::OpenFailed;
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
+use crate::embedded::workers::workers;
 use exposure::index::{
     DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Span, Table, Unreadable,
     level, seal,
@@ -109,7 +110,8 @@ impl ExposureIndex {
         let answered = {
             let sealing = state.sealing.iter().map(|table| &**table);
             let tail = sealing.chain(state.indexer.tail());
-            answer(&Index::new(state.files.iter().map(|file| &**file), tail))
+            let index = Index::new(state.files.iter().map(|file| &**file), tail);
+            answer(&index.with(workers()))
         };
         if let Err(Unreadable::Damaged(what)) = answered {
             tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
