@@ -1,5 +1,6 @@
 //! Answers: the files of the index and the tables in memory, taken together.
 
+use super::block::Block;
 use super::count::{Counted, Tally};
 use super::file::{IndexFile, Length, RunInfo, Span, Whose};
 use super::gather::Loose;
@@ -210,15 +211,10 @@ impl<'a> Index<'a> {
         ordinal: SubjectOrdinal,
         question: &Question,
     ) -> Result<Vec<Touched>, Unreadable> {
-        const FEW: usize = if cfg!(test) { 1 } else { 48 };
+        // One thread: another one would begin when most of it is found.
         let question = &self.within_data(question);
         let parts: Vec<&IndexFile> = self.parts_in(question.from, question.to).collect();
-        let workers = if parts.len() < FEW { Workers::ALONE } else { self.workers };
-        let at_once = workers.at_once.max(1);
-        let found = workers.each(0..at_once, |number| {
-            history_of(share(&parts, number, at_once), ordinal, question)
-        });
-        let mut history = found.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        let mut history = history_of(&parts, ordinal, question)?;
         for table in &self.tail {
             let window = (question.from, question.to);
             scan::table(table, question, window, (0, 1), &[], &mut |released| {
@@ -337,7 +333,8 @@ impl<'a> Index<'a> {
         if from < to {
             for part in self.parts_in(from, to) {
                 let values = values(question, &part.footer.sets, masks).into();
-                scans.push(Scan::new(part, question, (from, to), BTreeSet::new(), values)?);
+                let networks = (BTreeSet::new(), scan::from_there(part, question));
+                scans.push(Scan::new(part, question, (from, to), networks, values)?);
             }
         }
         Ok(())
@@ -478,7 +475,7 @@ fn history_of(
         let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
         blocks.push((part, info, at_hand.then_some(bytes)));
     }
-    let mut history = Vec::new();
+    let (mut history, mut block) = (Vec::new(), Block::default());
     for (part, info, at_hand) in blocks {
         let bytes = match at_hand {
             Some(bytes) => bytes,
@@ -487,7 +484,7 @@ fn history_of(
                 std::mem::take(&mut bytes)
             }
         };
-        scan::block_of(part, question, (info, &bytes), ordinal.0, &mut |released| {
+        scan::block_of(part, question, (info, &bytes), &mut block, ordinal.0, &mut |released| {
             history.extend(touched(released, ordinal, &part.footer.sets, question));
         })?;
     }

@@ -255,10 +255,9 @@ impl<'a> Index<'a> {
         for part in self.parts_in(question.from, question.to) {
             let values: Arc<[u32]> = values(question, &part.footer.sets, masks).into();
             let mut covered = BTreeSet::new();
-            for (info, place) in part.footer.networks.iter().zip(0_u32..) {
-                if !question.has_network(info.network) {
-                    continue;
-                }
+            let from_there = scan::from_there(part, question);
+            for (_, place) in from_there.iter().flatten().zip(0_u32..).filter(|(asked, _)| **asked)
+            {
                 for run in part.hours_of(super::file::Whose::Network(place)) {
                     let (start, end) = super::plan::hour_of(run.bucket);
                     if question.from <= start && end <= question.to {
@@ -267,7 +266,7 @@ impl<'a> Index<'a> {
                     }
                 }
             }
-            sources.scans.push(Scan::new(part, question, window, covered, values)?);
+            sources.scans.push(Scan::new(part, question, window, (covered, from_there), values)?);
         }
         Ok(())
     }

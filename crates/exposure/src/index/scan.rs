@@ -1,12 +1,13 @@
 //! Reads releases one by one: what buckets are too coarse for, and questions by key, grant, operation or network.
 
 use super::block::Block;
-use super::file::{BlockInfo, IndexFile};
+use super::file::{BlockInfo, IndexFile, NetworkInfo};
 use super::gather::Loose;
 use super::run::{ordinal_of, value_of};
 use super::table::{Context, Table, hour};
 use super::{Damaged, Unreadable};
 use crate::Question;
+use ipnet::IpNet;
 use model::{ClientIp, UnixMicros};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +42,16 @@ fn contexts(question: &Question, contexts: &[Context]) -> Vec<bool> {
     contexts.iter().map(|context| question.covers_context(context)).collect()
 }
 
+/// Which networks of a file are asked for; `None` if all are.
+pub(super) fn from_there(file: &IndexFile, question: &Question) -> Option<Vec<bool>> {
+    let nets: Vec<&IpNet> = question.networks.as_ref()?.iter().collect();
+    let asked = |info: &NetworkInfo| {
+        let address = info.network.addr();
+        nets.iter().any(|net| net.contains(&address))
+    };
+    Some(file.footer.networks.iter().map(asked).collect())
+}
+
 /// What of a file has to be read release by release.
 pub(super) struct Scan<'f> {
     file: &'f IndexFile,
@@ -61,16 +72,14 @@ pub(super) struct Scan<'f> {
 
 impl<'f> Scan<'f> {
     /// The releases of a window in a file. `covered`: hours and networks, by their places, that are not to be read.
+    /// `from_there`: [`from_there`] of the file.
     pub(super) fn new(
         file: &'f IndexFile,
         question: &Question,
         (from, to): (UnixMicros, UnixMicros),
-        covered: BTreeSet<(u32, u32)>,
+        (covered, from_there): (BTreeSet<(u32, u32)>, Option<Vec<bool>>),
         values: Arc<[u32]>,
     ) -> Result<Self, Unreadable> {
-        let from_there: Option<Vec<bool>> = question.networks.as_ref().map(|_| {
-            file.footer.networks.iter().map(|info| question.has_network(info.network)).collect()
-        });
         Ok(Self {
             blocks: chosen(file, question, from_there.as_deref(), &covered, (from, to))?,
             wanted: contexts(question, &file.footer.contexts),
@@ -170,7 +179,7 @@ fn chosen<'f>(
     let blocks = &file.footer.blocks;
     let in_window = |info: &&BlockInfo| info.last >= from.0 && info.first < to.0;
     if let Some(from_there) = from_there {
-        let mut numbers = BTreeSet::new();
+        let mut numbers = Vec::new();
         let mut bytes = Vec::new();
         let asked = file.footer.networks.iter().zip(from_there).zip(0_u32..);
         for ((network, _), place) in asked.filter(|((_, wanted), _)| **wanted) {
@@ -181,6 +190,8 @@ fn chosen<'f>(
             let is_covered = |hour: u32| covered.contains(&(hour, place));
             numbers.extend(each.filter(|number| !hour_of(*number).is_some_and(is_covered)));
         }
+        numbers.sort_unstable();
+        numbers.dedup();
         let places: Option<BTreeSet<u32>> = question
             .integrations
             .as_ref()
@@ -238,25 +249,25 @@ fn rows(
     Ok(())
 }
 
-/// Calls `visit` with the releases of one block, as read, that have a touch of `ordinal`.
+/// Calls `visit` with the releases of one block, as read, that have a touch of `ordinal`. The block is unpacked into `block`.
 pub(super) fn block_of(
     file: &IndexFile,
     question: &Question,
     (info, bytes): (&BlockInfo, &[u8]),
+    block: &mut Block,
     ordinal: u32,
     visit: &mut impl FnMut(&Released<'_>),
 ) -> Result<(), Unreadable> {
     if crc32c::crc32c(bytes) != info.at.crc {
         return Err(Damaged("a block of releases").into());
     }
-    let mut block = Block::default();
     block.decode(bytes, info.rows, info.touches)?;
     if !block.ordinals.contains(&ordinal) {
         return Err(Damaged("a subject's postings").into());
     }
     let window = (question.from, question.to);
     let all = vec![true; file.footer.contexts.len()];
-    rows(file, &block, info, &all, None, window, &[], &mut |released| {
+    rows(file, block, info, &all, None, window, &[], &mut |released| {
         if released.ordinals.contains(&ordinal)
             && question.covers_context(released.context)
             && question.has_network(released.network)

@@ -359,9 +359,6 @@ proptest! {
             prop_assert_eq!(all, seen.classes);
         }
         prop_assert_eq!(history.len() as u64, fold_count);
-        let run = |jobs: &mut [Job<'_>]| jobs.iter_mut().rev().for_each(|job| job());
-        let index = state.index().with(Workers { at_once: 3, run });
-        prop_assert_eq!(index.history(ordinal, &question).unwrap(), history);
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub(super) fn unite(
     let single = loose.is_empty() && cursors.len() == 1;
     if single || all < FEW {
         cursors.iter_mut().try_for_each(|cursor| cursor.drain_into(out))?;
-        loose.iter().for_each(|(_, pairs)| out.extend_from_slice(pairs));
+        // Lists are in order; sorted one by one they cost less than all together.
+        for lists in loose.chunk_by(|(a, _), (b, _)| a == b) {
+            let start = out.len();
+            lists.iter().for_each(|(_, pairs)| out.extend_from_slice(pairs));
+            out.get_mut(start..).unwrap_or_default().sort_unstable();
+        }
         if !single {
             settle(out, masks);
         }
