@@ -9,7 +9,7 @@ use super::masks::Masks;
 use super::run::{Cursor, Run, ordinal_of, pair, value_of};
 use super::scan::{self, Released, Scan};
 use super::table::Table;
-use super::unite::{SPAN, unite};
+use super::unite::{SPAN_BITS, unite};
 use super::workers::{Workers, share};
 use super::{Damaged, Unreadable};
 use crate::Question;
@@ -65,7 +65,7 @@ impl Subjects {
     }
 }
 
-/// Touches in any order, in one list for each [`SPAN`] of ordinals.
+/// Touches in any order, in one list for each [`SPAN`](super::unite::SPAN) of ordinals.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loose {
     named: Vec<Vec<u64>>,
@@ -73,7 +73,6 @@ pub(super) struct Loose {
     nameless: Vec<Vec<u64>>,
 }
 
-const SPAN_BITS: u32 = SPAN.trailing_zeros();
 const NAMELESS_LIST: usize = super::NAMELESS as usize >> SPAN_BITS;
 
 impl Loose {
@@ -297,7 +296,7 @@ fn cut(
     let (mut ranges, mut first, mut sum) = (Vec::new(), 0, 0);
     for (subjects, at) in spans.iter().zip(0_u32..) {
         sum += subjects;
-        let last = (at << SPAN_BITS) | (SPAN as u32 - 1);
+        let last = at << SPAN_BITS | ((1 << SPAN_BITS) - 1);
         if ranges.len() + 1 < most && last < u32::MAX && sum >= all * (ranges.len() + 1) / most {
             ranges.push(first..=last);
             first = last + 1;

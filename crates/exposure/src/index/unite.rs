@@ -5,7 +5,8 @@ use super::masks::Masks;
 use super::run::{Cursor, ordinal_of, settle, value_of};
 
 /// Ordinals that share a list of loose pairs: as many as fit the second-level cache while they are united.
-pub(super) const SPAN: usize = 1 << 16;
+pub(super) const SPAN: usize = 1 << SPAN_BITS;
+pub(super) const SPAN_BITS: u32 = 16;
 
 /// Unites runs and loose pairs into `out`, which is emptied before. What comes out is in order of ordinal, each once.
 ///
