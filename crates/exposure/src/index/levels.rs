@@ -3,8 +3,8 @@
 use super::file::{Footer, IndexFile, Length, RowMark, RunInfo, Span, Whose, Writer};
 use super::masks::{Masks, SetList};
 use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
-use super::run::{self, Cursor};
-use super::{Unreadable, masks};
+use super::run::Cursor;
+use super::{Unreadable, masks, unite};
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeSet;
 use std::io;
@@ -36,7 +36,7 @@ pub fn level(
     let mut runs = Vec::new();
     let values: Vec<Vec<u32>> =
         parts.iter().map(|part| masks::values(&part.footer.sets, &mut masks)).collect();
-    let (mut days, mut everybody) = (Lists::default(), run::Everybody::default());
+    let (mut days, mut everybody) = (Lists::default(), unite::Everybody::default());
     for (integration, place) in integrations.iter().zip(0..) {
         days_of(integration, parts, &values, &mut days)?;
         let pairs = days.unite(&mut masks);
@@ -85,7 +85,7 @@ struct Lists {
 impl Lists {
     /// Makes one list of all.
     fn unite(&mut self, masks: &mut Masks) -> &[u64] {
-        run::unite_lists(&mut self.pairs, &self.ends, &mut self.spare, masks);
+        unite::unite_lists(&mut self.pairs, &self.ends, &mut self.spare, masks);
         &self.pairs
     }
 }

@@ -12,6 +12,7 @@ mod ask;
 mod block;
 mod count;
 mod file;
+mod gather;
 mod histogram;
 mod levels;
 mod masks;
@@ -25,18 +26,22 @@ mod seal;
 mod sort;
 pub mod table;
 mod union;
+mod unite;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
-pub use ask::{HourLine, Index, Subjects, Touched};
+pub use ask::{HourLine, Index, Touched};
 pub use count::Counted;
 pub use file::{IndexFile, RowMark, Sizes, Span};
+pub use gather::Subjects;
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::Sealer;
 pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
 pub use union::OfLog;
+pub use workers::{Job, Workers};
 
 use std::io;
 

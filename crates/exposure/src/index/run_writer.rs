@@ -31,25 +31,24 @@ pub(super) fn write(
         }
         // The bits of all gaps together are as many as those of the largest.
         let gap_width = packed::width_of(bits);
-        out.extend_from_slice(&ordinal_of(*first).to_le_bytes());
-        out.push(gap_width);
-        packed::write(out, gaps.get(..later.len()).unwrap_or(&gaps), gap_width);
         for (code, pair) in codes.iter_mut().zip(block) {
             *code = counts.code(value_of(*pair));
         }
         let codes = codes.get_mut(..block.len()).unwrap_or_default();
-        if common == wide {
-            packed::write(out, codes, wide);
-            continue;
-        }
         let (mut rare, mut found) = ([0; BLOCK], 0);
-        for code in &mut *codes {
-            if let Some(slot) = rare.get_mut(found) {
-                *slot = *code;
+        if common < wide {
+            for code in &mut *codes {
+                if let Some(slot) = rare.get_mut(found) {
+                    *slot = *code;
+                }
+                found += usize::from(*code >= escape);
+                *code = (*code).min(escape);
             }
-            found += usize::from(*code >= escape);
-            *code = (*code).min(escape);
         }
+        out.extend_from_slice(&ordinal_of(*first).to_le_bytes());
+        out.push(gap_width);
+        out.push(u8::try_from(found).unwrap_or(u8::MAX));
+        packed::write(out, gaps.get(..later.len()).unwrap_or(&gaps), gap_width);
         packed::write(out, codes, common);
         packed::write(out, rare.get(..found).unwrap_or(&rare), wide);
     }

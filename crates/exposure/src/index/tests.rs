@@ -288,6 +288,20 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
     let all = people.values().fold(ClassSet::EMPTY, |all, seen| all.union(&seen.classes));
     prop_assert_eq!(index.classes(question).unwrap(), all);
 
+    // Whoever works, the answers are these.
+    let run = |jobs: &mut [Job<'_>]| jobs.iter_mut().rev().for_each(|job| job());
+    for at_once in [0, 3] {
+        let index = state.index().with(Workers { at_once, run });
+        let mut reused = index.subjects(&Question::all(question.from, question.to)).unwrap();
+        index.subjects_into(question, &mut reused).unwrap();
+        prop_assert!(reused.iter().eq(subjects.iter()));
+        prop_assert_eq!(reused.len(), subjects.len());
+        prop_assert_eq!(
+            index.timeline(question).unwrap(),
+            state.index().timeline(question).unwrap()
+        );
+    }
+
     let lines = index.timeline(question).unwrap();
     let mut hours = BTreeMap::new();
     for &hour in totals.hours.keys() {

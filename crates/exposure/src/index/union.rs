@@ -4,8 +4,9 @@
 //! own in each log's index, and is told by itself.
 
 use super::Unreadable;
-use super::ask::{HourLine, Index, Subjects};
+use super::ask::{HourLine, Index};
 use super::count::Counted;
+use super::gather::Subjects;
 use super::masks::Masks;
 use super::run::{self, pair};
 use super::table::NAMELESS;

@@ -7,6 +7,7 @@ use crate::embedded::disk::write_whole;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
+use crate::embedded::workers::workers;
 use exposure::index::{
     DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Sealer, Span,
     Table, Unreadable, level,
@@ -127,8 +128,8 @@ impl ExposureIndex {
                 state.sealing.iter().chain(state.indexer.tail()).cloned().collect();
             (state.files.clone(), tail)
         };
-        let answered =
-            answer(&Index::new(files.iter().map(|file| &**file), tail.iter().map(|it| &**it)));
+        let index = Index::new(files.iter().map(|file| &**file), tail.iter().map(|it| &**it));
+        let answered = answer(&index.with(workers()));
         if let Err(Unreadable::Damaged(what)) = answered {
             let mut state = self.state();
             // Unless another question met the damage before, and what there is was made since.

@@ -27,6 +27,7 @@ mod stored;
 pub mod unavailable;
 pub mod vault;
 pub mod view;
+pub mod workers;
 
 #[cfg(test)]
 mod fixtures;
