@@ -10,6 +10,7 @@ use exposure::index::{
     DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Span, Table, Unreadable,
     level, seal,
 };
+use ledger::record::Header;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the index lies in the data directory.
 pub const INDEX_DIR: &str = "index";
+
+/// Says how many records of the log were thinned when the files beside it began to be made; without it, none.
+const THINNED: &str = "thinned";
 
 /// The index of one log.
 pub struct ExposureIndex {
@@ -73,7 +77,13 @@ impl ExposureIndex {
     pub fn open(root: &Path, view: LogView, vault: Arc<Vault>) -> Result<Self, CannotIndex> {
         let dir = root.join(INDEX_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let files = files_of(&dir, &view)?;
+        let mut files = files_of(&dir, &view)?;
+        // Made from records that have lost their touches since: a crash came between the log and the index.
+        let made_of = fs::read_to_string(dir.join(THINNED)).unwrap_or_default();
+        if made_of.trim().parse().unwrap_or(0) != view.thinned().records {
+            throw_away(&dir, &view)?;
+            files.clear();
+        }
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
         let next = parts().next_back().map_or(0, |part| part.records().end);
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
@@ -118,7 +128,8 @@ impl ExposureIndex {
         Ok(answered?)
     }
 
-    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
+    /// Removes every file and begins again with the log's first record: after records were thinned, because the files still have what
+    /// they lost; after an erasure, because by the ordinals in the files the
     /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
     ///
     /// # Errors
@@ -135,14 +146,7 @@ impl ExposureIndex {
             sealing: Vec::new(),
             indexer: Indexer::resume(0, Vec::new()),
         };
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            // What is under way when a question meets damage is left to whoever writes it.
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(File::open(&self.dir)?.sync_all()?)
+        throw_away(&self.dir, &self.view)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,10 +158,16 @@ impl ExposureIndex {
         while state.indexer.next_record() < end {
             for record in self.view.records_from(state.indexer.next_record()) {
                 let (index, stored) = record.map_err(CannotIndex::Log)?;
-                let record =
-                    stored.decode().map_err(|source| CannotIndex::Record { index, source })?;
-                let ordinal = |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
-                state.indexer.push(index, &record, ordinal);
+                let malformed = |source| CannotIndex::Record { index, source };
+                if stored.is_thinned() {
+                    let header = Header::decode(&stored.entry).map_err(malformed)?;
+                    state.indexer.pass(index, stored.leaf_hash(), header.time);
+                } else {
+                    let record = stored.decode().map_err(malformed)?;
+                    let ordinal =
+                        |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
+                    state.indexer.push(index, &record, ordinal);
+                }
                 if let Some(table) = state.indexer.settled() {
                     state.sealing.push(Arc::new(table));
                     if state.sealing.len() > 1 {
@@ -205,6 +215,25 @@ impl ExposureIndex {
         }
         Ok(())
     }
+}
+
+/// Removes every file, and notes how far the log is thinned that the next ones are made from.
+fn throw_away(dir: &Path, view: &LogView) -> Result<(), CannotIndex> {
+    let thinned = view.thinned().records;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // What is under way when a question meets damage is left to whoever writes it.
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            fs::remove_file(path)?;
+        }
+    }
+    File::open(dir)?.sync_all()?;
+    if thinned > 0 {
+        // Behind the files: whoever finds an older number begins again.
+        fs::write(dir.join(THINNED), format!("{thinned}\n"))?;
+        File::open(dir.join(THINNED))?.sync_all()?;
+    }
+    Ok(File::open(dir)?.sync_all()?)
 }
 
 /// Writes the file of a settled part.
@@ -262,6 +291,7 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
     for entry in fs::read_dir(dir)? {
         names.push(entry?.path());
     }
+    names.retain(|path| path.file_name().is_none_or(|name| name != THINNED));
     names.sort();
     let (mut parts, mut levels) = (Vec::<(PathBuf, Arc<IndexFile>)>::new(), Vec::new());
     let mut discarded = Vec::new();

@@ -16,6 +16,7 @@ pub mod log;
 pub mod posture;
 pub mod publisher;
 pub mod recorder;
+pub mod retention;
 mod scan;
 pub mod segments;
 pub mod speed;
