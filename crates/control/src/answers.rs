@@ -74,12 +74,32 @@ impl Archive {
     /// Where the record of the window may lack something.
     pub(crate) fn gaps(&self, question: &Question) -> Result<Vec<Value>, CannotAnswer> {
         let gaps = self.index.ask(|index| Ok(index.gaps(question.from, question.to)))?;
-        Ok(gaps.iter().map(|gap| self.gap(gap)).collect())
+        let thinned = self.thinned(question);
+        Ok(thinned.into_iter().chain(gaps.iter().map(|gap| self.gap(gap))).collect())
+    }
+
+    /// What retention took of the window.
+    fn thinned(&self, question: &Question) -> Option<Value> {
+        let thinned = self.view.thinned();
+        if !thinned.reaches(question.from) {
+            return None;
+        }
+        Some(json!({
+            "node": self.node(),
+            "time": thinned.until.to_string(),
+            "record": thinned.records.saturating_sub(1),
+            "why": format!("the record up to {} was thinned by retention", thinned.until),
+            "advice": "Whom somebody read until then is gone for good; ask from a later time on",
+        }))
+    }
+
+    fn node(&self) -> &str {
+        self.keys.first().map_or("?", |key| key.name())
     }
 
     /// What may be missing, and what to do about it.
     fn gap(&self, gap: &Gap) -> Value {
-        let node = self.keys.first().map_or("?", |key| key.name());
+        let node = self.node();
         let (why, advice) = match gap.cause {
             GapCause::LostEnd => (
                 "the log begins here, because the generation before it lost its end".to_owned(),

@@ -131,7 +131,7 @@ impl World {
     fn retain(&mut self) {
         let now = self.clocks.wall();
         let due = self.parts.thinner.due(now, 31).unwrap();
-        let some = self.dice.length(due.len() + 1);
+        let some = 1 + self.dice.length(due.len().max(1));
         for due in due.iter().take(some) {
             self.parts.log.begin().unwrap();
             self.parts.log.add(&due.thinning.draft()).unwrap();
@@ -268,12 +268,12 @@ fn no_file_ties_the_pseudonyms_of_somebody_erased_after_the_index_forgot() {
 #[test]
 fn what_retention_took_is_in_no_answer_and_in_no_file() {
     let mut thinned = 0;
-    for seed in 200..204 {
+    for seed in 200..203 {
         let mut world = World::new(seed);
         let root = world.dir.path().to_owned();
         let mut index = world.index(&root);
-        for _ in 0..3 {
-            for _ in 0..120 {
+        for _ in 0..2 {
+            for _ in 0..150 {
                 world.step();
             }
             index.catch_up().unwrap();
@@ -299,7 +299,7 @@ fn what_retention_took_is_in_no_answer_and_in_no_file() {
         assert!(files(&root) == files(elsewhere.path()), "seed {seed}: the files differ");
         assert_eq!(answer(&world.index(&root), &world.parts.vault), world.wanted(), "seed {seed}");
     }
-    assert!(thinned > 3, "hardly anything was thinned: {thinned}");
+    assert!(thinned > 2, "hardly anything was thinned: {thinned}");
 }
 
 #[test]
