@@ -14,6 +14,7 @@ mod letters;
 mod origin;
 mod process;
 mod receipts;
+mod retention;
 mod service;
 mod sever;
 mod software;
