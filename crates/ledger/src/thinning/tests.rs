@@ -151,6 +151,19 @@ fn a_record_without_a_caller_that_lost_its_body_is_damage() {
 #[test]
 fn what_a_thinning_says_is_read_back() {
     let thinning = Thinning { first: 3, last: 9, leaf: [7; 32], until: UnixMicros(11), days: 400 };
+    // The bytes are a format: logs that have them are read for ever.
+    let Draft::OperatorAction { operator, action, detail } = thinning.draft() else { panic!() };
+    assert_eq!((operator, &*action), (OperatorId::from_bytes([0; 16]), "segment_thinned"));
+    let hex: String = detail.iter().map(|byte| format!("{byte:02x}")).collect();
+    let leaf = "07".repeat(32);
+    let schema = "74706f727463756c6c69732e7468696e6e65642f31";
+    assert_eq!(
+        hex,
+        format!(
+            "a700{schema}01030209035820{leaf}040b056972\
+        6574656e74696f6e06190190"
+        )
+    );
     let log = sample::log(&[(1, Step::Draft(thinning.draft()))]);
     assert_eq!(Thinning::announced(10, &log.records[0]), Some(thinning));
     assert_eq!(Thinning::announced(9, &log.records[0]), None, "it is of records behind it");

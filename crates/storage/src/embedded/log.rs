@@ -8,6 +8,7 @@ use crate::embedded::clocks::{ReadClocks, RecordTime};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::{self, DurableEnd, Journal, JournalSizes, Place, Segment, Use};
 use crate::embedded::kept::KeptFiles;
+use crate::embedded::retention::Thinner;
 use crate::embedded::stored;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
@@ -236,6 +237,11 @@ impl Log {
     /// The files this log stands on.
     pub(crate) fn kept(&self) -> &Arc<KeptFiles> {
         self.journal.kept()
+    }
+
+    /// What thins this log. `disk`: the one that it is on.
+    pub fn thinner(&self, disk: Arc<dyn KeepSynced>) -> Thinner {
+        Thinner::new(disk, Arc::clone(self.kept()), self.view.clone())
     }
 
     /// The segment that should be made, if one should.

@@ -261,7 +261,7 @@ pub fn open_parts(
         kept: Arc::clone(log.kept()),
         key_is_due: AtomicBool::new(false),
     };
-    let thinner = Thinner::new(Arc::clone(disk), Arc::clone(log.kept()), log.view().clone());
+    let thinner = log.thinner(Arc::clone(disk));
     // Whoever was erased and came back with an older copy of the vault, or whom a crash kept there, goes before anything is served.
     if vault.forget_again(&erased)? {
         vault.rewrite(&**disk, log.kept(), None).map_err(OpenFailed::NotErased)?;
