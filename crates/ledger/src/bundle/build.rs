@@ -168,9 +168,9 @@ impl Builder {
             return Ok(false);
         }
         if self.question.covers(&header.chain) {
-            let facts = self.facts(&header, stored).map_err(|source| match source {
-                Malformed::Thinned => CannotProve::Thinned { at: header.time },
-                other => at(index, other),
+            let thinned = || CannotProve::Thinned { at: header.time };
+            let facts = self.facts(&header, stored).map_err(|source| {
+                if source == Malformed::Thinned { thinned() } else { at(index, source) }
             })?;
             let shown = Shown { entry: stored.entry.clone(), facts };
             self.runs.entry(header.chain).or_default().push(shown);
