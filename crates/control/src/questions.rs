@@ -411,6 +411,7 @@ impl Archive {
         for record in self.view.records_since(since) {
             let record = record.map_err(|error| failed(&error))?.1;
             if record.is_thinned() {
+                // Nobody knows any more what it asked for; it counts neither way.
                 continue;
             }
             let record = record.decode().map_err(|error| failed(&error))?;

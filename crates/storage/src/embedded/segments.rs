@@ -69,14 +69,13 @@ impl Segments {
             if let Some(last) = all.last_mut() {
                 (last.sealed, last.records) = (true, first - last.first);
             }
-            all.push(SegmentSpan { first, records: 0, since, sealed: false, thinned });
-            if !thinned && begun > 1 && durable.thinned().segments == 0 {
+            if !thinned && all.last().is_some_and(|before| before.thinned) {
                 // The last thinned record is not younger than the first that is not.
-                let thinned = all.iter().filter(|segment| segment.thinned).count() as u64;
-                let thinned = Thinned { segments: thinned, records: first, until: since };
+                let thinned = Thinned { segments: number, records: first, until: since };
                 durable.thin(thinned);
                 readable.thin(thinned);
             }
+            all.push(SegmentSpan { first, records: 0, since, sealed: false, thinned });
             let batch = SEGMENT_HEADER_BYTES;
             let place = Place { index: first, segment: number, batch, first: true, thinned };
             durable.mark(place, since);
