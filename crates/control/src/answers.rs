@@ -286,6 +286,13 @@ fn gap(LogGap { log, what }: &LogGap) -> Value {
                 }
             },
         ),
+        Lack::Thinned(thinned) => (
+            Some(thinned.until),
+            thinned.records.saturating_sub(1),
+            None,
+            format!("the record up to {} was thinned by retention", thinned.until),
+            "Whom somebody read until then is gone for good; ask from a later time on",
+        ),
         Lack::Recorded(gap) => {
             let open = match gap.cause {
                 GapCause::WithoutLease(open) => open,

@@ -2,6 +2,7 @@
 
 mod checks;
 mod erasing;
+mod retaining;
 
 use crate::answers::{Answered, Wanted};
 use crate::cases::{Letters, NoStep, Office};
@@ -23,6 +24,7 @@ use sever::{Authority, Change, NotTaken, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::clock;
+use storage::embedded::retention::Thinner;
 use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::Listing;
@@ -41,6 +43,7 @@ pub struct Desk {
     keeper: Arc<Keeper>,
     recorder: Recorder,
     eraser: Arc<Eraser>,
+    thinner: Arc<Thinner>,
     archive: Arc<Archive>,
     office: Arc<Office>,
     sessions: Arc<Sessions>,
@@ -70,6 +73,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Erases subjects from the vault.
     pub eraser: Arc<Eraser>,
+    /// Thins segments of the log.
+    pub thinner: Arc<Thinner>,
     /// Answers questions.
     pub archive: Arc<Archive>,
     /// Keeps cases.
@@ -125,6 +130,9 @@ pub enum NotDone {
     /// It was carried out, but could not be recorded.
     #[error("it was carried out and could not be recorded")]
     NotRecorded(#[from] Unavailable),
+    /// Segments that are due could not be thinned, or not all of them.
+    #[error("segments that retention is to thin could not be: {0}")]
+    NotThinned(String),
     /// It was carried out, but the data path could not take it over and goes on as before.
     #[error("it was carried out, but the data path could not take it over: {0}")]
     NotPublished(String),
@@ -138,6 +146,7 @@ impl Desk {
             keeper: parts.keeper,
             recorder: parts.recorder,
             eraser: parts.eraser,
+            thinner: parts.thinner,
             archive: parts.archive,
             office: parts.office,
             sessions: parts.sessions,

@@ -156,7 +156,9 @@ fn status(not_done: &NotDone) -> StatusCode {
         | NotDone::NotChecked(_)
         | NotDone::NoStep(_)
         | NotDone::NoAnswer(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        NotDone::NotRecorded(_) | NotDone::NotPublished(_) => StatusCode::SERVICE_UNAVAILABLE,
+        NotDone::NotRecorded(_) | NotDone::NotPublished(_) | NotDone::NotThinned(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

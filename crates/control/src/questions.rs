@@ -447,6 +447,10 @@ impl Archive {
         let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
         for record in self.view.records_since(from) {
             let (index, stored) = record.map_err(|error| failed(&error))?;
+            if stored.is_thinned() {
+                // Who asks has seen to it that the window does not need it.
+                continue;
+            }
             let record = stored.decode().map_err(|error| failed(&error))?;
             if record.header.time > until {
                 break;
@@ -471,6 +475,10 @@ impl Archive {
         let mut tried = Tried::default();
         for record in self.view.records_since(since) {
             let record = record.map_err(|error| failed(&error))?.1;
+            if record.is_thinned() {
+                // Nobody knows any more what it asked for; it counts neither way.
+                continue;
+            }
             let record = record.decode().map_err(|error| failed(&error))?;
             let theirs = record.header.chain == Chain::Integration(integration);
             let Body::Access(access) = &record.body else { continue };

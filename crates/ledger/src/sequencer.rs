@@ -228,6 +228,23 @@ impl Sequencer {
         Ok(())
     }
 
+    /// As [`Sequencer::replay`], of a log whose older records retention may have thinned. Of those that were, place, link and time are
+    /// checked and nothing else is left. Whether the log says that they were is for the caller to see: [`crate::Thinning::announced`].
+    ///
+    /// # Errors
+    /// [`Corrupt`]; [`Corrupt::Changed`] of a record without body that retention never thins.
+    pub fn replay_kept(&mut self, stored: &StoredRecord) -> Result<(), Corrupt> {
+        if !stored.is_thinned() {
+            return self.replay(stored);
+        }
+        let header = self.state.follows(&stored.entry)?;
+        if header.network.is_none() || !stored.touches.is_empty() {
+            return Err(Corrupt::Changed { index: self.size(), part: "body" });
+        }
+        self.state.take_in(&header, stored.leaf_hash());
+        Ok(())
+    }
+
     /// Takes in an entry without its body, which is all that readers of the log's files see: place, link and time are checked, what
     /// the body says is not.
     ///

@@ -36,6 +36,8 @@ struct ConfigFile {
     witness: Vec<WitnessFile>,
     #[serde(default)]
     replica: Vec<ReplicaFile>,
+    #[serde(default)]
+    record: RecordFile,
 }
 
 /// Another node's log, of which copies come into the data directory.
@@ -44,6 +46,17 @@ struct ConfigFile {
 struct ReplicaFile {
     key: String,
 }
+
+/// What is kept of the record.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordFile {
+    #[serde(default)]
+    retention_days: Option<u32>,
+}
+
+/// Where from people read is watched over thirty days, and a restart reads them back from the record.
+const RETENTION_DAYS_MIN: u32 = 31;
 
 /// Somebody who cosigns the log's checkpoints.
 #[derive(Debug, Deserialize)]
@@ -181,6 +194,8 @@ pub(crate) struct Config {
     pub(crate) company: Option<Company>,
     /// How letters leave.
     pub(crate) mail: Option<Mail>,
+    /// After how many days records lose their bodies and touches; never, if none.
+    pub(crate) retention_days: Option<u32>,
 }
 
 /// How letters leave.
@@ -266,8 +281,16 @@ impl Config {
         }
         let mail = file.mail.map(|mail| mail.checked(&data)).transpose();
         let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
+        let retention_days = file.record.retention_days;
+        if retention_days.is_some_and(|days| days < RETENTION_DAYS_MIN) {
+            bail!(
+                "in `{}`: `record.retention_days` is at least {RETENTION_DAYS_MIN}: detection looks back thirty days",
+                path.display()
+            );
+        }
         Ok(Self {
             metrics,
+            retention_days,
             witnesses,
             replicas,
             log: file.listen.log,
@@ -308,6 +331,7 @@ impl Config {
             ("witness", self.witnesses != running.witnesses),
             ("replica", self.replicas != running.replicas),
             ("listen.metrics", self.metrics != running.metrics),
+            ("record.retention_days", self.retention_days != running.retention_days),
             ("origin.address", self.origin != running.origin),
             ("origin.host", self.origin_host != running.origin_host),
             ("origin.credential", self.origin_credential != running.origin_credential),
@@ -344,6 +368,10 @@ host = "{origin}"
 # credential = "keys/origin.credential"    # file with the Authorization that the origin asks us for, such as: Bearer ...
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
+
+# After so many days records lose for good what was read and of whom. docs/operating/retention.md
+# [record]
+# retention_days = 400
 
 # Somebody else who sees that the log only grows, and signs it. docs/operating/log.md
 # [[witness]]
@@ -560,6 +588,19 @@ mod tests {
         assert!(witness("http://w.example/", key).is_err(), "in the clear");
         assert!(witness("w.example", key).is_err());
         assert!(witness("https://w.example/", &key.replace("de+da", "de+db")).is_err());
+    }
+
+    #[test]
+    fn records_are_kept_for_ever_or_longer_than_detection_looks_back() {
+        let days = |days: &str| {
+            let lines = format!("[record]\nretention_days = {days}\n");
+            read(&format!("{}\n{lines}", template(false)))
+        };
+        assert_eq!(read(&template(false)).unwrap().retention_days, None);
+        assert_eq!(days("31").unwrap().retention_days, Some(31));
+        for wrong in ["30", "0", "-1", "\"forever\""] {
+            assert!(days(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

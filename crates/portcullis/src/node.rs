@@ -226,6 +226,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keeper: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
         eraser: Arc::new(opened.eraser),
+        thinner: Arc::new(opened.thinner),
         archive,
         office: Arc::clone(&office),
         sessions: Arc::clone(&sessions),
@@ -297,6 +298,9 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&logs)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
+    if let Some(days) = config.retention_days {
+        tokio::spawn(retain_hourly(Arc::downgrade(&desk), days));
+    }
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -489,6 +493,18 @@ async fn erase_when_due(desk: Weak<Desk>) {
     }
 }
 
+/// Thins what retention does not keep, at start and then once an hour.
+async fn retain_hourly(desk: Weak<Desk>, days: u32) {
+    let mut every = tokio::time::interval(Duration::from_secs(3_600));
+    loop {
+        every.tick().await;
+        let Some(desk) = desk.upgrade() else { return };
+        if let Err(reason) = desk.retain(days).await {
+            error!(%reason, "records that are too old could not be thinned, and it is tried again");
+        }
+    }
+}
+
 /// The keys of a data directory's vault.
 ///
 /// # Errors
@@ -606,7 +622,12 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
     let mut expected = Expected::since(since);
     for record in view.records_since(since) {
-        let record = record?.1.decode()?;
+        let record = record?.1;
+        // Older than what counts: retention keeps more days than these, unless the clock was wrong.
+        if record.is_thinned() {
+            continue;
+        }
+        let record = record.decode()?;
         let at = record.header.time;
         expected.take(&record);
         let Body::Access(access) = &record.body else { continue };

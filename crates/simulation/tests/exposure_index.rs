@@ -139,6 +139,20 @@ impl World {
         self.last = Some((integration, receipt, now));
     }
 
+    /// Announces and thins some of the sealed segments. Whoever was read in them was not read, as far as anybody can tell.
+    fn retain(&mut self) {
+        let now = self.clocks.wall();
+        let due = self.parts.thinner.due(now, 31).unwrap();
+        let some = 1 + self.dice.length(due.len().max(1));
+        for due in due.iter().take(some) {
+            self.parts.log.begin().unwrap();
+            self.parts.log.add(&due.thinning.draft()).unwrap();
+            self.parts.log.commit().unwrap();
+            self.parts.thinner.thin(due).unwrap();
+            self.truth.retain(|index, _| *index > due.thinning.last);
+        }
+    }
+
     /// Everything that was released up to now, by the names of those who were read.
     fn wanted(&self) -> BTreeMap<SubjectId, Seen> {
         let mut wanted: BTreeMap<SubjectId, Seen> = BTreeMap::new();
@@ -293,6 +307,43 @@ fn no_file_ties_the_pseudonyms_of_somebody_erased_after_the_index_forgot() {
     wanted.remove(&subject);
     assert_eq!(exposure.subjects, wanted);
     assert!(exposure.erased.len() > 1, "{}", exposure.erased.len());
+}
+
+#[test]
+fn what_retention_took_is_in_no_answer_and_in_no_file() {
+    let mut thinned = 0;
+    for seed in 200..203 {
+        let mut world = World::new(seed);
+        let root = world.dir.path().to_owned();
+        let mut index = world.index(&root);
+        for _ in 0..2 {
+            for _ in 0..150 {
+                world.step();
+            }
+            index.catch_up().unwrap();
+            let before = world.parts.log.view().thinned().segments;
+            world.retain();
+            let more = world.parts.log.view().thinned().segments > before;
+            thinned += u32::from(more);
+            if world.dice.one_in(2) {
+                index.forget().unwrap();
+            } else {
+                // A crash between the log and the index: what was made of more than is left is not believed.
+                index = world.index(&root);
+                let of = fs::read_to_string(root.join("index/thinned")).unwrap_or_default();
+                let records = world.parts.log.view().thinned().records;
+                assert_eq!(of.trim().parse().unwrap_or(0), records);
+                assert!(!more || files(&root).len() == 1, "{:?}", files(&root).keys());
+            }
+            assert_eq!(answer(&index, &world.parts.vault), world.wanted(), "seed {seed}");
+        }
+        index.catch_up().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        world.index(elsewhere.path()).catch_up().unwrap();
+        assert!(files(&root) == files(elsewhere.path()), "seed {seed}: the files differ");
+        assert_eq!(answer(&world.index(&root), &world.parts.vault), world.wanted(), "seed {seed}");
+    }
+    assert!(thinned > 2, "hardly anything was thinned: {thinned}");
 }
 
 #[test]

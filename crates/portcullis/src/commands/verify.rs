@@ -140,10 +140,19 @@ impl Verify {
             audited.tree.size, audited.chains
         );
         if self.json {
-            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains, "checkpoint": note });
+            let thinned = audited.thinned.map(|thinned| {
+                json!({ "records": thinned.records, "first": thinned.first, "last": thinned.last, "until": thinned.until.to_string() })
+            });
+            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains, "thinned": thinned, "checkpoint": note });
             return print(&said.to_string());
         }
         print(&text)?;
+        if let Some(thinned) = audited.thinned {
+            print(&format!(
+                "{} of them, from {} to {}, were thinned by retention up to {}, as the log says: entries, places and times were verified, bodies and touches are gone and were not",
+                thinned.records, thinned.first, thinned.last, thinned.until
+            ))?;
+        }
         if self.cosign.is_some() && self.output.is_none() {
             print(&format!("the checkpoint, cosigned:\n\n{note}"))?;
         }

@@ -16,6 +16,7 @@ mod origin;
 mod process;
 mod receipts;
 mod replicas;
+mod retention;
 mod service;
 mod sever;
 mod software;

@@ -10,7 +10,7 @@ use crate::embedded::index::{CannotIndex, ExposureIndex};
 use crate::embedded::journal;
 use crate::embedded::publisher::{CHECKPOINT_PATH, TILES_DIR};
 use crate::embedded::vault::Vault;
-use crate::embedded::view::LogView;
+use crate::embedded::view::{LogView, Thinned};
 use ledger::checkpoint::{self, Checkpoint};
 use ledger::growth;
 use ledger::note::VerifyingKey;
@@ -242,7 +242,12 @@ impl Beside {
             // A log that grew goes on where it was.
             let stretch = match known {
                 Some(old) => {
+                    let thinned = old.view.thinned();
                     grow(&old.view, &piece);
+                    if old.view.thinned() != thinned {
+                        // Its files still have what the records lost.
+                        old.index.forget()?;
+                    }
                     Stretch { until: last.until, ..old.clone() }
                 }
                 None => {
@@ -334,6 +339,12 @@ impl<'d> Admission<'d> {
             let what = format!("record {index} is not the one under its checkpoint");
             return Err(NotTaken::Refused(what));
         }
+        if record.is_thinned() {
+            let header = Header::decode(&record.entry).ok();
+            let header = header.filter(|it| it.network.is_some() && record.touches.is_empty());
+            let lost = || format!("record {index} has lost what retention does not take");
+            return Ok(header.ok_or_else(|| NotTaken::Refused(lost()))?.time);
+        }
         let opened = record.open(index).map_err(|why| NotTaken::Refused(why.to_string()))?;
         Ok(opened.header.time)
     }
@@ -416,6 +427,10 @@ fn grow(view: &LogView, piece: &[&Held]) {
     }
     if let Some(last) = piece.last() {
         view.advance(last.end);
+    }
+    if let Some(last) = piece.iter().rfind(|held| held.thinned) {
+        let (segments, records) = (last.end.segment + 1, last.end.records);
+        view.thin(Thinned { segments, records, until: last.until });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Unlike `journal`, which refuses a log that is not whole, this takes what is there and says where it ends and why.
 
-use crate::embedded::batch::SEGMENT_HEADER_BYTES;
+use crate::embedded::batch::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::{self, DurableEnd, Place};
 use crate::embedded::scan::{Found, Rest, Scan};
@@ -27,6 +27,8 @@ pub(crate) struct Held {
     pub(crate) since: UnixMicros,
     /// Time of its last.
     pub(crate) until: UnixMicros,
+    /// Whether retention took the bodies and touches of its records.
+    pub(crate) thinned: bool,
     /// Why it ends there, if not because nothing follows.
     pub(crate) stopped: Option<NotTaken>,
 }
@@ -80,7 +82,11 @@ pub(crate) fn scan(
                 let mut records = payloads.into_iter().zip(end.records..);
                 let mut time_of = |(payload, index)| {
                     let record = frames.get(payload).and_then(stored::decode);
-                    admit(index, &record.ok_or_else(|| refused("a record's lengths do not fit"))?)
+                    let record = record.ok_or_else(|| refused("a record's lengths do not fit"))?;
+                    if record.is_thinned() && !header.thinned {
+                        return Err(refused("a record has lost its body"));
+                    }
+                    admit(index, &record)
                 };
                 let mut times: Vec<UnixMicros> = Vec::new();
                 let all = records.try_for_each(|record| {
@@ -103,7 +109,8 @@ pub(crate) fn scan(
         };
         if marks.last().is_none_or(|(place, _)| end.records >= place.index + MARK_EVERY) {
             let DurableEnd { segment, offset, records } = end;
-            marks.push((Place { index: records, segment, batch: offset, first: true }, *first));
+            let (index, batch, thinned) = (records, offset, header.thinned);
+            marks.push((Place { index, segment, batch, first: true, thinned }, *first));
         }
         times = Some((times.map_or(*first, |(since, _)| since), *last));
         end.offset += bytes;
@@ -112,5 +119,6 @@ pub(crate) fn scan(
     let Some((since, until)) = times else {
         return stopped.map_or(Ok(None), Err);
     };
-    Ok(Some(Held { marks, first: header.first_index, end, since, until, stopped }))
+    let SegmentHeader { first_index: first, thinned, .. } = header;
+    Ok(Some(Held { marks, first, end, since, until, thinned, stopped }))
 }

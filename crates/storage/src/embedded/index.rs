@@ -6,12 +6,13 @@
 use crate::embedded::disk::write_whole;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
-use crate::embedded::view::LogView;
+use crate::embedded::view::{LogView, Thinned};
 use crate::embedded::workers::workers;
 use exposure::index::{
     DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Sealer, Span,
     Table, Unreadable, level,
 };
+use ledger::record::Header;
 use model::{Pseudonym, SubjectOrdinal, UnixMicros};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -25,6 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the index lies in the data directory.
 pub const INDEX_DIR: &str = "index";
+
+/// Says how many records of the log were thinned when the files beside it began to be made; without it, none.
+const THINNED: &str = "thinned";
 
 /// In microseconds.
 const DAY: u64 = 86_400_000_000;
@@ -88,7 +92,13 @@ impl ExposureIndex {
     ) -> Result<Self, CannotIndex> {
         let dir = root.join(INDEX_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let files = files_of(&dir, &view, vault.as_deref())?;
+        let mut files = files_of(&dir, &view, vault.as_deref())?;
+        // Made from records that have lost their touches since: a crash came between the log and the index.
+        let made_of = fs::read_to_string(dir.join(THINNED)).unwrap_or_default();
+        if made_of.trim().parse().unwrap_or(0) != view.thinned().records {
+            throw_away(&dir, &view)?;
+            files.clear();
+        }
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
         let next = parts().next_back().map_or(view.first(), |part| part.records().end);
         let ordinals = parts().next_back().map_or(0, |part| part.vault().0);
@@ -141,7 +151,8 @@ impl ExposureIndex {
         Ok(answered?)
     }
 
-    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
+    /// Removes every file and begins again with the log's first record: after records were thinned, because the files still have what
+    /// they lost; after an erasure, because by the ordinals in the files the
     /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
     ///
     /// # Errors
@@ -158,14 +169,12 @@ impl ExposureIndex {
             sealing: Vec::new(),
             indexer: Indexer::resume(self.view.first(), 0, Vec::new()),
         };
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            // What is under way when a question meets damage is left to whoever writes it.
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(File::open(&self.dir)?.sync_all()?)
+        throw_away(&self.dir, &self.view)
+    }
+
+    /// How far retention went, if it may have taken something of a window.
+    pub(crate) fn thinned_in(&self, from: UnixMicros, to: UnixMicros) -> Option<Thinned> {
+        self.view.thinned_in(from, to)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -177,11 +186,17 @@ impl ExposureIndex {
         while state.indexer.next_record() < end {
             for record in self.view.records_from(state.indexer.next_record()) {
                 let (index, stored) = record.map_err(CannotIndex::Log)?;
-                let record =
-                    stored.decode().map_err(|source| CannotIndex::Record { index, source })?;
-                let ordinal =
-                    |pseudonym: &_, quarter| self.vault.as_ref()?.ordinal_of(pseudonym, quarter);
-                state.indexer.push(index, &record, ordinal);
+                let malformed = |source| CannotIndex::Record { index, source };
+                if stored.is_thinned() {
+                    let header = Header::decode(&stored.entry).map_err(malformed)?;
+                    state.indexer.pass(index, stored.leaf_hash(), header.time);
+                } else {
+                    let record = stored.decode().map_err(malformed)?;
+                    let ordinal = |pseudonym: &_, quarter| {
+                        self.vault.as_ref()?.ordinal_of(pseudonym, quarter)
+                    };
+                    state.indexer.push(index, &record, ordinal);
+                }
                 if let Some(table) = state.indexer.settled() {
                     state.sealing.push(table);
                     if state.sealing.len() > 1 {
@@ -238,6 +253,28 @@ impl ExposureIndex {
         }
         Ok(())
     }
+}
+
+/// Removes every file, and notes how far the log is thinned that the next ones are made from.
+fn throw_away(dir: &Path, view: &LogView) -> Result<(), CannotIndex> {
+    let thinned = view.thinned().records;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // What is under way when a question meets damage is left to whoever writes it.
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            fs::remove_file(path)?;
+        }
+    }
+    File::open(dir)?.sync_all()?;
+    // Behind the files: whoever finds an older number begins again.
+    let noted = dir.join(THINNED);
+    if thinned > 0 {
+        fs::write(&noted, format!("{thinned}\n"))?;
+        File::open(&noted)?.sync_all()?;
+    } else if noted.exists() {
+        fs::remove_file(noted)?;
+    }
+    Ok(File::open(dir)?.sync_all()?)
 }
 
 /// Writes the file of a settled part.
@@ -304,6 +341,7 @@ fn files_of(
     for entry in fs::read_dir(dir)? {
         names.push(entry?.path());
     }
+    names.retain(|path| path.file_name().is_none_or(|name| name != THINNED));
     names.sort();
     let (mut parts, mut levels) = (Vec::<(PathBuf, Arc<IndexFile>)>::new(), Vec::new());
     let mut discarded = Vec::new();

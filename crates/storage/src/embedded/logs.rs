@@ -5,6 +5,7 @@
 
 use crate::embedded::beside::{Beside, Missing};
 use crate::embedded::index::{CannotIndex, ExposureIndex};
+use crate::embedded::view::Thinned;
 use exposure::Question;
 use exposure::index::{
     Counted, Gap, GapCause, HourLine, Index, OfLog, Subjects, Touched, Unreadable,
@@ -54,6 +55,8 @@ pub enum Lack {
     },
     /// As the node itself recorded it.
     Recorded(Gap),
+    /// Bodies and touches that retention took.
+    Thinned(Thinned),
     /// Records that are not here.
     Missing(Missing),
 }
@@ -252,7 +255,7 @@ struct End {
     damage: Option<String>,
 }
 
-/// The gaps that a log itself recorded. `end_before`: of the log before it.
+/// What retention took, and the gaps that a log itself recorded. `end_before`: of the log before it.
 fn recorded(
     log: &str,
     index: &ExposureIndex,
@@ -271,7 +274,8 @@ fn recorded(
             touched.then_some(Lack::LostEnd { gap, since, damage })
         }
     };
-    let gaps = gaps.into_iter().filter_map(lack);
+    let thinned = index.thinned_in(from, to).map(Lack::Thinned);
+    let gaps = thinned.into_iter().chain(gaps.into_iter().filter_map(lack));
     Ok(gaps.map(|what| LogGap { log: log.to_owned(), what }).collect())
 }
 

@@ -19,6 +19,7 @@ pub mod logs;
 pub mod posture;
 pub mod publisher;
 pub mod recorder;
+pub mod retention;
 mod scan;
 pub mod segments;
 pub mod speed;
