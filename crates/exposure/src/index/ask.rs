@@ -2,7 +2,8 @@
 
 use super::block::Block;
 use super::count::{Counted, Tally};
-use super::file::{IndexFile, Length, RunInfo, Span, Whose};
+use super::file::IndexFile;
+use super::footer::{Length, RunInfo, Span, Whose};
 use super::gather::Loose;
 use super::levels::cursor;
 use super::masks::Masks;

@@ -4,7 +4,8 @@
 //! a share of the ordinals. The shares lie side by side, so that what comes out is what one worker alone would have found.
 
 use super::ask::{Index, values};
-use super::file::{IndexFile, RunInfo};
+use super::file::IndexFile;
+use super::footer::{RunInfo, Whose};
 use super::masks::Masks;
 use super::run::{Cursor, Run, ordinal_of, pair, value_of};
 use super::scan::{self, Released, Scan};
@@ -262,7 +263,7 @@ impl<'a> Index<'a> {
             let from_there = scan::from_there(part, question);
             for (_, place) in from_there.iter().flatten().zip(0_u32..).filter(|(asked, _)| **asked)
             {
-                for run in part.hours_of(super::file::Whose::Network(place)) {
+                for run in part.hours_of(Whose::Network(place)) {
                     let (start, end) = super::plan::hour_of(run.bucket);
                     if question.from <= start && end <= question.to {
                         sources.runs.push((part, run, Arc::clone(&values)));

@@ -1,6 +1,7 @@
 //! Weeks and months: runs made of the days' runs.
 
-use super::file::{Footer, IndexFile, Length, RowMark, RunInfo, Span, Whose, Writer};
+use super::file::{IndexFile, Writer};
+use super::footer::{Footer, Length, RowMark, RunInfo, Span, Whose};
 use super::masks::{Masks, SetList};
 use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 use super::run::Cursor;

@@ -12,6 +12,7 @@ mod ask;
 mod block;
 mod count;
 mod file;
+mod footer;
 mod gather;
 mod histogram;
 mod levels;
@@ -34,7 +35,8 @@ mod tests;
 
 pub use ask::{HourLine, Index, Touched};
 pub use count::Counted;
-pub use file::{IndexFile, RowMark, Sizes, Span};
+pub use file::{IndexFile, Sizes};
+pub use footer::{RowMark, Span};
 pub use gather::Subjects;
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};

@@ -1,6 +1,6 @@
 //! Which buckets of time a window is made of.
 
-use super::file::Length;
+use super::footer::Length;
 use model::UnixMicros;
 
 /// Days in a week's bucket, counted from the epoch.

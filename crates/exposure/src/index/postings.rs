@@ -9,7 +9,8 @@
 //! An ordinal's higher bits are its bucket. Where buckets begin is held in memory, so one short read finds what there is. Both are checked
 //! before they are believed: a pointer that is lost would be a release that nobody is told of. Subjects without a name have no postings.
 
-use super::file::{IndexFile, PostingsInfo, Writer};
+use super::file::{IndexFile, Writer};
+use super::footer::PostingsInfo;
 use super::run::{ordinal_of, value_of};
 use super::table::NAMELESS;
 use super::{Damaged, Unreadable, packed};

@@ -1,7 +1,8 @@
 //! Reads releases one by one: what buckets are too coarse for, and questions by key, grant, operation or network.
 
 use super::block::Block;
-use super::file::{BlockInfo, IndexFile, NetworkInfo};
+use super::file::IndexFile;
+use super::footer::{BlockInfo, NetworkInfo};
 use super::gather::Loose;
 use super::run::{ordinal_of, value_of};
 use super::table::{Context, Table, hour};

@@ -1,8 +1,9 @@
 //! Makes the file of a settled part.
 
 use super::block::{self, Block};
-use super::file::{
-    BlockInfo, Extent, Footer, Length, NetworkInfo, RowMark, RunInfo, Span, Whose, Writer,
+use super::file::Writer;
+use super::footer::{
+    BlockInfo, Extent, Footer, Length, NetworkInfo, RowMark, RunInfo, Span, Whose,
 };
 use super::histogram::Counts;
 use super::masks::{Masks, SetList};
@@ -88,7 +89,7 @@ struct Tag {
     hour: u32,
 }
 
-/// An hour of the integration at hand: which blocks it has, and where they lie in [`Part::encoded`].
+/// An hour of the integration at hand: which blocks it has, and where they lie in [`Sealer::encoded`].
 struct Cell {
     hour: u32,
     blocks: Range<usize>,
