@@ -2,7 +2,6 @@
 
 use crate::long::{Long, Rows};
 use crate::questions::{Archive, Asked, CannotAnswer};
-use exposure::index::GapCause;
 use exposure::{Caveats, Question};
 use incident::people::People;
 use model::{ClassSet, DataClass, IntegrationId, SubjectId, UnixMicros};
@@ -293,19 +292,6 @@ fn gap(LogGap { log, what }: &LogGap) -> Value {
             format!("the record up to {} was thinned by retention", thinned.until),
             "Whom somebody read until then is gone for good; ask from a later time on",
         ),
-        Lack::Recorded(gap) => {
-            let open = match gap.cause {
-                GapCause::WithoutLease(open) => open,
-                GapCause::LostEnd => 0,
-            };
-            (
-                Some(gap.time),
-                gap.record,
-                Some(gap.time),
-                format!("{open} requests were open when the node's lease had run out"),
-                "Count the subjects of these requests as read; the record names the requests",
-            )
-        }
         Lack::Missing(missing) => {
             let end = missing.end.map_or("on".to_owned(), |end| format!("to {}", end - 1));
             (

@@ -184,7 +184,7 @@ impl Asked {
         let of_it = gaps.into_iter().filter(|gap| gap.log == other.key.name());
         let missing = of_it.filter_map(|gap| match gap.what {
             Lack::Missing(missing) => Some((missing.first, missing.end, missing.why)),
-            Lack::LostEnd { .. } | Lack::Recorded(_) | Lack::Thinned(_) => None,
+            Lack::LostEnd { .. } | Lack::Thinned(_) => None,
         });
         missing.collect()
     }
@@ -536,7 +536,7 @@ fn generations_of_one_node_are_one_answer_and_forget_together() {
             let gaps = logs.gaps(UnixMicros(0), UnixMicros(u64::MAX)).unwrap();
             let named = gaps.into_iter().filter_map(|gap| match gap.what {
                 Lack::Missing(missing) => Some((missing.first, missing.end.unwrap_or(u64::MAX))),
-                Lack::LostEnd { .. } | Lack::Recorded(_) | Lack::Thinned(_) => None,
+                Lack::LostEnd { .. } | Lack::Thinned(_) => None,
             });
             assert_eq!(named.collect::<Vec<_>>(), missing, "seed {seed}");
             if dice.one_in(3) {

@@ -10,7 +10,7 @@ use super::masks::Masks;
 use super::plan::{Plan, hour_of};
 use super::run;
 use super::scan::{self, Released, Scan};
-use super::table::{Context, DAY, Gap, GapCause, Table, hour};
+use super::table::{Context, DAY, Gap, Table, hour};
 use super::unite::unite;
 use super::workers::{Workers, share};
 use super::{Unreadable, postings};
@@ -176,15 +176,11 @@ impl<'a> Index<'a> {
         Ok(line)
     }
 
-    /// Where the record of a window may lack something, in order of the log. A generation that lost its end lacks what was before this log.
-    pub fn gaps(&self, from: UnixMicros, to: UnixMicros) -> Vec<Gap> {
+    /// Where the record from a time on may lack something, in order of the log.
+    pub fn gaps(&self, from: UnixMicros) -> Vec<Gap> {
         let of_parts = self.parts.values().flatten().flat_map(|part| &part.footer.gaps);
         let all = of_parts.chain(self.tail.iter().flat_map(|table| &table.gaps));
-        let inside = |gap: &&Gap| match gap.cause {
-            GapCause::LostEnd => from < gap.time,
-            GapCause::WithoutLease(_) => from <= gap.time && gap.time < to,
-        };
-        all.filter(inside).cloned().collect()
+        all.filter(|gap| from < gap.time).copied().collect()
     }
 
     /// Who was read, when and how often. Reads every release of the window.

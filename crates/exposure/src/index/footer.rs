@@ -1,6 +1,6 @@
 //! What a file of the index says of itself, behind its data. `docs/index-format.md` is the format.
 
-use super::table::{Context, DAY, Gap, GapCause};
+use super::table::{Context, DAY, Gap};
 use model::{
     ClassSet, ClientIp, CredentialId, Digest, GrantId, IntegrationId, OperationId, Pseudonym,
     UnixMicros, VendorId,
@@ -204,16 +204,6 @@ impl Footer {
         w.list(&self.gaps, |w, gap| {
             w.u64(gap.record);
             w.u64(gap.time.0);
-            match gap.cause {
-                GapCause::LostEnd => {
-                    w.u8(0);
-                    w.u32(0);
-                }
-                GapCause::WithoutLease(requests) => {
-                    w.u8(1);
-                    w.u32(requests);
-                }
-            }
         });
         let footer = out.get(start..).unwrap_or_default();
         let (length, crc) = (footer.len(), crc32c::crc32c(footer));
@@ -288,15 +278,7 @@ impl Footer {
                 table_crc: r.u32()?,
             },
             nameless: r.list(|r| Some(Pseudonym(r.fixed()?)))?,
-            gaps: r.list(|r| {
-                let (record, time) = (r.u64()?, UnixMicros(r.u64()?));
-                let cause = match (r.u8()?, r.u32()?) {
-                    (0, 0) => GapCause::LostEnd,
-                    (1, requests) => GapCause::WithoutLease(requests),
-                    _ => return None,
-                };
-                Some(Gap { record, time, cause })
-            })?,
+            gaps: r.list(|r| Some(Gap { record: r.u64()?, time: UnixMicros(r.u64()?) }))?,
         };
         r.0.is_empty().then_some(footer)
     }

@@ -41,7 +41,7 @@ pub use gather::Subjects;
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::Sealer;
-pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
+pub use table::{Context, Gap, Indexer, NAMELESS, Release, Table};
 pub use union::OfLog;
 pub use workers::{Job, Workers};
 

@@ -52,24 +52,14 @@ impl Context {
     }
 }
 
-/// A place where the record may lack something, as the node itself recorded it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place where the record may lack something, as the node itself recorded it: the generation of the log before this one lost its end,
+/// and what it recorded is in its own directory, as far as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The record that says so.
     pub record: u64,
     /// When it was recorded.
     pub time: UnixMicros,
-    /// What happened.
-    pub cause: GapCause,
-}
-
-/// Why the record may lack something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapCause {
-    /// The generation of the log before this one lost its end: what it recorded is in its own directory, as far as it is there.
-    LostEnd,
-    /// The node may have released under a lease that had run out, while so many requests were open.
-    WithoutLease(u32),
 }
 
 /// One access record whose data was released.
@@ -268,21 +258,9 @@ impl Indexer {
         mut ordinal_of: impl FnMut(&Pseudonym, u32) -> Option<SubjectOrdinal>,
     ) {
         self.advance(index, record.leaf, record.header.time);
-        if let Body::Node(event) = &record.body {
-            let cause = match event {
-                NodeEvent::Start { lost_checkpoint: Some(_) } => Some(GapCause::LostEnd),
-                NodeEvent::Gap { requests } => {
-                    let open = u32::try_from(requests.len()).unwrap_or(u32::MAX);
-                    Some(GapCause::WithoutLease(open))
-                }
-                NodeEvent::Start { lost_checkpoint: None }
-                | NodeEvent::Stop
-                | NodeEvent::Clock { .. } => None,
-            };
-            let time = record.header.time;
-            if let Some(cause) = cause {
-                Arc::make_mut(&mut self.open).gaps.push(Gap { record: index, time, cause });
-            }
+        if let Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) }) = &record.body {
+            let gap = Gap { record: index, time: record.header.time };
+            Arc::make_mut(&mut self.open).gaps.push(gap);
         }
         let Chain::Integration(integration) = record.header.chain else { return };
         if let Body::NotReleased { leaf, .. } = &record.body {

@@ -7,9 +7,7 @@ use crate::embedded::beside::{Beside, Missing};
 use crate::embedded::index::{CannotIndex, ExposureIndex};
 use crate::embedded::view::Thinned;
 use exposure::Question;
-use exposure::index::{
-    Counted, Gap, GapCause, HourLine, Index, OfLog, Subjects, Touched, Unreadable,
-};
+use exposure::index::{Counted, Gap, HourLine, Index, OfLog, Subjects, Touched, Unreadable};
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use model::{ClassSet, SubjectOrdinal, UnixMicros};
 use std::sync::Arc;
@@ -53,8 +51,6 @@ pub enum Lack {
         /// What is wrong behind it, if it did not just end.
         damage: Option<String>,
     },
-    /// As the node itself recorded it.
-    Recorded(Gap),
     /// Bodies and touches that retention took.
     Thinned(Thinned),
     /// Records that are not here.
@@ -262,17 +258,14 @@ fn recorded(
     end_before: Option<End>,
     (from, to): (UnixMicros, UnixMicros),
 ) -> Result<Vec<LogGap>, CannotIndex> {
-    let gaps = index.ask(|index| Ok(index.gaps(from, to)))?;
-    let lack = |gap: Gap| match gap.cause {
-        GapCause::WithoutLease(_) => Some(Lack::Recorded(gap)),
-        GapCause::LostEnd => {
-            let before = end_before.as_ref().filter(|before| precedes(&before.log, log));
-            let since = before.and_then(|before| before.until);
-            let damage = before.and_then(|before| before.damage.clone());
-            // What was lost may take back what was released in the minute before.
-            let touched = since.is_none_or(|since| since < to + TAKEN_BACK_WITHIN);
-            touched.then_some(Lack::LostEnd { gap, since, damage })
-        }
+    let gaps = index.ask(|index| Ok(index.gaps(from)))?;
+    let lack = |gap: Gap| {
+        let before = end_before.as_ref().filter(|before| precedes(&before.log, log));
+        let since = before.and_then(|before| before.until);
+        let damage = before.and_then(|before| before.damage.clone());
+        // What was lost may take back what was released in the minute before.
+        let touched = since.is_none_or(|since| since < to + TAKEN_BACK_WITHIN);
+        touched.then_some(Lack::LostEnd { gap, since, damage })
     };
     let thinned = index.thinned_in(from, to).map(Lack::Thinned);
     let gaps = thinned.into_iter().chain(gaps.into_iter().filter_map(lack));
