@@ -24,7 +24,7 @@ use storage::embedded::clocks::ReadClocks;
 use storage::embedded::disk::{KeepSynced, LocalDisk};
 use storage::embedded::journal::JournalSizes;
 use storage::embedded::log::prepare_segment;
-use storage::embedded::logs::{Lack, Logs};
+use storage::embedded::logs::{Lack, LogGap, Logs};
 use storage::embedded::recorder::{Opening, Parts, open_parts};
 use storage::embedded::segments::Segments;
 use storage::embedded::vault::VaultKeys;
@@ -554,4 +554,42 @@ fn generations_of_one_node_are_one_answer_and_forget_together() {
         logs.catch_up().unwrap();
         assert!(!named(), "seed {seed}");
     }
+}
+
+#[test]
+fn what_retention_took_of_a_copy_is_named_and_is_gone_from_its_index() {
+    let all = Question::all(UnixMicros(0), UnixMicros(u64::MAX));
+    let mut other = Other::new("test/other/1", 2, 5);
+    let mut asked = Asked::new(Other::new("test/asked/1", 1, 1), &[&other]);
+    let (published, records) = whole(&mut asked, &mut other);
+    asked.logs.catch_up().unwrap();
+    assert_eq!(answer(asked.counted(&other, &all)), all_of(&records, published.size));
+
+    let due = other.parts.thinner.due(other.clocks.wall(), 31).unwrap();
+    let [first, second, ..] = &due[..] else { panic!("hardly anything is due: {due:?}") };
+    for due in [first, second] {
+        other.parts.log.begin().unwrap();
+        other.parts.log.add(&due.thinning.draft()).unwrap();
+        other.parts.log.commit().unwrap();
+        other.parts.thinner.thin(due).unwrap();
+    }
+    let thinned = other.publish();
+    copy(&thinned.dir.path().join("ledger"), &asked.place(&other).join("ledger"));
+    let left = other.parts.log.view().records_from(second.thinning.last + 1);
+    let left: Vec<Record> = left.map(|record| record.unwrap().1.decode().unwrap()).collect();
+    let wanted = all_of(&left, left.len() as u64);
+    let until = second.thinning.until;
+    let check = |asked: &Asked| {
+        assert_eq!(answer(asked.counted(&other, &all)), wanted);
+        assert_eq!(asked.missing(&other), []);
+        let gaps = |from| asked.logs.gaps_of_nodes(from, UnixMicros(u64::MAX)).unwrap();
+        let said = |gap: &LogGap| matches!(gap.what, Lack::Thinned(all) if all.until == until);
+        assert!(gaps(until).iter().any(said));
+        assert_eq!(gaps(until + Micros(1)), []);
+    };
+    check(&asked);
+    asked.logs.catch_up().unwrap();
+    check(&asked);
+    asked.logs = open(asked.dir.path(), &asked.own, &[&other]);
+    check(&asked);
 }
