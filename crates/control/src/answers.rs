@@ -1,13 +1,14 @@
 //! The other questions of the record: when, where, whose history, what is still held, what never left, what two scopes differ in.
 
+use crate::long::{Long, Rows};
 use crate::questions::{Archive, Asked, CannotAnswer};
-use exposure::Question;
-use exposure::index::{Gap, GapCause, Touched};
+use exposure::{Caveats, Question};
 use incident::people::People;
 use model::{ClassSet, DataClass, IntegrationId, SubjectId, UnixMicros};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use storage::embedded::logs::{Lack, LogGap, OfNode};
 use storage::registry::Snapshot;
 
 /// Country of whoever the directory of addresses gives none.
@@ -32,14 +33,26 @@ pub enum Wanted {
     Held,
 }
 
+/// An answer: JSON with its schema.
+pub(crate) enum Answered {
+    /// As it is.
+    Short(Value),
+    /// Still to be written.
+    Long(Box<Long>),
+}
+
 impl Archive {
-    /// The answer, as JSON with its schema.
+    /// The answer to a question.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub(crate) fn answer(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+    pub(crate) fn answer(
+        &self,
+        asked: &Asked,
+        snapshot: &Snapshot,
+    ) -> Result<Answered, CannotAnswer> {
         if let Some((before, after)) = &asked.difference {
-            return self.difference((before, after));
+            return self.difference((before, after)).map(Answered::Short);
         }
         let question = &asked.question;
         let one = matches!(asked.wanted, Wanted::Exposure | Wanted::History);
@@ -50,11 +63,11 @@ impl Archive {
             return Err(CannotAnswer::Question(wrong.into()));
         }
         let answer = match asked.wanted {
-            Wanted::Exposure => self.exposure(asked, snapshot)?,
+            Wanted::Exposure | Wanted::History => return self.long(asked, snapshot),
             Wanted::Timeline => self.timeline(question, snapshot)?,
             Wanted::Countries => self.countries(question)?,
             Wanted::Classes => {
-                let classes = self.index.ask(|index| index.classes(question))?;
+                let classes = self.logs.classes(question)?;
                 let read = snapshot.classes.names(&classes);
                 // Nothing is said of classes that were not asked for.
                 let asked = |class: &&DataClass| {
@@ -65,36 +78,59 @@ impl Archive {
                 let never = known.map(DataClass::as_str).filter(|name| !read.contains(name));
                 json!({ "schema": "portcullis.classes/1", "read": read, "never": never.collect::<Vec<_>>() })
             }
-            Wanted::History => self.history(asked, snapshot)?,
             Wanted::Held => self.held(asked, snapshot)?,
         };
-        Ok(with_window(answer, question, self.gaps(question)?))
+        let caveats = self.caveats(asked, snapshot)?;
+        Ok(Answered::Short(with_window(answer, question, caveats)))
     }
 
-    /// Where the record of the window may lack something.
-    pub(crate) fn gaps(&self, question: &Question) -> Result<Vec<Value>, CannotAnswer> {
-        let gaps = self.index.ask(|index| Ok(index.gaps(question.from, question.to)))?;
-        Ok(gaps.iter().map(|gap| self.gap(gap)).collect())
-    }
-
-    /// What may be missing, and what to do about it.
-    fn gap(&self, gap: &Gap) -> Value {
-        let node = self.keys.first().map_or("?", |key| key.name());
-        let (why, advice) = match gap.cause {
-            GapCause::LostEnd => (
-                "the log begins here, because the generation before it lost its end".to_owned(),
-                "What was before is in `generations/`, where `portcullis verify --full` still reads it; this node cannot answer from there. Count as read whatever its last second may have held",
-            ),
-            GapCause::WithoutLease(open) => (
-                format!("{open} requests were open when the node's lease had run out"),
-                "Count the subjects of these requests as read; the record names the requests",
-            ),
+    fn long(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Answered, CannotAnswer> {
+        let rows = if asked.wanted == Wanted::History {
+            self.history(asked)?
+        } else {
+            Rows::Exposure(Box::new(self.exposure(asked, snapshot)?))
         };
-        json!({ "node": node, "time": gap.time.to_string(), "record": gap.record, "why": why, "advice": advice })
+        let long = Long::new(rows, self.caveats(asked, snapshot)?, snapshot.classes.clone());
+        Ok(Answered::Long(Box::new(long)))
+    }
+
+    fn caveats(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Caveats, CannotAnswer> {
+        let Question { from, to, .. } = asked.question;
+        let mut gaps = self.gaps(&asked.question)?;
+        gaps.extend(self.logs.gaps_of_nodes(from, to)?.iter().map(gap));
+        Ok(Caveats { gaps, other_nodes: self.of_nodes(asked, snapshot)? })
+    }
+
+    /// Where this node's record of the window may lack something.
+    pub(crate) fn gaps(&self, question: &Question) -> Result<Vec<Value>, CannotAnswer> {
+        let gaps = self.logs.gaps(question.from, question.to)?;
+        Ok(gaps.iter().map(gap).collect())
+    }
+
+    /// What other nodes' logs say. Whose their pseudonyms are only their own vaults know.
+    fn of_nodes(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Vec<Value>, CannotAnswer> {
+        // By subject nothing is found there, and what is held is asked in other windows.
+        if asked.subject.is_some() || asked.wanted == Wanted::Held {
+            let row = |log: &str| json!({ "log": log, "note": "not asked: ask that node" });
+            return Ok(self.logs.replicas.iter().map(|replica| row(replica.origin())).collect());
+        }
+        let row = |node: OfNode| {
+            let OfNode { log, until, counted } = node;
+            let classes = counted.totals.classes.keys().copied().collect();
+            json!({
+                "log": log,
+                "until": until.map(|until| until.to_string()),
+                "records": counted.totals.records,
+                "pseudonyms": counted.totals.subjects,
+                "classes": snapshot.classes.names(&classes),
+                "note": "not in the sums above: who they are that node's vault alone knows, one person has another pseudonym each quarter, and whoever both nodes read counts at both",
+            })
+        };
+        Ok(self.logs.of_nodes(&asked.question)?.into_iter().map(row).collect())
     }
 
     fn timeline(&self, question: &Question, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
-        let lines = self.index.ask(|index| index.timeline(question))?;
+        let lines = self.logs.timeline(question)?;
         let rows = lines.iter().map(|line| {
             let classes = line.classes.iter().map(|(class, subjects)| {
                 let name = snapshot.classes.names(&ClassSet::from_iter([*class])).concat();
@@ -108,7 +144,7 @@ impl Archive {
     }
 
     fn countries(&self, question: &Question) -> Result<Value, CannotAnswer> {
-        let subjects = self.index.ask(|index| index.subjects(question))?;
+        let subjects = self.logs.subjects(question)?;
         let text = match std::fs::read_to_string(&self.addresses) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read.map_err(|error| CannotAnswer::Addresses(error.to_string()))?,
@@ -134,38 +170,18 @@ impl Archive {
         )
     }
 
-    fn history(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
+    fn history(&self, asked: &Asked) -> Result<Rows, CannotAnswer> {
         let subject = asked
             .subject
-            .as_ref()
+            .clone()
             .ok_or_else(|| CannotAnswer::Question("a history is of one subject: name it".into()))?;
-        let known = self.vault.ordinal(subject);
+        let known = self.vault.ordinal(&subject);
         let releases = match known {
             None => Vec::new(),
-            Some(ordinal) => self.index.ask(|index| index.history(ordinal, &asked.question))?,
+            Some(ordinal) => self.logs.history(ordinal, &asked.question)?,
         };
-        let row = |touched: &Touched| {
-            let context = &touched.context;
-            json!({
-                "time": touched.time.to_string(),
-                "record": touched.record,
-                "vendor": context.vendor.to_string(),
-                "integration": context.integration.to_string(),
-                "credential": context.credential.to_string(),
-                "grant": context.grant.map(|grant| grant.to_string()),
-                "operation": context.operation.as_ref().map(|operation| operation.as_str()),
-                "network": touched.network.to_string(),
-                "classes": snapshot.classes.names(&touched.classes),
-            })
-        };
-        let rows: Vec<Value> = releases.iter().map(row).collect();
-        Ok(json!({
-            "schema": "portcullis.subject/1",
-            "subject": subject.as_str(),
-            // Nobody the node does not know was ever read under that name, or they were erased.
-            "known": known.is_some(),
-            "releases": rows,
-        }))
+        let window = (asked.question.from, asked.question.to);
+        Ok(Rows::History { subject, known: known.is_some(), releases, window })
     }
 
     /// Each integration in its own window: what it got within the time for which its vendor says that it keeps data.
@@ -185,7 +201,7 @@ impl Archive {
                 from: asked.question.from.max(since),
                 ..asked.question.clone()
             };
-            let subjects = self.index.ask(|index| index.subjects(&question))?;
+            let subjects = self.logs.subjects(&question)?;
             let classes = subjects.iter().fold(ClassSet::EMPTY, |all, (_, set)| all.union(&set));
             everybody.extend(subjects.ordinals());
             rows.push(json!({
@@ -245,12 +261,61 @@ impl Archive {
     }
 }
 
-fn with_window(mut answer: Value, question: &Question, gaps: Vec<Value>) -> Value {
+pub(crate) fn window(from: UnixMicros, to: UnixMicros) -> Value {
+    json!({ "from": from.to_string(), "to": to.to_string() })
+}
+
+/// What may be missing, and what to do about it.
+fn gap(LogGap { log, what }: &LogGap) -> Value {
+    let (time, record, since, why, advice) = match what {
+        Lack::LostEnd { gap, since, damage } => (
+            Some(gap.time),
+            gap.record,
+            *since,
+            format!(
+                "the log begins here, because the generation before it lost its end{}",
+                damage.as_ref().map(|damage| format!(" ({damage})")).unwrap_or_default()
+            ),
+            match since {
+                Some(_) => {
+                    "What was kept of that generation is in this answer. Count as read whatever it may have recorded between the last record that is here and this one"
+                }
+                None => {
+                    "Put what was kept of that generation into `generations/`, and it is in the answer. Count as read whatever it may have recorded"
+                }
+            },
+        ),
+        Lack::Thinned(thinned) => (
+            Some(thinned.until),
+            thinned.records.saturating_sub(1),
+            None,
+            format!("the record up to {} was thinned by retention", thinned.until),
+            "Whom somebody read until then is gone for good; ask from a later time on",
+        ),
+        Lack::Missing(missing) => {
+            let end = missing.end.map_or("on".to_owned(), |end| format!("to {}", end - 1));
+            (
+                missing.until,
+                missing.first,
+                missing.since,
+                format!("records from {} {end} are not here: {}", missing.first, missing.why),
+                "Put the files into their places, and the next answer has them",
+            )
+        }
+    };
+    let (since, time) = (since.map(|since| since.to_string()), time.map(|time| time.to_string()));
+    json!({ "node": log, "since": since, "time": time, "record": record, "why": why, "advice": advice })
+}
+
+fn with_window(mut answer: Value, question: &Question, caveats: Caveats) -> Value {
     if let Some(members) = answer.as_object_mut() {
-        let window = json!({ "from": question.from.to_string(), "to": question.to.to_string() });
-        members.entry("window").or_insert(window);
+        members.entry("window").or_insert(window(question.from, question.to));
+        let Caveats { gaps, other_nodes } = caveats;
         if !gaps.is_empty() {
             members.insert("gaps".into(), gaps.into());
+        }
+        if !other_nodes.is_empty() {
+            members.insert("other_nodes".into(), other_nodes.into());
         }
     }
     answer

@@ -463,20 +463,16 @@ impl Office {
             tokio::task::spawn_blocking(move || archive.exposure(&asked, &snapshot)).await
         };
         let frozen = frozen.unwrap_or(Err(CannotAnswer::Stopped))?;
-        let number = |pointer: &str| frozen.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-        let hash = frozen.pointer("/scope/hash").and_then(Value::as_str).unwrap_or("").to_owned();
+        let scope =
+            frozen.scope.ok_or_else(|| CannotAnswer::Scope("it was not asked for".into()))?;
+        let totals = frozen.listed.totals();
         let mut whats = vec![What::ScopeFrozen {
-            version: number("/scope/version"),
-            hash,
-            subjects: number("/totals/subjects"),
-            records: number("/totals/records"),
+            version: scope.version(),
+            hash: scope.hash().iter().map(|byte| format!("{byte:02x}")).collect(),
+            subjects: totals.subjects,
+            records: totals.records,
         }];
-        let readers = frozen.pointer("/totals/integrations").and_then(Value::as_array);
-        let readers: Vec<_> = readers
-            .into_iter()
-            .flatten()
-            .filter_map(|row| row.get("integration")?.as_str()?.parse().ok())
-            .collect();
+        let readers: Vec<_> = totals.integrations.keys().copied().collect();
         if known.is_none() {
             whats.extend(contained(&self.keeper.switch().posture(), &readers, &snapshot));
         }

@@ -2,12 +2,15 @@
 
 mod checks;
 mod erasing;
+mod retaining;
 
-use crate::answers::Wanted;
+use crate::answers::{Answered, Wanted};
 use crate::cases::{Letters, NoStep, Office};
 use crate::consents::Kept;
 use crate::console::sessions::{Operator, Sessions};
 use crate::lists;
+use crate::long::Long;
+use crate::operators::BODIES_MAX;
 use crate::questions::{self, Archive, Asked, CannotAnswer};
 use crate::vetting::NotChecked;
 use ::vetting::evidence::Evidence;
@@ -22,6 +25,7 @@ use sever::{Authority, Change, NotTaken, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::clock;
+use storage::embedded::retention::Thinner;
 use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::{Listing, SubjectText};
@@ -29,6 +33,7 @@ use storage::registry::{
     Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
     VettingRow, target,
 };
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
 pub type Publish = Arc<dyn Fn(Snapshot) -> Result<(), String> + Send + Sync>;
@@ -39,6 +44,7 @@ pub struct Desk {
     keeper: Arc<Keeper>,
     recorder: Recorder,
     eraser: Arc<Eraser>,
+    thinner: Arc<Thinner>,
     archive: Arc<Archive>,
     office: Arc<Office>,
     consents: Kept,
@@ -53,8 +59,13 @@ pub struct Desk {
     /// What bills of materials are compared with.
     advisories: ArcSwap<Advisories>,
     /// One change at a time, so that readings reach the data path in the order of their revisions.
-    turn: tokio::sync::Mutex<()>,
+    turn: Mutex<()>,
+    /// [`QUESTIONS_MAX`] permits to have a question answered.
+    places: Arc<Semaphore>,
 }
+
+/// Questions that are answered at a time, each with its answer in memory: half as many as there may be commands, so that others come through.
+pub const QUESTIONS_MAX: usize = BODIES_MAX / 2;
 
 /// What a [`Desk`] is made of.
 pub struct Parts {
@@ -66,6 +77,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Erases subjects from the vault.
     pub eraser: Arc<Eraser>,
+    /// Thins segments of the log.
+    pub thinner: Arc<Thinner>,
     /// Answers questions.
     pub archive: Arc<Archive>,
     /// Keeps cases.
@@ -87,10 +100,11 @@ pub struct Parts {
 }
 
 /// What a command is answered with.
-#[derive(Debug)]
 pub enum Answer {
     /// An object.
     Json(Value),
+    /// An object that is still to be written, and the place in which that is done.
+    Long(Box<Long>, OwnedSemaphorePermit),
     /// An evidence bundle.
     Bundle(Vec<u8>),
 }
@@ -127,6 +141,9 @@ pub enum NotDone {
     /// The data path decides by it, but it could not be stored: after a restart it would not hold.
     #[error("it holds until a restart, and could not be stored: {0}; ask again")]
     NotKept(String),
+    /// Segments that are due could not be thinned, or not all of them.
+    #[error("segments that retention is to thin could not be: {0}")]
+    NotThinned(String),
     /// It was carried out, but the data path could not take it over and goes on as before.
     #[error("it was carried out, but the data path could not take it over: {0}")]
     NotPublished(String),
@@ -140,6 +157,7 @@ impl Desk {
             keeper: parts.keeper,
             recorder: parts.recorder,
             eraser: parts.eraser,
+            thinner: parts.thinner,
             archive: parts.archive,
             office: parts.office,
             consents: parts.consents,
@@ -149,7 +167,8 @@ impl Desk {
             publish: parts.publish,
             contract: parts.contract,
             advisories: ArcSwap::from_pointee(parts.advisories),
-            turn: tokio::sync::Mutex::default(),
+            turn: Mutex::default(),
+            places: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         }
     }
 
@@ -166,13 +185,14 @@ impl Desk {
     /// # Errors
     /// [`NotDone`] says how far it got.
     pub async fn carry_out(&self, command: &SignedCommand) -> Result<Answer, NotDone> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let head = self.keeper.switch().posture().head();
         let roster = self.registry.snapshot().await?.operators;
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
         self.check_operations(authorised.command())?;
         self.check_applied_for(authorised.command()).await?;
+        let place = self.place_for(authorised.command())?;
         let draft = draft(&authorised, command);
         if authorised.command().effect() == Effect::Narrows {
             let checked = self.check(authorised.command(), command).await?;
@@ -195,8 +215,14 @@ impl Desk {
         let beside = checked.as_ref().map_or(Beside::Nothing, Beside::Checked);
         let now = clock::unix_now();
         let applied = self.registry.apply_with(command, beside, &head, now).await?;
-        if let Command::Evidence { scope } = authorised.command() {
-            return self.evidence(scope).await.map(Answer::Bundle);
+        match (authorised.command(), place) {
+            (Command::ExposureQuery { question }, Some(place)) => {
+                return self.answer(question, turn, place).await;
+            }
+            (Command::Evidence { scope }, Some(_place)) => {
+                return self.evidence(scope, turn).await.map(Answer::Bundle);
+            }
+            _ => {}
         }
         let answer = self.effect(&applied, command).await?;
         if authorised.command().effect() == Effect::Widens {
@@ -329,15 +355,6 @@ impl Desk {
                 self.recorder.acknowledge_clock();
                 Ok(done(applied))
             }
-            Command::ExposureQuery { question } => {
-                let (archive, snapshot) =
-                    (Arc::clone(&self.archive), self.registry.snapshot().await?);
-                let mut asked = Asked::read(question, &snapshot)?;
-                if asked.wanted == Wanted::Held {
-                    asked.retention = self.retention().await?;
-                }
-                blocking(move || archive.answer(&asked, &snapshot)).await
-            }
             // The copy is made beside the node; that it is made is on record by now.
             Command::SubjectExport { .. } => Ok(done(applied)),
             Command::EvidenceAdd { integration, .. } => {
@@ -375,6 +392,7 @@ impl Desk {
             | Command::Unfreeze {}
             | Command::SubjectEraseCancel { .. }
             | Command::HoneyPlant { .. }
+            | Command::ExposureQuery { .. }
             | Command::Evidence { .. } => Ok(done(applied)),
         }
     }
@@ -398,8 +416,36 @@ impl Desk {
         Ok(json!({ "schema": "portcullis.consents-ended/1", "consents": ended }))
     }
 
-    /// The file that proves an exposure. A while of reading: other commands wait, requests do not.
-    async fn evidence(&self, question: &str) -> Result<Vec<u8>, NotDone> {
+    /// A place to have a question answered in, before that it was asked is recorded; none for a command that asks nothing of the log.
+    fn place_for(&self, command: &Command) -> Result<Option<OwnedSemaphorePermit>, CannotAnswer> {
+        if !matches!(command, Command::ExposureQuery { .. } | Command::Evidence { .. }) {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(Some).map_err(|_| CannotAnswer::Busy)
+    }
+
+    /// The answer to a question that is on record.
+    async fn answer(
+        &self,
+        question: &str,
+        turn: MutexGuard<'_, ()>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, NotDone> {
+        let (archive, snapshot) = (Arc::clone(&self.archive), self.registry.snapshot().await?);
+        let mut asked = Asked::read(question, &snapshot)?;
+        if asked.wanted == Wanted::Held {
+            asked.retention = self.retention().await?;
+        }
+        let _turn = turn_of(&asked, turn);
+        Ok(match blocking(move || archive.answer(&asked, &snapshot)).await? {
+            Answered::Short(answer) => Answer::Json(answer),
+            Answered::Long(long) => Answer::Long(long, place),
+        })
+    }
+
+    /// The file that proves an exposure.
+    async fn evidence(&self, question: &str, turn: MutexGuard<'_, ()>) -> Result<Vec<u8>, NotDone> {
         let (archive, snapshot) = (Arc::clone(&self.archive), self.registry.snapshot().await?);
         let mut asked = Asked::read(question, &snapshot)?;
         if let Some(name) = asked.scope.take() {
@@ -407,6 +453,7 @@ impl Desk {
             asked = archive.question_of(&name, &snapshot)?;
             asked.form = form;
         }
+        let _turn = turn_of(&asked, turn);
         questions::wait_for_checkpoint(&self.recorder, asked.question.to).await;
         let note = self.recorder.checkpoint();
         blocking(move || archive.evidence(&asked, note.as_deref())).await
@@ -503,6 +550,12 @@ impl Desk {
 
 fn done(applied: &Applied) -> Value {
     json!({ "action": applied.authorised.command().action(), "revision": applied.revision })
+}
+
+/// Gives a question's turn to the next command, because reading takes a while; unless its answer leaves something: a name that an erasure in
+/// between has everything forget would stand in a scope that is written after it.
+fn turn_of<'a>(asked: &Asked, turn: MutexGuard<'a, ()>) -> Option<MutexGuard<'a, ()>> {
+    asked.leaves_something().then_some(turn)
 }
 
 async fn blocking<T, F>(answer: F) -> Result<T, NotDone>

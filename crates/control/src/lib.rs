@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod listen;
 mod lists;
 pub mod log_listener;
+pub mod long;
 pub mod mail;
 pub mod operators;
 pub mod portal;

@@ -2,6 +2,7 @@
 
 use crate::cases::Office;
 use crate::desk::{Answer, Desk, NotDone};
+use crate::questions::CannotAnswer;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
@@ -98,6 +99,9 @@ async fn command(State(operators): State<Arc<Operators>>, body: Body) -> Respons
     let desk = Arc::clone(&operators.desk);
     match tokio::spawn(async move { desk.carry_out(&command).await }).await {
         Ok(Ok(Answer::Json(answer))) => Json(answer).into_response(),
+        Ok(Ok(Answer::Long(long, place))) => {
+            ([("content-type", "application/json")], long.into_body(place)).into_response()
+        }
         Ok(Ok(Answer::Bundle(bytes))) => {
             ([("content-type", "application/octet-stream")], bytes).into_response()
         }
@@ -145,15 +149,17 @@ fn status(not_done: &NotDone) -> StatusCode {
             RegistryError::Corrupt(_) | RegistryError::Unavailable(_) | RegistryError::Migration(_),
         ) => StatusCode::SERVICE_UNAVAILABLE,
         NotDone::Refused(_) => StatusCode::CONFLICT,
+        NotDone::NoAnswer(CannotAnswer::Busy) => StatusCode::SERVICE_UNAVAILABLE,
         NotDone::Unknown(_)
         | NotDone::NoOperation(_)
         | NotDone::Unvetted(_)
         | NotDone::NotChecked(_)
         | NotDone::NoStep(_)
         | NotDone::NoAnswer(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        NotDone::NotRecorded(_) | NotDone::NotPublished(_) | NotDone::NotKept(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        NotDone::NotRecorded(_)
+        | NotDone::NotPublished(_)
+        | NotDone::NotKept(_)
+        | NotDone::NotThinned(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

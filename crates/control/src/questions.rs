@@ -2,10 +2,10 @@
 
 use crate::answers::Wanted;
 use exposure::index::Counted;
-use exposure::{Exposure, Question};
+use exposure::{Listed, Question};
 use ledger::bundle::{self, CannotProve, Level, Position, Recipient};
 use ledger::note::VerifyingKey;
-use ledger::record::{Body, Chain};
+use ledger::record::{Body, Chain, Header};
 use model::{
     ClassSet, DataClass, IntegrationId, Outcome, Pseudonym, Refusal, SubjectId, UnixMicros,
     VendorId,
@@ -14,14 +14,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::io::BufWriter;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::embedded::disk::LocalDisk;
 use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
-use storage::embedded::{CannotIndex, ExposureIndex, Recorder, Vault};
+use storage::embedded::{CannotIndex, Logs, Recorder, Vault};
 use storage::registry::{Named, Snapshot};
 use storage::secrets::{BadSecret, KeyFiles};
 
@@ -31,16 +32,26 @@ pub struct Archive {
     pub view: LogView,
     /// Knows whose a pseudonym is.
     pub vault: Arc<Vault>,
-    /// Answers without reading every record.
-    pub index: Arc<ExposureIndex>,
+    /// Answers without reading every record, from every log there is.
+    pub logs: Arc<Logs>,
     /// Checks the log's own checkpoints.
     pub keys: Vec<VerifyingKey>,
+    /// The generations of the log before, by number.
+    pub former: BTreeMap<u64, Former>,
     /// Where scopes are kept.
     pub scopes: PathBuf,
     /// The directory of addresses, which says who lives where.
     pub addresses: PathBuf,
     /// Keeps the keys of those to whom bundles are sealed.
     pub secrets: Arc<KeyFiles>,
+}
+
+/// A generation of the log before the one in use.
+pub struct Former {
+    /// The data directory where what was kept of it is.
+    pub root: PathBuf,
+    /// Checks its checkpoints.
+    pub keys: Vec<VerifyingKey>,
 }
 
 /// Why a question has no answer.
@@ -61,6 +72,9 @@ pub enum CannotAnswer {
     /// The directory of addresses cannot be read.
     #[error("the directory of addresses cannot be read: {0}")]
     Addresses(String),
+    /// As many questions as may be are being answered.
+    #[error("other questions are being answered; ask again when they are")]
+    Busy,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
@@ -102,7 +116,18 @@ struct Written {
     difference: Option<(String, String)>,
     recipient: Option<String>,
     checkpoint: Option<String>,
+    generation: Option<u64>,
     open: Option<[u64; 3]>,
+}
+
+/// Who was read, and where that is frozen.
+pub struct Found {
+    /// What was asked, with a subject by every pseudonym.
+    pub question: Question,
+    /// Who was read.
+    pub listed: Listed,
+    /// Where it is frozen, if it is to be.
+    pub scope: Option<exposure::Scope>,
 }
 
 /// A question that can be asked of the log.
@@ -134,6 +159,8 @@ pub struct Form {
     open: Option<Position>,
     /// The checkpoint to prove it under, cosigned by an auditor; the last one published if there is none.
     checkpoint: Option<String>,
+    /// The generation before that it is of; of the log in use if there is none.
+    generation: Option<u64>,
 }
 
 impl Asked {
@@ -153,6 +180,7 @@ impl Asked {
             vendor: None,
             recipient: written.recipient.clone(),
             checkpoint: written.checkpoint.clone(),
+            generation: written.generation,
             open: written.open.map(|[run, sequence, touch]| Position { run, sequence, touch }),
         };
         if let Some(name) = &written.integration {
@@ -210,14 +238,22 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Whether its answer leaves something in the data directory: a scope, or a recipient's key.
+    pub(crate) const fn leaves_something(&self) -> bool {
+        self.scope.is_some() || self.form.recipient.is_some()
+    }
+}
+
 impl Archive {
-    /// Who was read, as `portcullis.exposure/1`.
+    /// Who was read.
     ///
     /// # Errors
     /// [`CannotAnswer`].
-    pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Value, CannotAnswer> {
-        if asked.form.recipient.is_some() || asked.form.checkpoint.is_some() {
-            let wrong = "an exposure has no recipient and no checkpoint; evidence has";
+    pub fn exposure(&self, asked: &Asked, snapshot: &Snapshot) -> Result<Found, CannotAnswer> {
+        let Form { recipient, checkpoint, generation, .. } = &asked.form;
+        if recipient.is_some() || checkpoint.is_some() || generation.is_some() {
+            let wrong = "an exposure has no recipient, checkpoint and generation; evidence has";
             return Err(CannotAnswer::Question(wrong.into()));
         }
         let question = self.named(asked);
@@ -230,14 +266,13 @@ impl Archive {
                 gap.get("why").and_then(Value::as_str).unwrap_or("?")
             )));
         }
-        let exposure = self.who(asked)?;
+        let listed = self.who(asked)?;
         let scope = asked
             .scope
             .as_deref()
-            .map(|name| self.freeze(name, &question, &exposure, snapshot))
+            .map(|name| self.freeze(name, &question, &listed, snapshot))
             .transpose()?;
-        let json = exposure::to_json(&question, &exposure, &snapshot.classes, scope.as_ref(), None);
-        serde_json::from_str(&json).map_err(|error| CannotAnswer::Log(error.to_string()))
+        Ok(Found { question, listed, scope })
     }
 
     /// The question that a frozen scope answers: its latest version.
@@ -309,6 +344,11 @@ impl Archive {
             .provable()
             .filter(|_| asked.subject.is_none())
             .ok_or_else(not_provable)?;
+        let former = asked.form.generation.map(|number| self.generation(number)).transpose()?;
+        let (view, keys, note) = match &former {
+            Some((view, keys, note)) => (view, *keys, Some(&**note)),
+            None => (&self.view, &self.keys[..], note),
+        };
         let cosigned = asked.form.checkpoint.as_deref();
         let note = cosigned.or(note).ok_or_else(|| {
             CannotAnswer::NoProof("there is no checkpoint yet; ask again in a second".into())
@@ -325,10 +365,20 @@ impl Archive {
                 CannotAnswer::Log(with_source(&error))
             }
             NoBundle::CannotProve(_) | NoBundle::Tiles(_) => {
-                CannotAnswer::NoProof(with_source(&error))
+                let more = match &error {
+                    NoBundle::CannotProve(CannotProve::BeforeGeneration { .. }) => {
+                        ", and for what was before with `--generation`: a bundle is of one log, one checkpoint. `portcullis verify` takes several".to_owned()
+                    }
+                    NoBundle::CannotProve(CannotProve::NotYet) if former.is_some() => {
+                        last_time(view).map_or_else(String::new, |last| {
+                            format!(": that generation ends at {last}, ask for a window up to then")
+                        })
+                    }
+                    NoBundle::CannotProve(_) | NoBundle::Tiles(_) | NoBundle::Log(_) => String::new(),
+                };
+                CannotAnswer::NoProof(with_source(&error) + &more)
             }
         };
-        let (view, keys) = (&self.view, &self.keys);
         let Some(position) = asked.form.open else {
             return evidence::build(view, &question, &form, note, keys).map_err(failed);
         };
@@ -336,6 +386,21 @@ impl Archive {
             evidence::open(view, &question, &form, note, keys, position).map_err(failed)?;
         let nothing = || CannotAnswer::Question("no touch stands there".into());
         Ok(opening.ok_or_else(nothing)?.to_bytes())
+    }
+
+    /// A generation before, its keys and its last checkpoint.
+    fn generation(&self, number: u64) -> Result<(LogView, &[VerifyingKey], String), CannotAnswer> {
+        let none =
+            || CannotAnswer::Question(format!("there is no generation {number} before this log"));
+        let Former { root, keys } = self.former.get(&number).ok_or_else(none)?;
+        let failed = |error: &dyn std::fmt::Display| {
+            CannotAnswer::Log(format!("`{}`: {error}", root.display()))
+        };
+        let note = std::fs::read_to_string(root.join("ledger/checkpoint"));
+        let note = note.map_err(|error| failed(&error))?;
+        let disk = LocalDisk::new(root).map_err(|error| failed(&error))?;
+        let view = LogView::at_rest(Arc::new(disk)).map_err(|error| failed(&error))?;
+        Ok((view, keys, note))
     }
 
     /// Somebody to whom bundles are sealed, with the key that is theirs from the first bundle on.
@@ -375,6 +440,10 @@ impl Archive {
         let failed = |error: &dyn std::fmt::Display| CannotAnswer::Log(error.to_string());
         for record in self.view.records_since(from) {
             let (index, stored) = record.map_err(|error| failed(&error))?;
+            if stored.is_thinned() {
+                // Who asks has seen to it that the window does not need it.
+                continue;
+            }
             let record = stored.decode().map_err(|error| failed(&error))?;
             if record.header.time > until {
                 break;
@@ -399,6 +468,10 @@ impl Archive {
         let mut tried = Tried::default();
         for record in self.view.records_since(since) {
             let record = record.map_err(|error| failed(&error))?.1;
+            if record.is_thinned() {
+                // Nobody knows any more what it asked for; it counts neither way.
+                continue;
+            }
             let record = record.decode().map_err(|error| failed(&error))?;
             let theirs = record.header.chain == Chain::Integration(integration);
             let Body::Access(access) = &record.body else { continue };
@@ -425,18 +498,19 @@ impl Archive {
         question
     }
 
-    fn who(&self, asked: &Asked) -> Result<Exposure, CannotAnswer> {
+    fn who(&self, asked: &Asked) -> Result<Listed, CannotAnswer> {
         let counted = match &asked.subject {
-            None => self.index.ask(|index| index.count(&asked.question))?,
+            None => self.logs.count(&asked.question)?,
             Some(subject) => match self.vault.ordinal(subject) {
                 None => Counted::default(),
                 Some(ordinal) => {
-                    let history = self.index.ask(|index| index.history(ordinal, &asked.question));
-                    Counted::of_one(ordinal, &history?)
+                    let history = self.logs.history(ordinal, &asked.question)?;
+                    let history: Vec<_> = history.into_iter().map(|(_, touched)| touched).collect();
+                    Counted::of_one(ordinal, &history)
                 }
             },
         };
-        Exposure::from_counted(counted, |ordinal| self.vault.subject(ordinal))
+        Listed::from_counted(counted, |ordinal| self.vault.subject(ordinal))
             .map_err(|error| CannotAnswer::Log(error.to_string()))
     }
 
@@ -462,23 +536,31 @@ impl Archive {
         &self,
         name: &str,
         question: &Question,
-        exposure: &Exposure,
+        listed: &Listed,
         snapshot: &Snapshot,
     ) -> Result<exposure::Scope, CannotAnswer> {
         let failed = |error: std::io::Error| CannotAnswer::Scope(error.to_string());
         let name = check_name(name)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.scopes).map_err(failed)?;
         let version = self.next_version(name);
-        let scope = exposure::Scope::freeze(name, version, question, exposure, &snapshot.classes);
         // Never over another: what was frozen stays. It is on the disk before anything is said about it.
         let path = self.scopes.join(format!("{name}.{version}.json"));
-        let mut file =
+        let file =
             File::options().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file.write_all(scope.bytes().as_bytes()).and_then(|()| file.sync_all());
-        let folder = written.and_then(|()| File::open(&self.scopes)?.sync_all());
+        let out = BufWriter::new(&file);
+        let classes = &snapshot.classes;
+        let scope = exposure::Scope::freeze(name, version, question, listed, classes, out);
+        let scope = scope.map_err(failed)?;
+        let folder = file.sync_all().and_then(|()| File::open(&self.scopes)?.sync_all());
         folder.map_err(failed)?;
         Ok(scope)
     }
+}
+
+/// The time of a log's last record.
+fn last_time(view: &LogView) -> Option<UnixMicros> {
+    let record = view.records_from(view.end().records.checked_sub(1)?).next()?.ok()?.1;
+    Header::decode(&record.entry).ok().map(|header| header.time)
 }
 
 fn with_source(error: &NoBundle) -> String {

@@ -1,4 +1,8 @@
 //! The answer, as a fold over one log's records.
+//!
+//! What is counted is records: a record counts once for each person in it. One that was made while a quarter turned can name a person by
+//! both quarters' pseudonyms; that is one person who was read once, with the classes of both. Of whoever was erased nobody knows that two
+//! pseudonyms were one person's, so they count as two.
 
 use crate::Question;
 use crate::index::Counted;
@@ -72,6 +76,37 @@ pub struct Totals {
     pub hours: BTreeMap<UnixMicros, HourTotal>,
 }
 
+impl Totals {
+    /// Adds another log's sums, but for how many subjects there are, in all and of each class: some may be in both.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { subjects: _, records, classes, integrations, hours } = other;
+        self.records += records;
+        for (class, total) in classes {
+            self.classes.entry(class).or_default().records += total.records;
+        }
+        for (integration, total) in integrations {
+            self.add_integration(integration, total);
+        }
+        for (hour, total) in hours {
+            let at = self.hours.entry(hour).or_default();
+            at.records += total.records;
+            at.touches += total.touches;
+        }
+    }
+
+    fn add_integration(&mut self, integration: IntegrationId, more: IntegrationTotal) {
+        let entry = self.integrations.entry(integration);
+        entry
+            .and_modify(|total| {
+                total.records += more.records;
+                total.classes = total.classes.union(&more.classes);
+                total.first = total.first.min(more.first);
+                total.last = total.last.max(more.last);
+            })
+            .or_insert(more);
+    }
+}
+
 /// How much of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassTotal {
@@ -99,7 +134,7 @@ pub struct IntegrationTotal {
 pub struct HourTotal {
     /// In how many records.
     pub records: u64,
-    /// How many touches: a subject read twice is two.
+    /// How many touches: a subject in two records is two.
     pub touches: u64,
 }
 
@@ -110,8 +145,8 @@ pub struct Fold<'a> {
     // Counted unless a not-released record takes them back. In order of time, none older than the last record by more
     // than `TAKEN_BACK_WITHIN`.
     pending: VecDeque<Pending>,
-    seen: BTreeMap<Pseudonym, Seen>,
-    totals: Totals,
+    /// What nothing can take back.
+    counted: Vec<Pending>,
 }
 
 #[derive(Debug)]
@@ -125,12 +160,7 @@ struct Pending {
 impl<'a> Fold<'a> {
     /// Starts on a log.
     pub fn new(question: &'a Question) -> Self {
-        Self {
-            question,
-            pending: VecDeque::new(),
-            seen: BTreeMap::new(),
-            totals: Totals::default(),
-        }
+        Self { question, pending: VecDeque::new(), counted: Vec::new() }
     }
 
     /// Takes the next record. Attempts and refusals do not count: nothing left.
@@ -159,22 +189,7 @@ impl<'a> Fold<'a> {
     pub fn merge(mut self, mut other: Self) -> Self {
         self.settle();
         other.settle();
-        for (pseudonym, seen) in other.seen {
-            add(&mut self.seen, pseudonym, seen);
-        }
-        let Totals { subjects: _, records, classes, integrations, hours } = other.totals;
-        self.totals.records += records;
-        for (class, total) in classes {
-            self.totals.classes.entry(class).or_default().records += total.records;
-        }
-        for (integration, total) in integrations {
-            self.add_integration(integration, total);
-        }
-        for (hour, total) in hours {
-            let at = self.totals.hours.entry(hour).or_default();
-            at.records += total.records;
-            at.touches += total.touches;
-        }
+        self.counted.append(&mut other.counted);
         self
     }
 
@@ -184,21 +199,22 @@ impl<'a> Fold<'a> {
         mut subject_of: impl FnMut(&Pseudonym) -> Option<SubjectId>,
     ) -> Exposure {
         self.settle();
-        let (mut subjects, mut erased) = (BTreeMap::new(), BTreeMap::new());
-        for (pseudonym, seen) in self.seen {
-            match subject_of(&pseudonym) {
-                Some(subject) => add(&mut subjects, subject, seen),
-                None => add(&mut erased, Person::Nameless(pseudonym), seen),
-            }
+        let mut exposure = Exposure {
+            subjects: BTreeMap::new(),
+            erased: BTreeMap::new(),
+            totals: Totals::default(),
+        };
+        for pending in &self.counted {
+            exposure.count(pending, &mut subject_of);
         }
-        let mut totals = self.totals;
+        let Exposure { subjects, erased, totals } = &mut exposure;
         totals.subjects = (subjects.len() + erased.len()) as u64;
         for seen in subjects.values().chain(erased.values()) {
             for class in seen.classes.iter() {
                 totals.classes.entry(class).or_default().subjects += 1;
             }
         }
-        Exposure { subjects, erased, totals }
+        exposure
     }
 
     fn settle(&mut self) {
@@ -208,39 +224,44 @@ impl<'a> Fold<'a> {
     /// Counts what nothing can take back: older than `time`.
     fn settle_before(&mut self, time: UnixMicros) {
         while let Some(pending) = self.pending.pop_front_if(|pending| pending.time < time) {
-            self.count(&pending);
+            self.counted.push(pending);
         }
     }
+}
 
-    fn count(&mut self, pending: &Pending) {
+impl Exposure {
+    fn count(
+        &mut self,
+        pending: &Pending,
+        subject_of: &mut impl FnMut(&Pseudonym) -> Option<SubjectId>,
+    ) {
         let time = pending.time;
+        let (mut read, mut nameless) = (BTreeMap::new(), BTreeMap::new());
         let mut mask = ClassSet::EMPTY;
         for touch in &pending.touches {
             mask = mask.union(&touch.classes);
-            let seen = Seen { classes: touch.classes, first: time, last: time, count: 1 };
-            add(&mut self.seen, touch.pseudonym, seen);
+            let classes = match subject_of(&touch.pseudonym) {
+                Some(subject) => read.entry(subject).or_insert(ClassSet::EMPTY),
+                None => nameless.entry(touch.pseudonym).or_insert(ClassSet::EMPTY),
+            };
+            *classes = classes.union(&touch.classes);
+        }
+        let hour = self.totals.hours.entry(UnixMicros(time.0 - time.0 % HOUR)).or_default();
+        hour.records += 1;
+        hour.touches += (read.len() + nameless.len()) as u64;
+        let seen = |classes| Seen { classes, first: time, last: time, count: 1 };
+        for (subject, classes) in read {
+            add(&mut self.subjects, subject, seen(classes));
+        }
+        for (pseudonym, classes) in nameless {
+            add(&mut self.erased, Person::Nameless(pseudonym), seen(classes));
         }
         self.totals.records += 1;
         for class in mask.iter() {
             self.totals.classes.entry(class).or_default().records += 1;
         }
         let total = IntegrationTotal { records: 1, classes: mask, first: time, last: time };
-        self.add_integration(pending.integration, total);
-        let hour = self.totals.hours.entry(UnixMicros(time.0 - time.0 % HOUR)).or_default();
-        hour.records += 1;
-        hour.touches += pending.touches.len() as u64;
-    }
-
-    fn add_integration(&mut self, integration: IntegrationId, more: IntegrationTotal) {
-        let entry = self.totals.integrations.entry(integration);
-        entry
-            .and_modify(|total| {
-                total.records += more.records;
-                total.classes = total.classes.union(&more.classes);
-                total.first = total.first.min(more.first);
-                total.last = total.last.max(more.last);
-            })
-            .or_insert(more);
+        self.totals.add_integration(pending.integration, total);
     }
 }
 

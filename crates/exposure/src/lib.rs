@@ -6,14 +6,16 @@
 
 pub mod fold;
 pub mod index;
+mod listed;
 pub mod question;
 pub mod scope;
 mod wire;
 
 pub use fold::{ClassTotal, Exposure, Fold, HourTotal, IntegrationTotal, Person, Seen, Totals};
+pub use listed::Listed;
 pub use question::Question;
 pub use scope::Scope;
-pub use wire::to_json;
+pub use wire::{Caveats, write_json};
 
 #[cfg(test)]
 mod tests;

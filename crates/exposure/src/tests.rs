@@ -1,6 +1,7 @@
 //! Exact answers: the fold agrees with a reading of the records one by one, and with the evidence bundle.
 
-use crate::{Exposure, Fold, Person, Question, Scope, Totals, to_json};
+use crate::{Caveats, Exposure, Fold, Person, Question, Scope, Totals, write_json};
+use aws_lc_rs::digest::{SHA256, digest};
 use expect_test::expect;
 use ledger::bundle::{Builder, Form, Seen, verify};
 use ledger::merkle::Tree;
@@ -104,6 +105,18 @@ fn ask(log: &Log, question: &Question) -> Exposure {
     fold.finish(subject_of)
 }
 
+fn json(
+    question: &Question,
+    exposure: Exposure,
+    scope: Option<&Scope>,
+    proof: Option<(&str, &model::Digest)>,
+) -> String {
+    let mut out = Vec::new();
+    write_json(&mut out, question, &exposure.into(), &table(), scope, proof, &Caveats::default())
+        .unwrap();
+    String::from_utf8(out).unwrap()
+}
+
 fn table() -> ClassTable {
     let names = ["user.contact.email", "user.name", "user.contact.phone", "user.financial"];
     ClassTable::new(names.iter().map(|name| DataClass::new(name).unwrap()).collect()).unwrap()
@@ -157,6 +170,16 @@ fn one_person_under_two_pseudonyms_is_one_subject_and_erased_ones_stand_apart() 
 }
 
 #[test]
+fn a_record_that_names_a_person_by_two_pseudonyms_counts_once() {
+    let log = log(&[(at(1), Ok(access(1, &[touch(3, &[0]), touch(4, &[1]), touch(5, &[1])])))]);
+    let exposure = ask(&log, &Question::all(at(0), at(9)));
+    let both = Seen { classes: classes(&[0, 1]), first: at(1), last: at(1), count: 1 };
+    assert_eq!(exposure.subjects, [(SubjectId::new("acct-3").unwrap(), both)].into());
+    let hour = exposure.totals.hours.values().next().unwrap();
+    assert_eq!((hour.records, hour.touches), (1, 2));
+}
+
+#[test]
 fn a_class_that_was_never_read_is_an_empty_answer() {
     let log = log(&[(at(1), Ok(access(1, &[touch(1, &[0, 1])])))]);
     let question = Question { classes: Some(classes(&[2])), ..Question::all(at(0), at(9)) };
@@ -194,7 +217,7 @@ fn the_json_is_that_of_the_schema() {
     ]);
     let question = Question { classes: Some(classes(&[0, 2])), ..Question::all(at(0), at(9_999)) };
     let exposure = ask(&log, &question);
-    let json = to_json(&question, &exposure, &table(), None, Some(("a.evidence", &[0xab; 32])));
+    let json = json(&question, exposure, None, Some(("a.evidence", &[0xab; 32])));
     expect![[r#"{"schema":"portcullis.exposure/1","scope":null,"window":{"from":"2026-11-22T09:00:00.000000Z","to":"2026-11-22T11:46:39.000000Z"},"question":{"integrations":null,"credentials":null,"grants":null,"operations":null,"networks":null,"classes":["user.contact.email","user.contact.phone"],"pseudonyms":null},"subjects":[{"id":"acct-1","classes":["user.contact.email","user.contact.phone"],"first":"2026-11-22T09:00:01.000000Z","last":"2026-11-22T10:00:01.000000Z","count":2}],"erased":[{"id":"05050505050505050505050505050505","classes":["user.contact.email"],"first":"2026-11-22T09:00:01.000000Z","last":"2026-11-22T09:00:01.000000Z","count":1}],"totals":{"subjects":2,"erased":1,"records":2,"classes":[{"class":"user.contact.email","subjects":2,"records":1},{"class":"user.contact.phone","subjects":1,"records":1}],"integrations":[{"integration":"int_01040g2081040g2081040g2081","records":2,"classes":["user.contact.email","user.contact.phone"],"first":"2026-11-22T09:00:01.000000Z","last":"2026-11-22T10:00:01.000000Z"}],"hours":[{"hour":"2026-11-22T09:00:00.000000Z","records":1,"touches":2},{"hour":"2026-11-22T10:00:00.000000Z","records":1,"touches":1}]},"proof":{"file":"a.evidence","sha256":"abababababababababababababababababababababababababababababababab"}}"#]]
     .assert_eq(&json);
 }
@@ -204,14 +227,23 @@ fn a_scope_has_one_hash_for_one_answer() {
     let log = log(&[(at(1), Ok(access(1, &[touch(1, &[0])])))]);
     let question = Question::all(at(0), at(9));
     let exposure = ask(&log, &question);
-    let freeze = |name, version| Scope::freeze(name, version, &question, &exposure, &table());
+    let in_table = |name, version, table: &ClassTable| {
+        let mut bytes = Vec::new();
+        let listed = exposure.clone().into();
+        let scope = Scope::freeze(name, version, &question, &listed, table, &mut bytes).unwrap();
+        (scope, bytes)
+    };
+    let freeze = |name, version| in_table(name, version, &table());
     assert_eq!(freeze("acme", 1), freeze("acme", 1));
-    assert_ne!(freeze("acme", 1).hash(), freeze("acme", 2).hash());
+    assert_ne!(freeze("acme", 1).0.hash(), freeze("acme", 2).0.hash());
     // Classes that came to the table later change nothing.
     let mut grown = table();
     grown.intern(&DataClass::new("user.location").unwrap()).unwrap();
-    assert_eq!(Scope::freeze("acme", 1, &question, &exposure, &grown), freeze("acme", 1));
-    let json = to_json(&question, &exposure, &table(), Some(&freeze("acme", 1)), None);
+    assert_eq!(in_table("acme", 1, &grown), freeze("acme", 1));
+    let (scope, bytes) = freeze("acme", 1);
+    let hash = digest(&SHA256, &bytes);
+    assert_eq!(scope.hash().as_slice(), hash.as_ref());
+    let json = json(&question, exposure, Some(&scope), None);
     assert!(json.contains(r#""scope":{"name":"acme","version":1,"hash":""#));
 }
 

@@ -1,62 +1,69 @@
 //! `portcullis.exposure/1`: the JSON of an answer. Members in fixed order, lists sorted, no white space.
 
-use crate::{Exposure, Person, Question, Scope, Seen};
+use crate::{Listed, Person, Question, Scope, Seen};
 use model::{ClassSet, ClassTable};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io;
 
-/// The answer as `portcullis exposure --json` prints it.
+/// What an answer says of itself. Members that are empty are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Caveats {
+    /// Where the record of the window may lack something.
+    pub gaps: Vec<Value>,
+    /// What other nodes' logs say, which is in none of its sums.
+    pub other_nodes: Vec<Value>,
+}
+
+/// Writes the answer as `portcullis exposure --json` prints it, row by row.
 ///
 /// `scope`: where it is frozen, if it is. `proof`: name and hash of the evidence bundle's file, if one was written.
-pub fn to_json(
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_json(
+    out: impl io::Write,
     question: &Question,
-    exposure: &Exposure,
+    listed: &Listed,
     classes: &ClassTable,
     scope: Option<&Scope>,
     proof: Option<(&str, &model::Digest)>,
-) -> String {
+    caveats: &Caveats,
+) -> io::Result<()> {
     let scope = scope.map(|scope| ScopeJson {
         name: scope.name().to_owned(),
         version: scope.version(),
         hash: Some(hex(scope.hash())),
     });
     let proof = proof.map(|(file, hash)| ProofJson { file: file.to_owned(), sha256: hex(hash) });
-    write(&document(question, exposure, classes, scope, proof))
+    let Caveats { gaps, other_nodes } = caveats;
+    let document = document(question, listed, classes, scope);
+    let document = Document { proof, gaps, other_nodes, ..document };
+    Ok(serde_json::to_writer(out, &document)?)
 }
 
 /// What a scope's hash is over: the answer with the scope's name and version, and without a hash or proof.
-pub(crate) fn frozen(
-    name: &str,
-    version: u64,
+pub(crate) fn freeze(
+    out: impl io::Write,
+    (name, version): (&str, u64),
     question: &Question,
-    exposure: &Exposure,
+    listed: &Listed,
     classes: &ClassTable,
-) -> String {
+) -> io::Result<()> {
     let scope = ScopeJson { name: name.to_owned(), version, hash: None };
-    write(&document(question, exposure, classes, Some(scope), None))
+    Ok(serde_json::to_writer(out, &document(question, listed, classes, Some(scope)))?)
 }
 
-/// Serialising strings and numbers into memory does not fail.
-fn write(document: &Document) -> String {
-    serde_json::to_string(document).unwrap_or_default()
-}
-
-fn document(
+fn document<'a>(
     question: &Question,
-    exposure: &Exposure,
-    classes: &ClassTable,
+    listed: &'a Listed,
+    classes: &'a ClassTable,
     scope: Option<ScopeJson>,
-    proof: Option<ProofJson>,
-) -> Document {
+) -> Document<'a> {
     let names = |set: &ClassSet| -> Vec<String> { names(classes, set) };
-    let person = |id: String, seen: &Seen| SubjectJson {
-        id,
-        classes: names(&seen.classes),
-        first: seen.first.to_string(),
-        last: seen.last.to_string(),
-        count: seen.count,
-    };
-    let totals = &exposure.totals;
+    let totals = listed.totals();
     Document {
         schema: "portcullis.exposure/1",
         scope,
@@ -73,15 +80,11 @@ fn document(
                 .as_ref()
                 .map(|wanted| wanted.iter().map(|pseudonym| hex(&pseudonym.0)).collect()),
         },
-        subjects: exposure
-            .subjects
-            .iter()
-            .map(|(id, seen)| person(id.as_str().to_owned(), seen))
-            .collect(),
-        erased: exposure.erased.iter().map(|(who, seen)| person(unnamed(who), seen)).collect(),
+        subjects: Subjects { listed, classes },
+        erased: Erased { listed, classes },
         totals: TotalsJson {
             subjects: totals.subjects,
-            erased: exposure.erased.len() as u64,
+            erased: listed.erased().count() as u64,
             records: totals.records,
             classes: totals
                 .classes
@@ -113,7 +116,34 @@ fn document(
                 })
                 .collect(),
         },
-        proof,
+        proof: None,
+        gaps: &[],
+        other_nodes: &[],
+    }
+}
+
+fn row<'a>(id: Cow<'a, str>, seen: &Seen, classes: &ClassTable) -> SubjectJson<'a> {
+    SubjectJson {
+        id,
+        classes: names(classes, &seen.classes),
+        first: seen.first.to_string(),
+        last: seen.last.to_string(),
+        count: seen.count,
+    }
+}
+
+impl Serialize for Subjects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let subjects = self.listed.subjects();
+        serializer.collect_seq(subjects.map(|(id, seen)| row(id.into(), seen, self.classes)))
+    }
+}
+
+impl Serialize for Erased<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let erased = self.listed.erased();
+        serializer
+            .collect_seq(erased.map(|(who, seen)| row(unnamed(who).into(), seen, self.classes)))
     }
 }
 
@@ -151,15 +181,30 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[derive(Serialize)]
-struct Document {
+struct Document<'a> {
     schema: &'static str,
     scope: Option<ScopeJson>,
     window: WindowJson,
     question: QuestionJson,
-    subjects: Vec<SubjectJson>,
-    erased: Vec<SubjectJson>,
+    subjects: Subjects<'a>,
+    erased: Erased<'a>,
     totals: TotalsJson,
     proof: Option<ProofJson>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    gaps: &'a [Value],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    other_nodes: &'a [Value],
+}
+
+/// A row for each, made when it is written.
+struct Subjects<'a> {
+    listed: &'a Listed,
+    classes: &'a ClassTable,
+}
+
+struct Erased<'a> {
+    listed: &'a Listed,
+    classes: &'a ClassTable,
 }
 
 #[derive(Serialize)]
@@ -188,8 +233,8 @@ struct QuestionJson {
 }
 
 #[derive(Serialize)]
-struct SubjectJson {
-    id: String,
+struct SubjectJson<'a> {
+    id: Cow<'a, str>,
     classes: Vec<String>,
     first: String,
     last: String,

@@ -76,8 +76,10 @@ pub(crate) fn scope(version: u64, more: &[&str]) -> FrozenScope {
         fold.push(&record(UnixMicros(T.0 + 61_000_000), &[(n, &[0, 1])]));
     }
     let exposure = fold.finish(|pseudonym| names.get(&pseudonym.0[0]).cloned());
-    let frozen = Scope::freeze("acme", version, &question, &exposure, &table());
-    FrozenScope::read(frozen.bytes().as_bytes(), frozen.hash()).unwrap()
+    let mut bytes = Vec::new();
+    let listed = exposure.into();
+    let frozen = Scope::freeze("acme", version, &question, &listed, &table(), &mut bytes).unwrap();
+    FrozenScope::read(&bytes, frozen.hash()).unwrap()
 }
 
 /// Two of the three have an address; the third is known by nobody.

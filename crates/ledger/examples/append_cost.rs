@@ -58,6 +58,12 @@ fn main() {
         black_box(record.decode().is_ok());
     }
     report("decode, 1 touch", start, 100_000);
+    let many = replayed.append(&self::draft(50), UnixMicros(RUNS), [1; 16]).stored;
+    let start = cpu();
+    for _ in 0..100_000 {
+        black_box(black_box(&many).decode().is_ok());
+    }
+    report("decode, 50 touches", start, 100_000);
 
     if let Ok(key) = SigningKey::new("bench/node/1", &[1; 32]) {
         let start = cpu();

@@ -4,6 +4,8 @@
 use crate::checkpoint::Checkpoint;
 use crate::record::{Chain, Header, StoredRecord};
 use crate::sequencer::{Corrupt, Sequencer, TreeHead};
+use crate::thinning::Thinning;
+use model::UnixMicros;
 use std::borrow::Borrow;
 use thiserror::Error;
 
@@ -45,6 +47,12 @@ pub enum BadLog {
         /// How many the checkpoint has.
         wanted: u64,
     },
+    /// A record has lost its body and touches, and the log does not say that retention took them.
+    #[error("record `{index}` has lost its body, and no record says that retention took it")]
+    Unannounced {
+        /// Where.
+        index: u64,
+    },
     /// The log is consistent in itself, but is not the one that the checkpoint signs.
     #[error("the log is not the one that the checkpoint signs")]
     OtherTree,
@@ -57,9 +65,26 @@ pub struct Audited {
     pub tree: TreeHead,
     /// How many chains.
     pub chains: u64,
+    /// What retention took; none if every record is whole.
+    pub thinned: Option<Thinned>,
+}
+
+/// Records of which only the entry is left, as the log itself says. What was in their bodies and touches is not replayed: it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thinned {
+    /// How many.
+    pub records: u64,
+    /// Index of the first.
+    pub first: u64,
+    /// Index of the last; every record behind it is whole.
+    pub last: u64,
+    /// Time of the last.
+    pub until: UnixMicros,
 }
 
 /// Replays a log from its first record up to a checkpoint. Records beyond the checkpoint are not read.
+///
+/// Of records that retention thinned, entry, place and time are checked; each has to be announced by a later one.
 ///
 /// # Errors
 /// [`BadLog`]: whoever keeps the log is at fault.
@@ -70,19 +95,34 @@ pub fn verify_full<R: Borrow<StoredRecord>>(
     let wanted = checkpoint.tree.size;
     let mut sequencer = Sequencer::begin(&checkpoint.origin);
     let mut log = log.into_iter();
+    let mut thinned: Option<Thinned> = None;
+    // Thinnings are of whole segments, from the first record on, so that one number says how far.
+    let mut announced = 0;
     while sequencer.size() < wanted {
         let Some(stored) = log.next() else {
             return Err(BadLog::Truncated { found: sequencer.size(), wanted });
         };
-        if let Err(corrupt) = sequencer.replay(stored.borrow()) {
+        let (index, stored) = (sequencer.size(), stored.borrow());
+        if let Err(corrupt) = sequencer.replay_kept(stored) {
             return Err(name(corrupt, log));
+        }
+        if stored.is_thinned() {
+            let until = sequencer.time();
+            let all =
+                thinned.get_or_insert(Thinned { records: 0, first: index, last: index, until });
+            *all = Thinned { records: all.records + 1, last: index, until, ..*all };
+        } else if let Some(thinning) = Thinning::announced(index, stored) {
+            announced = announced.max(thinning.last + 1);
         }
     }
     let tree = sequencer.tree();
     if tree != checkpoint.tree {
         return Err(BadLog::OtherTree);
     }
-    Ok(Audited { tree, chains: sequencer.head_map().body().chains })
+    if let Some(Thinned { last, .. }) = thinned.filter(|thinned| thinned.last >= announced) {
+        return Err(BadLog::Unannounced { index: last });
+    }
+    Ok(Audited { tree, chains: sequencer.head_map().body().chains, thinned })
 }
 
 /// Looks at the rest of the log to tell a record that was moved from one that was dropped.

@@ -20,6 +20,7 @@ pub mod receipt;
 pub mod record;
 pub mod sequencer;
 pub mod state;
+pub mod thinning;
 pub mod tile;
 
 #[cfg(test)]
@@ -35,3 +36,4 @@ pub use record::touches::root as touches_root;
 pub use record::{Draft, NodeEvent, Record, StoredRecord};
 pub use sequencer::{Corrupt, Sequenced, Sequencer, TreeHead};
 pub use state::State;
+pub use thinning::Thinning;

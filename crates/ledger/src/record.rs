@@ -142,9 +142,12 @@ impl StoredRecord {
     /// [`crate::bundle::verify()`] trust nobody.
     ///
     /// # Errors
-    /// [`Malformed`] if any of the three is not of the format.
+    /// [`Malformed`] if any of the three is not of the format; [`Malformed::Thinned`] if only the entry is left.
     pub fn decode(&self) -> Result<Record, Malformed> {
         let header = Header::decode(&self.entry)?;
+        if self.is_thinned() {
+            return Err(Malformed::Thinned);
+        }
         let body = Body::decode(&self.body)?;
         let (_, touches) = touches::decode(&self.touches)?;
         Ok(Record { leaf: self.leaf_hash(), header, body, touches })

@@ -8,7 +8,7 @@ use crate::domain;
 use crate::heads::HeadMap;
 use crate::merkle;
 use crate::prepared::Prepared;
-use crate::record::{Body, Chain, Draft, Header, Malformed, StoredRecord, body, touches};
+use crate::record::{Body, Chain, Draft, Header, Malformed, Record, StoredRecord, body, touches};
 use crate::state::State;
 use model::{Digest, RequestId, UnixMicros};
 use thiserror::Error;
@@ -228,6 +228,23 @@ impl Sequencer {
         Ok(())
     }
 
+    /// As [`Sequencer::replay`], of a log whose older records retention may have thinned. Of those that were, place, link and time are
+    /// checked and nothing else is left. Whether the log says that they were is for the caller to see: [`crate::Thinning::announced`].
+    ///
+    /// # Errors
+    /// [`Corrupt`]; [`Corrupt::Changed`] of a record without body that retention never thins.
+    pub fn replay_kept(&mut self, stored: &StoredRecord) -> Result<(), Corrupt> {
+        if !stored.is_thinned() {
+            return self.replay(stored);
+        }
+        let header = self.state.follows(&stored.entry)?;
+        if header.network.is_none() || !stored.touches.is_empty() {
+            return Err(Corrupt::Changed { index: self.size(), part: "body" });
+        }
+        self.state.take_in(&header, stored.leaf_hash());
+        Ok(())
+    }
+
     /// Takes in an entry without its body, which is all that readers of the log's files see: place, link and time are checked, what
     /// the body says is not.
     ///
@@ -237,6 +254,24 @@ impl Sequencer {
         let header = self.state.follows(entry)?;
         self.state.take_in(&header, merkle::leaf_hash(entry));
         Ok(header)
+    }
+}
+
+impl StoredRecord {
+    /// Reads a record of somebody else's log, of which only the entry is known to be there: body and touches are checked against it.
+    /// `index`: its place in the log, for the error.
+    ///
+    /// # Errors
+    /// [`Corrupt::Malformed`], [`Corrupt::Changed`].
+    pub fn open(&self, index: u64) -> Result<Record, Corrupt> {
+        let malformed = |source| Corrupt::Malformed { index, source };
+        let header = Header::decode(&self.entry).map_err(malformed)?;
+        let opened = open(&header, &self.body, &self.touches).map_err(|why| match why {
+            NotThisRecord::Malformed(source) => malformed(source),
+            NotThisRecord::Changed(part) => Corrupt::Changed { index, part },
+        })?;
+        let Opened { body, touches } = opened;
+        Ok(Record { leaf: self.leaf_hash(), header, body, touches })
     }
 }
 

@@ -286,6 +286,19 @@ proptest! {
             Err(BadLog::Corrupt(Corrupt::Changed { index: i, .. } | Corrupt::Malformed { index: i, .. })) if i == index as u64
         );
         prop_assert!(named);
+        // By itself, too: against its own entry.
+        for (stored, at) in log.records.iter().zip(0..) {
+            let opened = stored.open(at);
+            if at == index as u64 {
+                let named = matches!(
+                    opened,
+                    Err(Corrupt::Changed { index: i, .. } | Corrupt::Malformed { index: i, .. }) if i == at
+                );
+                prop_assert!(named);
+            } else {
+                prop_assert_eq!(opened, Ok(stored.decode().unwrap()));
+            }
+        }
     }
 
     #[test]

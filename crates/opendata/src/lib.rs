@@ -11,6 +11,7 @@ mod taken_back;
 mod tests;
 pub mod whole;
 
+use model::UnixMicros;
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
 
 /// Why a copy was not made, or not finished. What was finished stays, and is whole.
@@ -32,6 +33,12 @@ pub enum ExportFailed {
     ClassTable {
         /// Its place in the log.
         index: u64,
+    },
+    /// Retention took what was to be copied.
+    #[error("the record up to {until} was thinned by retention: export from a later time on")]
+    Thinned {
+        /// Every record after it is whole.
+        until: UnixMicros,
     },
     /// The directory holds what cannot stand beside this.
     #[error("`{directory}` {why}")]

@@ -21,7 +21,7 @@ pub const VERSION: &str = "1.4.0";
 /// Writes the events of the records with `from <= time < to`. `log`: its origin; `version`: of this program. Returns how many.
 ///
 /// # Errors
-/// [`ExportFailed::Log`], [`ExportFailed::Record`], [`ExportFailed::ClassTable`]; [`ExportFailed::File`] if `out` takes no more.
+/// [`ExportFailed::Thinned`], [`ExportFailed::Log`], [`ExportFailed::Record`], [`ExportFailed::ClassTable`]; [`ExportFailed::File`] if `out` takes no more.
 /// Lines written before are whole.
 pub fn export(
     log: &str,
@@ -32,6 +32,10 @@ pub fn export(
     out: &mut (impl Write + ?Sized),
 ) -> Result<u64, ExportFailed> {
     let failed = |source: io::Error| ExportFailed::File { path: "the output".into(), source };
+    let thinned = view.thinned();
+    if thinned.reaches(from) && from < to {
+        return Err(ExportFailed::Thinned { until: thinned.until });
+    }
     let mut events = 0;
     for record in view.records_since(from) {
         let (index, stored) = record?;

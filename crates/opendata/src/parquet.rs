@@ -44,6 +44,8 @@ pub struct Written {
     pub already: u64,
     /// Sealed segments of which a release could still be taken back: a later run takes them.
     pub waiting: u64,
+    /// Segments that retention thinned before all of their parts were written: those never will be.
+    pub thinned: u64,
     /// Files written.
     pub parts: u64,
     /// Rows in them.
@@ -81,6 +83,10 @@ pub fn export(
         let there = |part: &PartRows| directory.has(&part.path(log, segment.first));
         if is_final && known.iter().all(|part| !wanted(part) || there(part)) {
             written.already += 1;
+            continue;
+        }
+        if segment.thinned {
+            written.thinned += 1;
             continue;
         }
         let view = if segment.sealed { &segments.durable } else { &segments.readable };

@@ -1,10 +1,11 @@
 //! Files that are there whole or not at all.
 
 use crate::ExportFailed;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use storage::embedded::disk::write_whole;
 
 /// Writes `path` whole: under another name, synced, then renamed. For its owner alone to read; the name is durable when this returns.
 ///
@@ -33,18 +34,7 @@ pub(crate) fn write_below(
     let unfinished = parent.join(format!(".{name}.unfinished"));
     let made = !parent.exists();
     DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(&failed)?;
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let file = options.open(&unfinished).map_err(&failed)?;
-    let synced = file.try_clone().map_err(&failed)?;
-    let done = fill(file).and_then(|()| synced.sync_all().map_err(&failed));
-    if let Err(error) = done {
-        // What is left of it would be written over by the next run; the error is what matters.
-        let _left = fs::remove_file(&unfinished);
-        return Err(error);
-    }
-    fs::rename(&unfinished, &whole).map_err(&failed)?;
-    sync_dir(parent).map_err(&failed)?;
+    write_whole(&unfinished, &whole, &failed, fill)?;
     if made {
         for above in parent.ancestors().skip(1).take_while(|above| above.starts_with(root)) {
             sync_dir(above).map_err(&failed)?;

@@ -1,12 +1,15 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
+use crate::node::log_origin;
 use crate::secrets::{Secrets, SecretsFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
 use control::witness::Witness;
 use incident::notice::Company;
 use ledger::cosign::CosignerKey;
+use ledger::note::VerifyingKey;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +43,10 @@ struct ConfigFile {
     portal: Option<PortalFile>,
     #[serde(default)]
     secrets: Option<SecretsFile>,
+    #[serde(default)]
+    replica: Vec<ReplicaFile>,
+    #[serde(default)]
+    record: RecordFile,
 }
 
 /// Where subjects connect integrations, as written.
@@ -50,6 +57,24 @@ struct PortalFile {
     url: String,
     company: String,
 }
+
+/// Another node's log, of which copies come into the data directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplicaFile {
+    key: String,
+}
+
+/// What is kept of the record.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordFile {
+    #[serde(default)]
+    retention_days: Option<u32>,
+}
+
+/// Where from people read is watched over thirty days, and a restart reads them back from the record.
+const RETENTION_DAYS_MIN: u32 = 31;
 
 /// Somebody who cosigns the log's checkpoints.
 #[derive(Debug, Deserialize)]
@@ -165,6 +190,8 @@ pub(crate) struct Config {
     pub(crate) log: SocketAddr,
     /// Who cosigns the log's checkpoints.
     pub(crate) witnesses: Vec<Witness>,
+    /// Other nodes' logs, of which copies come into the data directory: each one's name and keys, generations in order.
+    pub(crate) replicas: Vec<(String, Vec<VerifyingKey>)>,
     /// Serve the data plane and the authority without TLS; loopback only.
     pub(crate) clear_text: bool,
     /// PEM of the CAs that client certificates may be of, for credentials that name one.
@@ -187,6 +214,8 @@ pub(crate) struct Config {
     pub(crate) company: Option<Company>,
     /// How letters leave.
     pub(crate) mail: Option<Mail>,
+    /// After how many days records lose their bodies and touches; never, if none.
+    pub(crate) retention_days: Option<u32>,
     /// Scheme and authority that clients know the authority by: the issuer. Without it `localhost` and the listener's port.
     pub(crate) authority_url: Option<String>,
     /// Where subjects connect integrations, if they do.
@@ -288,6 +317,9 @@ impl Config {
         let witnesses = file.witness.into_iter().map(WitnessFile::checked).collect::<Result<_>>();
         let witnesses =
             witnesses.with_context(|| format!("in `{}`, `[[witness]]`", path.display()))?;
+        let replicas = replicas(file.replica, &file.deployment);
+        let replicas =
+            replicas.with_context(|| format!("in `{}`, `[[replica]]`", path.display()))?;
         let metrics = file.listen.metrics;
         if metrics.is_some_and(|address| !is_loopback(address.ip())) {
             bail!("in `{}`: `metrics` listens on loopback only", path.display());
@@ -296,10 +328,19 @@ impl Config {
         let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
         let secrets = Secrets::new(&data, file.secrets.as_ref());
         let secrets = secrets.with_context(|| format!("in `{}`, `[secrets]`", path.display()))?;
+        let retention_days = file.record.retention_days;
+        if retention_days.is_some_and(|days| days < RETENTION_DAYS_MIN) {
+            bail!(
+                "in `{}`: `record.retention_days` is at least {RETENTION_DAYS_MIN}: detection looks back thirty days",
+                path.display()
+            );
+        }
         Ok(Self {
             metrics,
+            retention_days,
             witnesses,
             secrets,
+            replicas,
             log: file.listen.log,
             mail,
             company: file
@@ -341,7 +382,9 @@ impl Config {
             ("authority_url", self.authority_url != running.authority_url),
             ("portal", self.portal != running.portal),
             ("witness", self.witnesses != running.witnesses),
+            ("replica", self.replicas != running.replicas),
             ("listen.metrics", self.metrics != running.metrics),
+            ("record.retention_days", self.retention_days != running.retention_days),
             ("origin.address", self.origin != running.origin),
             ("origin.host", self.origin_host != running.origin_host),
             ("origin.credential", self.origin_credential != running.origin_credential),
@@ -388,10 +431,18 @@ overlay = "overlay.yaml"
 # url = "{scheme}://connect.example"
 # company = "Example Ltd"
 
+# After so many days records lose for good what was read and of whom. docs/operating/retention.md
+# [record]
+# retention_days = 400
+
 # Somebody else who sees that the log only grows, and signs it. docs/operating/log.md
 # [[witness]]
 # url = "https://witness.example/"
 # key = "witness.example/w1+0a1b2c3d+B..."
+
+# Another node's log, by its keys/log.pub: a copy of its `ledger` is expected in replicas/NAME/ledger. docs/operating/several-logs.md
+# [[replica]]
+# key = "example/node-1/1+0a1b2c3d+A..."
 
 # For incidents: who writes to subjects and authorities, and how letters leave. docs/operating/incident.md
 # [company]
@@ -431,6 +482,35 @@ impl WitnessFile {
         }
         Ok(Witness { url: self.url, key })
     }
+}
+
+/// The logs that are named, generations of one node in order. Each name is a path below `replicas`.
+fn replicas(files: Vec<ReplicaFile>, deployment: &str) -> Result<Vec<(String, Vec<VerifyingKey>)>> {
+    let mut logs: BTreeMap<(String, u64), Vec<VerifyingKey>> = BTreeMap::new();
+    let own = log_origin(deployment, 1);
+    let own = own.rsplit_once('/').map_or("", |(node, _)| node);
+    for file in files {
+        let key = VerifyingKey::parse(&file.key)
+            .with_context(|| format!("`{}` is not a log's key", file.key))?;
+        let name = key.name();
+        let part = |part: &str| {
+            !part.starts_with('.')
+                && !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        let generation = name.rsplit_once('/').and_then(|(node, number)| {
+            let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+            node.split('/').all(part).then_some((node, number))
+        });
+        let (node, number) = generation.with_context(|| {
+            format!("`{name}` is not the name of a log: deployment, node and generation")
+        })?;
+        if node == own {
+            bail!("`{name}` is this node's own log");
+        }
+        logs.entry((node.to_owned(), number)).or_default().push(key);
+    }
+    Ok(logs.into_iter().map(|((node, number), keys)| (format!("{node}/{number}"), keys)).collect())
 }
 
 impl CompanyFile {
@@ -582,6 +662,19 @@ mod tests {
         assert!(witness("http://w.example/", key).is_err(), "in the clear");
         assert!(witness("w.example", key).is_err());
         assert!(witness("https://w.example/", &key.replace("de+da", "de+db")).is_err());
+    }
+
+    #[test]
+    fn records_are_kept_for_ever_or_longer_than_detection_looks_back() {
+        let days = |days: &str| {
+            let lines = format!("[record]\nretention_days = {days}\n");
+            read(&format!("{}\n{lines}", template(false)))
+        };
+        assert_eq!(read(&template(false)).unwrap().retention_days, None);
+        assert_eq!(days("31").unwrap().retention_days, Some(31));
+        for wrong in ["30", "0", "-1", "\"forever\""] {
+            assert!(days(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

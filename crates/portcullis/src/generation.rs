@@ -8,6 +8,7 @@ use crate::keys;
 use crate::node;
 use anyhow::{Context, Result, bail};
 use ledger::checkpoint;
+use ledger::note::VerifyingKey;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,6 +24,9 @@ const NUMBER: &str = "ledger/generation";
 
 /// Holds the last checkpoint of the generation before, as the first record of this one names it.
 const LOST: &str = "ledger/lost-checkpoint";
+
+/// Public halves of the keys that were rotated out.
+const RETIRED: &str = "keys/log.retired.pub";
 
 /// The next generation, while it is being prepared.
 const NEXT: &str = "ledger.next";
@@ -53,13 +57,21 @@ pub(crate) fn lost_checkpoint(data: &Path) -> Result<Option<Vec<u8>>> {
 /// # Errors
 /// If they are there and cannot be read.
 pub(crate) fn before(data: &Path) -> Result<Option<LogView>> {
-    let former = kept(data, current(data)? - 1);
+    let former = place(data, current(data)? - 1);
     if !former.join("ledger").exists() {
         return Ok(None);
     }
     let what = || format!("`{}` cannot be read", former.display());
     let disk = LocalDisk::new(&former).with_context(what)?;
     Ok(Some(LogView::at_rest(Arc::new(disk)).with_context(what)?))
+}
+
+/// The generations before the one in use, oldest first: number, and the data directory where what was kept of it is, if anything was.
+///
+/// # Errors
+/// As [`current`].
+pub(crate) fn former(data: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    Ok((1..current(data)?).map(|number| (number, place(data, number))).collect())
 }
 
 /// Ends the generation in use and prepares the next. Returns its number.
@@ -88,7 +100,7 @@ pub(crate) fn open_next(config: &Config, lost: Option<&Path>) -> Result<u64> {
     if own.exists() && open(&own)?.1 > size {
         bail!("the directory's own checkpoint is later than that: leave `--lost` out");
     }
-    let former = kept(data, number);
+    let former = place(data, number);
     // The folder alone is what a change that was broken off before the log moved has left.
     if former.join("ledger").exists() {
         bail!("`{}` is there already; nothing was changed", former.display());
@@ -149,12 +161,22 @@ pub(crate) fn finish_rotation(config: &Config) -> Result<()> {
         "no checkpoint was signed with the next key yet: start the node, and let it serve until everybody knows both keys",
     )?;
     let old = node::log_key(config)?;
-    let retired = data.join("keys/log.retired.pub");
+    let retired = data.join(RETIRED);
     let former = there(&retired)?.unwrap_or_default();
     store(&retired, &format!("{former}{old}\n"))?;
     files.replace(keys::LOG, &*files.read_key::<32>(keys::NEXT_LOG)?)?;
     files.remove(keys::NEXT_LOG)?;
     publish_keys(config)
+}
+
+/// Public keys that signed the log, or a generation of it, and sign no more.
+///
+/// # Errors
+/// If their file is there and is not one of keys.
+pub(crate) fn retired_keys(data: &Path) -> Result<Vec<VerifyingKey>> {
+    let text = there(&data.join(RETIRED))?.unwrap_or_default();
+    let keys = text.lines().map(VerifyingKey::parse);
+    keys.collect::<Result<_, _>>().with_context(|| format!("`{RETIRED}`"))
 }
 
 /// Writes down by which keys the log is checked, one a line.
@@ -166,7 +188,7 @@ fn publish_keys(config: &Config) -> Result<()> {
     store(&config.data.join("keys/log.pub"), &text)
 }
 
-fn kept(data: &Path, number: u64) -> PathBuf {
+fn place(data: &Path, number: u64) -> PathBuf {
     data.join("generations").join(number.to_string())
 }
 

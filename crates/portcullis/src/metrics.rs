@@ -67,7 +67,7 @@ impl Measured {
         self.node.recorder.checkpoint_age()
     }
 
-    /// Bytes of the log's segments, without what is reserved ahead.
+    /// Bytes of the log's segments, without what is reserved ahead; a segment that retention thinned counts as it was.
     pub(crate) fn ledger_bytes(&self) -> u64 {
         let end = self.log.end();
         end.segment * storage::embedded::JournalSizes::STANDARD.segment_bytes + end.offset

@@ -24,7 +24,7 @@ use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
-use control::questions::Archive;
+use control::questions::{Archive, Former};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
@@ -41,6 +41,7 @@ use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
 use model::{Outcome, UnixMicros};
 use policy::{ConsentBook, Policies};
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -50,10 +51,11 @@ use std::time::Duration;
 use storage::clock;
 use storage::consents::Consents;
 use storage::embedded::disk::LocalDisk;
+use storage::embedded::logs::{INDEXES_DIR, REPLICAS_DIR};
 use storage::embedded::recorder::{self, Opened, Opening};
 use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
-use storage::embedded::{ExposureIndex, Keeper, PostureRegister, Recorder, Vault};
+use storage::embedded::{Beside, ExposureIndex, Keeper, Logs, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
 use storage::registry::{Registry, Snapshot};
 use storage::secrets::{InUse, KeyFiles, TokenKeys, private};
@@ -210,14 +212,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             Ok(())
         })
     };
-    let index = ExposureIndex::open(data, opened.view.clone(), Arc::clone(&opened.vault))
-        .context("the exposure index cannot be opened")?;
-    let index = Arc::new(index);
+    let logs = Arc::new(open_logs(config, &opened)?);
     let archive = Archive {
         view: opened.view.clone(),
         vault: Arc::clone(&opened.vault),
-        index: Arc::clone(&index),
+        logs: Arc::clone(&logs),
         keys: vec![log_key(config)?],
+        former: former_logs(config)?,
         scopes: data.join("scopes"),
         addresses: people::path(data),
         secrets: Arc::clone(&secrets),
@@ -243,6 +244,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         keeper: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
         eraser: Arc::new(opened.eraser),
+        thinner: Arc::new(opened.thinner),
         archive,
         office: Arc::clone(&office),
         consents: consents.clone(),
@@ -343,10 +345,13 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), Arc::clone(&tls.ends)));
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
-    tokio::spawn(index_along(Arc::downgrade(&index)));
+    tokio::spawn(index_along(Arc::downgrade(&logs)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
     tokio::spawn(forget_consents_hourly(consents, stopped.clone()));
     tokio::spawn(rotation::advance_when_due(Arc::downgrade(&rotation)));
+    if let Some(days) = config.retention_days {
+        tokio::spawn(retain_hourly(Arc::downgrade(&desk), days));
+    }
 
     let (data_plane, authority, control) = addresses;
     info!(%data_plane, %authority, %control, "serving");
@@ -411,13 +416,51 @@ impl Running {
     }
 }
 
-/// Keeps the exposure index close behind the log, so that nobody who asks waits for it. Ends with the node.
-async fn index_along(index: Weak<ExposureIndex>) {
+/// The generations before, and by which keys each is checked.
+fn former_logs(config: &Config) -> Result<BTreeMap<u64, Former>> {
+    let data = &config.data;
+    let retired = generation::retired_keys(data)?;
+    let seed = config.secrets.files()?.read_key(keys::LOG)?;
+    let former = generation::former(data)?.into_iter().map(|(number, root)| {
+        let origin = log_origin(&config.deployment, number);
+        let mut keys = vec![note::SigningKey::new(&origin, &seed)?.verifying_key()?];
+        keys.extend(retired.iter().filter(|key| key.name() == origin).cloned());
+        Ok((number, Former { root, keys }))
+    });
+    former.collect()
+}
+
+/// The logs that questions are asked of.
+fn open_logs(config: &Config, opened: &Opened) -> Result<Logs> {
+    let data = &config.data;
+    let current = ExposureIndex::open(data, opened.view.clone(), Some(Arc::clone(&opened.vault)))
+        .context("the exposure index cannot be opened")?;
+    let indexes = data.join(INDEXES_DIR);
+    let former = generation::former(data)?.into_iter().map(|(number, root)| {
+        let origin = log_origin(&config.deployment, number);
+        let indexes = indexes.join(format!("generation-{number}"));
+        Beside::own(&origin, root, indexes, Arc::clone(&opened.vault))
+    });
+    let replicas = config.replicas.iter().map(|(origin, keys)| {
+        let root = data.join(REPLICAS_DIR).join(origin);
+        let indexes = indexes.join(origin.replace('/', "+"));
+        Beside::of_node(origin, keys.clone(), root, indexes)
+    });
+    Ok(Logs {
+        origin: log_origin(&config.deployment, generation::current(data)?),
+        current: Arc::new(current),
+        former: former.collect(),
+        replicas: replicas.collect(),
+    })
+}
+
+/// Keeps the exposure indexes close behind the logs, so that nobody who asks waits for them. Ends with the node.
+async fn index_along(logs: Weak<Logs>) {
     let mut said = None;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(index) = index.upgrade() else { return };
-        let caught_up = tokio::task::spawn_blocking(move || index.catch_up()).await;
+        let Some(logs) = logs.upgrade() else { return };
+        let caught_up = tokio::task::spawn_blocking(move || logs.catch_up()).await;
         let failed = match caught_up {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),
@@ -533,6 +576,18 @@ async fn erase_when_due(desk: Weak<Desk>) {
         let Some(desk) = desk.upgrade() else { return };
         if let Err(reason) = desk.erase_due().await {
             error!(%reason, "subjects who are to be erased could not be, and it is tried again");
+        }
+    }
+}
+
+/// Thins what retention does not keep, at start and then once an hour.
+async fn retain_hourly(desk: Weak<Desk>, days: u32) {
+    let mut every = tokio::time::interval(Duration::from_secs(3_600));
+    loop {
+        every.tick().await;
+        let Some(desk) = desk.upgrade() else { return };
+        if let Err(reason) = desk.retain(days).await {
+            error!(%reason, "records that are too old could not be thinned, and it is tried again");
         }
     }
 }
@@ -666,7 +721,12 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
     let mut expected = Expected::since(since);
     for record in view.records_since(since) {
-        let record = record?.1.decode()?;
+        let record = record?.1;
+        // Older than what counts: retention keeps more days than these, unless the clock was wrong.
+        if record.is_thinned() {
+            continue;
+        }
+        let record = record.decode()?;
         let at = record.header.time;
         expected.take(&record);
         let Body::Access(access) = &record.body else { continue };

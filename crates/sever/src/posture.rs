@@ -195,7 +195,7 @@ pub(crate) mod tests {
             grant: GrantId::from_bytes([n; 16]),
             operation: OperationId::new(&format!("op{}", n % 3)).unwrap(),
             network: ClientIp::from_peer([10, 0, n % 4, n].into()),
-            consent: (n % 5 == 0).then_some(ConsentId::from_bytes([n; 16])),
+            consent: n.is_multiple_of(5).then_some(ConsentId::from_bytes([n; 16])),
         }
     }
 

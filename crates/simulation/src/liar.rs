@@ -460,6 +460,7 @@ fn name_of_replay(found: &BadLog) -> &'static str {
         BadLog::DroppedBefore { .. } => "dropped-before",
         BadLog::Swapped { .. } => "swapped",
         BadLog::Truncated { .. } => "truncated",
+        BadLog::Unannounced { .. } => "unannounced",
         BadLog::OtherTree => "other-tree",
         BadLog::Corrupt(Corrupt::Malformed { .. }) => "malformed",
         BadLog::Corrupt(Corrupt::Changed { part, .. }) => part,

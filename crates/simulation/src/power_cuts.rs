@@ -3,6 +3,7 @@
 //!
 //! Whatever happened, after each start: every acknowledged record is in the log at its index, every subject it names is in the vault,
 //! every published checkpoint is one of this log, every acknowledged cut is in the posture register, whoever was erased is known to nobody,
+//! what retention took does not come back and nothing else is gone,
 //! and every record replays. That log and
 //! register open at all is part of it: a crash is not corruption. And on a full disk a change of posture is recorded.
 
@@ -58,6 +59,9 @@ pub enum Broken {
     /// A subject who was erased is in the vault.
     #[error("a subject of record `{0}`, erased since, is still in the vault")]
     StillThere(u64),
+    /// A segment that was thinned has its touches again, or one that was not has lost them.
+    #[error("record `{0}` is not as retention left it")]
+    NotThinned(u64),
     /// An acknowledged cut is not in the register.
     #[error("acknowledged posture entry `{0}` is not in the register")]
     CutLost(usize),
@@ -87,6 +91,10 @@ pub struct Done {
     pub not_erased: u64,
     /// See [`Done::not_erased`].
     pub erased_later: u64,
+    /// Segments thinned.
+    pub thinned: u64,
+    /// Thinnings that failed.
+    pub not_thinned: u64,
 }
 
 impl AddAssign for Done {
@@ -100,6 +108,8 @@ impl AddAssign for Done {
         self.erased += other.erased;
         self.not_erased += other.not_erased;
         self.erased_later += other.erased_later;
+        self.thinned += other.thinned;
+        self.not_thinned += other.not_thinned;
     }
 }
 
@@ -125,6 +135,7 @@ pub fn run_meddled(seed: u64, faults: Faults, meddle: &dyn Fn(&TornDisk)) -> Res
         cuts: Vec::new(),
         erasing: BTreeSet::new(),
         erased: BTreeSet::new(),
+        thinned: 0,
         done: Done::default(),
     };
     node.disk
@@ -169,6 +180,8 @@ struct Node {
     /// Pseudonyms of subjects whom somebody began to erase, and of those for whom that came to its end.
     erasing: BTreeSet<Pseudonym>,
     erased: BTreeSet<Pseudonym>,
+    /// The records before this one are thinned, as was acknowledged.
+    thinned: u64,
     done: Done,
 }
 
@@ -295,6 +308,25 @@ impl Node {
         Ok(())
     }
 
+    /// Announces and thins the segments that are sealed.
+    fn retain(&mut self, parts: &mut Parts) -> Result<(), Unavailable> {
+        let Ok(due) = parts.thinner.due(self.clocks.wall(), 31) else { return Ok(()) };
+        for due in due {
+            parts.log.begin()?;
+            if parts.log.add(&due.thinning.draft()).is_err() {
+                return Ok(());
+            }
+            parts.log.commit()?;
+            if parts.thinner.thin(&due).is_err() {
+                self.done.not_thinned += 1;
+                return Ok(());
+            }
+            self.thinned = due.thinning.last + 1;
+            self.done.thinned += 1;
+        }
+        Ok(())
+    }
+
     /// One group commit, and now and then a change of posture or a checkpoint.
     fn step(&mut self, live: &mut Live) -> Result<(), Unavailable> {
         self.clocks.go_on(Micros::from_millis(1 + self.dice.below(400)));
@@ -317,6 +349,9 @@ impl Node {
             self.erase(parts)?;
         } else if parts.eraser.is_due() && self.dice.one_in(4) && parts.eraser.erase().is_ok() {
             self.done.erased_later += 1;
+        }
+        if self.dice.one_in(6) {
+            self.retain(parts)?;
         }
         let mut drafts = Vec::new();
         for _ in 0..1 + self.dice.below(3) {
@@ -379,9 +414,17 @@ impl Node {
         // What was durable and not acknowledged is the register's all the same, and the next entry follows it.
         self.cuts = register.entries().to_vec();
         let mut leaves = Vec::new();
+        let thinned = parts.log.view().thinned().records;
         for record in parts.log.view().records_from(0) {
-            let (_, record) = record.map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
+            let (index, record) = record.map_err(|e| Broken::DoesNotOpen(e.to_string()))?;
             leaves.push(record.leaf_hash());
+            let acknowledged = self.acknowledged.contains_key(&index);
+            if acknowledged && record.is_thinned() != (index < thinned) {
+                return Err(Broken::NotThinned(index));
+            }
+        }
+        if thinned < self.thinned {
+            return Err(Broken::NotThinned(thinned));
         }
         for (&index, acknowledged) in &self.acknowledged {
             let leaf = usize::try_from(index).ok().and_then(|index| leaves.get(index));

@@ -1,13 +1,15 @@
 //! P9 for the record: with the disk full, failing or hanging and the clock stepped, data stops, and posture changes are recorded while they can be.
 
 use ledger::Draft;
-use model::{ClientIp, Micros, Refusal, UnixMicros};
+use model::{ClientIp, Micros, Refusal, SubjectId, UnixMicros};
 use simulation::clocks::ToldClocks;
 use simulation::power_cuts::opening;
 use simulation::torn_disk::{Faults, TornDisk};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::embedded::recorder::{Opening, Recorder, open_on};
+use storage::embedded::Vault;
+use storage::embedded::disk::KeepSynced;
+use storage::embedded::recorder::{Opening, Recorder, open_on, open_parts};
 use storage::embedded::unavailable::{OpenFailed, Unavailable};
 
 const NOW: UnixMicros = UnixMicros(1_790_000_000_000_000);
@@ -39,6 +41,39 @@ fn append_until(recorder: &Recorder, wanted: impl Fn(&Unavailable) -> bool) {
             other => assert!(began.elapsed() < Duration::from_secs(20), "{other:?}"),
         }
     }
+}
+
+/// Whatever operation of an erasure fails, or is the one before a crash, no second copy of the rows stays.
+#[test]
+fn an_erasure_that_fails_leaves_no_copy_of_the_rows() {
+    let subject = SubjectId::new("account-1").unwrap();
+    let (mut erased, mut crashed) = (false, 0);
+    for at in 1.. {
+        for crash in [false, true] {
+            let disk = TornDisk::new(at);
+            let shared: Arc<dyn KeepSynced> = Arc::new(disk.clone());
+            let parts = || open_parts(&shared, Box::new(ToldClocks::at(NOW)), opening()).unwrap();
+            let mut live = parts();
+            live.vault.row(&subject, NOW).unwrap();
+            live.log.begin().unwrap();
+            live.eraser.forget(&subject);
+            disk.set_faults(match crash {
+                false => Faults { error_at: Some(at), ..Faults::default() },
+                true => Faults { power_cut_at: Some(at), ..Faults::default() },
+            });
+            erased = live.eraser.erase().is_ok();
+            if crash {
+                disk.power_cycle();
+                crashed += u32::from(disk.backup().contains_key("vault/rows.new"));
+                let _ = Vault::open(&*shared, &opening().vault);
+            }
+            assert!(!disk.backup().contains_key("vault/rows.new"), "operation {at}, {crash}");
+        }
+        if erased {
+            break;
+        }
+    }
+    assert!(crashed > 0, "no crash came while there were two");
 }
 
 #[test]

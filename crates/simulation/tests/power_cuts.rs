@@ -43,6 +43,8 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
     assert!(all.erased > SEEDS / 20, "hardly anybody was erased: {all:?}");
     assert!(all.not_erased > SEEDS / 100, "hardly any erasure failed: {all:?}");
     assert!(all.erased_later > SEEDS / 100, "hardly any erasure was tried again: {all:?}");
+    assert!(all.thinned > SEEDS / 20, "hardly any segment was thinned: {all:?}");
+    assert!(all.not_thinned > SEEDS / 100, "hardly any thinning failed: {all:?}");
     assert!(all.cuts > SEEDS, "hardly any cut was acknowledged: {all:?}");
 }
 
@@ -57,6 +59,7 @@ fn without_any_one_of_its_syncs_the_same_runs_fail() {
     for lie in [
         Lie::NoSync,
         Lie::NoFileSync("ledger/segments/"),
+        Lie::NoFileSync("ledger/segments/0000000000.seg.thin"),
         Lie::NoFileSync("ledger/checkpoint"),
         Lie::NoFileSync("vault/rows"),
         Lie::NoFileSync("posture/register"),

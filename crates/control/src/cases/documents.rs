@@ -51,6 +51,13 @@ impl Office {
         open.case.current(version)?;
         let figures = open.figures()?;
         let (first, last) = figures.span.unwrap_or((open.case.aware, open.case.aware));
+        let thinned = self.archive.view.thinned();
+        if thinned.reaches(first) {
+            return Err(NoStep::Missing(format!(
+                "the record up to {} was thinned by retention, and with it what a timeline is made of",
+                thinned.until
+            )));
+        }
         let from = UnixMicros(first.0.saturating_sub(AROUND.0));
         let until = (last.max(open.case.opened) + AROUND).min(now);
         let readers: BTreeSet<_> =

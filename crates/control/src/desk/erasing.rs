@@ -68,9 +68,9 @@ impl Desk {
             erased.unwrap_or_else(|_| Err(Unavailable::Stopped("erasing panicked".into())))?;
         }
         // Before the registry forgets that there is something to do: by its ordinals the index ties the erased one's pseudonyms together.
-        let index = Arc::clone(&self.archive.index);
+        let logs = Arc::clone(&self.archive.logs);
         let forgotten = tokio::task::spawn_blocking(move || {
-            index.forget().and_then(|()| index.catch_up()).map_err(|error| error.to_string())
+            logs.forget().and_then(|()| logs.catch_up()).map_err(|error| error.to_string())
         });
         let forgotten = forgotten.await.unwrap_or_else(|_| Err("it panicked".into()));
         forgotten.map_err(|why| Unavailable::Stopped(format!("the exposure index: {why}")))?;

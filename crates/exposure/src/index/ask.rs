@@ -1,17 +1,23 @@
 //! Answers: the files of the index and the tables in memory, taken together.
 
+use super::block::Block;
 use super::count::{Counted, Tally};
-use super::file::{IndexFile, Length, Span, Whose};
+use super::file::IndexFile;
+use super::footer::{Length, RunInfo, Span, Whose};
+use super::gather::Loose;
 use super::levels::cursor;
 use super::masks::Masks;
-use super::plan::{HOUR, Plan};
-use super::run::{self, ordinal_of, pair, value_of};
-use super::scan::{self, Released};
-use super::table::{Context, DAY, Gap, GapCause, Table, hour};
+use super::plan::{Plan, hour_of};
+use super::run;
+use super::scan::{self, Released, Scan};
+use super::table::{Context, DAY, Gap, Table, hour};
+use super::unite::unite;
+use super::workers::{Workers, share};
 use super::{Unreadable, postings};
 use crate::Question;
 use model::{ClassNumber, ClassSet, ClientIp, Pseudonym, SubjectOrdinal, UnixMicros};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Everything that is indexed of one log, at one moment.
 ///
@@ -21,17 +27,8 @@ pub struct Index<'a> {
     parts: BTreeMap<u32, Vec<&'a IndexFile>>,
     weeks: BTreeMap<u32, &'a IndexFile>,
     months: BTreeMap<u32, &'a IndexFile>,
-    tail: Vec<&'a Table>,
-}
-
-/// Subjects in order of ordinal, each once, with the union of what was read of them. Its memory can be used for the next answer.
-#[derive(Clone, Debug, Default)]
-pub struct Subjects {
-    pairs: Vec<u64>,
-    masks: Masks,
-    /// What is in no run, while an answer is put together.
-    loose: Vec<u64>,
-    sorted: Vec<u64>,
+    pub(super) tail: Vec<&'a Table>,
+    pub(super) workers: Workers,
 }
 
 /// One release that one subject's data went out with.
@@ -60,35 +57,6 @@ pub struct HourLine {
     pub classes: BTreeMap<ClassNumber, u64>,
 }
 
-impl Subjects {
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether nobody was read.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    /// Each subject and its classes. Ordinals from [`super::NAMELESS`] on stand for pseudonyms.
-    pub fn iter(&self) -> impl Iterator<Item = (SubjectOrdinal, ClassSet)> + '_ {
-        let mut last = (0, ClassSet::EMPTY);
-        self.pairs.iter().map(move |pair| {
-            let value = value_of(*pair);
-            if value != last.0 {
-                last = (value, self.masks.set(value));
-            }
-            (SubjectOrdinal(ordinal_of(*pair)), last.1)
-        })
-    }
-
-    /// The ordinals alone.
-    pub fn ordinals(&self) -> impl Iterator<Item = SubjectOrdinal> + '_ {
-        self.pairs.iter().map(|pair| SubjectOrdinal(ordinal_of(*pair)))
-    }
-}
-
 impl<'a> Index<'a> {
     /// Takes files and tables of one log that together have every record once, besides weeks and months of the same parts.
     pub fn new(
@@ -100,6 +68,7 @@ impl<'a> Index<'a> {
             weeks: BTreeMap::new(),
             months: BTreeMap::new(),
             tail: tail.into_iter().collect(),
+            workers: Workers::ALONE,
         };
         for file in files {
             match file.span() {
@@ -115,51 +84,10 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// Who was read, and which classes.
-    ///
-    /// # Errors
-    /// [`Unreadable`].
-    pub fn subjects(&self, question: &Question) -> Result<Subjects, Unreadable> {
-        let mut answer = Subjects::default();
-        self.subjects_into(question, &mut answer)?;
-        Ok(answer)
-    }
-
-    /// As [`Index::subjects`], into the memory of an answer that is needed no longer.
-    ///
-    /// # Errors
-    /// [`Unreadable`]; what is in `answer` is then no answer.
-    pub fn subjects_into(
-        &self,
-        question: &Question,
-        answer: &mut Subjects,
-    ) -> Result<(), Unreadable> {
-        let question = &self.within_data(question);
-        answer.masks = self.masks(question);
-        answer.loose.clear();
-        let Subjects { pairs, masks, loose, sorted } = answer;
-        let mut take = |released: &Released<'_>, _: &mut Masks| {
-            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
-        };
-        let window = (question.from, question.to);
-        let mut cursors = Vec::new();
-        if question.asks_for_runs() {
-            let plan = self.plan(question);
-            for (length, bucket) in &plan.buckets {
-                self.cursors(question, (*length, *bucket), masks, &mut cursors)?;
-            }
-            for edge in &plan.edges {
-                self.scan_files(question, *edge, masks, &mut take)?;
-            }
-        } else if question.asks_for_networks_alone() {
-            self.by_network(question, masks, &mut cursors, &mut take)?;
-        } else {
-            self.scan_files(question, window, masks, &mut take)?;
-        }
-        self.scan_tail(question, window, masks, &mut take);
-        cursors.retain(|cursor| !cursor.is_moot());
-        run::settle_many(loose, sorted, masks);
-        Ok(run::unite(cursors, loose, masks, pairs)?)
+    /// The same, and asked with these at work. Answers do not depend on who works.
+    #[must_use]
+    pub fn with(self, workers: Workers) -> Self {
+        Self { workers, ..self }
     }
 
     /// Which classes were read at all. Nothing is proof of absence, as far as the log is complete.
@@ -170,13 +98,16 @@ impl<'a> Index<'a> {
         let question = &self.within_data(question);
         let mut classes = ClassSet::EMPTY;
         let mut masks = self.masks(question);
+        let mut value = 0;
+        let mut take = |released: &Released<'_>, masks: &mut Masks| {
+            for (_, other) in released.touches() {
+                value = masks.union(value, other);
+            }
+        };
         if !question.asks_for_runs() {
-            let mut values = BTreeSet::new();
             let window = (question.from, question.to);
-            self.scan(question, window, &mut masks, &mut |released, _| {
-                values.extend(released.touches().map(|(_, value)| value));
-            })?;
-            return Ok(values.iter().fold(classes, |all, value| all.union(&masks.set(*value))));
+            self.scan(question, window, &mut masks, &mut take)?;
+            return Ok(masks.set(value));
         }
         let plan = self.plan(question);
         for &(length, bucket) in &plan.buckets {
@@ -189,10 +120,11 @@ impl<'a> Index<'a> {
                 }
             }
         }
-        for pair in self.loose(question, &plan.edges, &mut masks)? {
-            classes = classes.union(&masks.set(value_of(pair)));
+        for edge in &plan.edges {
+            self.scan_files(question, *edge, &mut masks, &mut take)?;
         }
-        Ok(classes)
+        self.scan_tail(question, (question.from, question.to), &mut masks, &mut take);
+        Ok(classes.union(&masks.set(value)))
     }
 
     /// Different subjects by hour and class. Hours in which nothing was read are left out.
@@ -201,51 +133,54 @@ impl<'a> Index<'a> {
     /// [`Unreadable`].
     pub fn timeline(&self, question: &Question) -> Result<Vec<HourLine>, Unreadable> {
         let question = &self.within_data(question);
-        let mut lines = Vec::new();
         if question.from >= question.to {
-            return Ok(lines);
+            return Ok(Vec::new());
         }
-        let mut masks = self.masks(question);
-        let mut sorted = Vec::new();
-        for hour in hour(question.from.0)..=hour(question.to.0 - 1) {
-            let start = u64::from(hour) * HOUR;
-            let whole = question.from.0 <= start && start + HOUR <= question.to.0;
-            let from = question.from.max(UnixMicros(start));
-            let to = question.to.min(UnixMicros(start + HOUR));
-            let counts = if whole && question.asks_for_runs() {
-                self.hour_counts(question, hour, &mut masks)?
-            } else {
-                let mut loose = Vec::new();
-                self.scan(question, (from, to), &mut masks, &mut |released, _| {
-                    loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
-                })?;
-                run::settle_many(&mut loose, &mut sorted, &mut masks);
-                run::histogram(&loose)
-            };
-            let mut line =
-                HourLine { hour: UnixMicros(start), subjects: 0, classes: BTreeMap::new() };
-            for (value, subjects) in counts {
-                line.subjects += u64::from(subjects);
-                for class in masks.set(value).iter() {
-                    *line.classes.entry(class).or_default() += u64::from(subjects);
-                }
-            }
-            if line.subjects > 0 {
-                lines.push(line);
-            }
-        }
-        Ok(lines)
+        // Hours stand for themselves, so that each worker can have some of them.
+        const FEW: usize = if cfg!(test) { 1 } else { 24 };
+        let hours: Vec<u32> = (hour(question.from.0)..=hour(question.to.0 - 1)).collect();
+        let workers = if hours.len() < FEW { Workers::ALONE } else { self.workers };
+        let at_once = workers.at_once.max(1);
+        let lines = workers.each(0..at_once, |number| {
+            let mut masks = self.masks(question);
+            let hours = share(&hours, number, at_once).iter();
+            let lines = hours.map(|hour| self.hour_line(question, *hour, &mut masks));
+            lines.collect::<Result<Vec<_>, _>>()
+        });
+        let lines = lines.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().flatten().filter(|line| line.subjects > 0).collect())
     }
 
-    /// Where the record of a window may lack something, in order of the log. A generation that lost its end lacks what was before this log.
-    pub fn gaps(&self, from: UnixMicros, to: UnixMicros) -> Vec<Gap> {
+    fn hour_line(
+        &self,
+        question: &Question,
+        hour: u32,
+        masks: &mut Masks,
+    ) -> Result<HourLine, Unreadable> {
+        let (start, end) = hour_of(hour);
+        let window = (question.from.max(start), question.to.min(end));
+        let counts = if window == (start, end) && question.asks_for_runs() {
+            self.hour_counts(question, hour, masks)?
+        } else {
+            let mut loose = Loose::default();
+            self.scan(question, window, masks, &mut |released, _| loose.add(released))?;
+            histogram_of(Vec::new(), &loose, masks)?
+        };
+        let mut line = HourLine { hour: start, subjects: 0, classes: BTreeMap::new() };
+        for (value, subjects) in counts {
+            line.subjects += u64::from(subjects);
+            for class in masks.set(value).iter() {
+                *line.classes.entry(class).or_default() += u64::from(subjects);
+            }
+        }
+        Ok(line)
+    }
+
+    /// Where the record from a time on may lack something, in order of the log.
+    pub fn gaps(&self, from: UnixMicros) -> Vec<Gap> {
         let of_parts = self.parts.values().flatten().flat_map(|part| &part.footer.gaps);
         let all = of_parts.chain(self.tail.iter().flat_map(|table| &table.gaps));
-        let inside = |gap: &&Gap| match gap.cause {
-            GapCause::LostEnd => from < gap.time,
-            GapCause::WithoutLease(_) => from <= gap.time && gap.time < to,
-        };
-        all.filter(inside).cloned().collect()
+        all.filter(|gap| from < gap.time).copied().collect()
     }
 
     /// Who was read, when and how often. Reads every release of the window.
@@ -273,60 +208,15 @@ impl<'a> Index<'a> {
         ordinal: SubjectOrdinal,
         question: &Question,
     ) -> Result<Vec<Touched>, Unreadable> {
+        // One thread: another one would begin when most of it is found.
         let question = &self.within_data(question);
-        let mut found = Vec::new();
-        let mut later = Vec::new();
-        let mut bytes = Vec::new();
-        // What is not in memory is sent for all at once, and waited for afterwards.
-        for part in self.parts_in(question.from, question.to) {
-            match postings::at_hand(part, ordinal.0, &mut bytes)? {
-                Some(blocks) => found.extend(blocks.into_iter().map(|block| (part, block))),
-                None => later.push(part),
-            }
-        }
-        for part in later {
-            let blocks = postings::blocks_of(part, ordinal.0, &mut bytes)?;
-            found.extend(blocks.into_iter().map(|block| (part, block)));
-        }
-        found.sort_by_key(|(part, block)| (part.records().start, *block));
-        let mut blocks = Vec::with_capacity(found.len());
-        for (part, block) in found {
-            let info = part.footer.blocks.get(block as usize);
-            let info = info.ok_or(Unreadable::Damaged("a subject's postings"))?;
-            let mut bytes = Vec::new();
-            let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
-            blocks.push((part, info, at_hand.then_some(bytes)));
-        }
-        let mut history = Vec::new();
-        let mut take = |released: &Released<'_>, sets: &[ClassSet]| {
-            let touches = released.ordinals.iter().zip(released.sets);
-            let mine = touches.filter(|(other, _)| **other == ordinal.0);
-            let sets = mine.filter_map(|(_, set)| sets.get(*set as usize));
-            let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
-            let classes = question.classes.map_or(all, |wanted| wanted.intersection(&all));
-            if question.classes.is_none() || !classes.is_empty() {
-                let Released { record, time, network, .. } = *released;
-                let context = released.context.clone();
-                history.push(Touched { record, time, context, network, classes });
-            }
-        };
-        for (part, info, at_hand) in blocks {
-            let sets = &part.footer.sets;
-            let bytes = match at_hand {
-                Some(bytes) => bytes,
-                None => {
-                    part.read_raw(info.at.offset, info.at.bytes as usize, &mut bytes)?;
-                    std::mem::take(&mut bytes)
-                }
-            };
-            let mut visit = |released: &Released<'_>| take(released, sets);
-            scan::block_of(part, question, (info, &bytes), ordinal.0, &mut visit)?;
-        }
+        let parts: Vec<&IndexFile> = self.parts_in(question.from, question.to).collect();
+        let mut history = history_of(&parts, ordinal, question)?;
         for table in &self.tail {
             let window = (question.from, question.to);
-            scan::table(table, question, window, &[], &mut |released| {
+            scan::table(table, question, window, (0, 1), &[], &mut |released| {
                 if released.ordinals.contains(&ordinal.0) {
-                    take(released, &table.sets.items);
+                    history.extend(touched(released, ordinal, &table.sets.items, question));
                 }
             });
         }
@@ -335,7 +225,7 @@ impl<'a> Index<'a> {
     }
 
     /// The question without the empty time before and after the log.
-    fn within_data(&self, question: &Question) -> Question {
+    pub(super) fn within_data(&self, question: &Question) -> Question {
         let mut days = self.parts.keys().map(|day| u64::from(*day) * DAY);
         let rows = || self.tail.iter().flat_map(|table| &table.rows).map(|row| row.time);
         let first = days.clone().next().into_iter().chain(rows().next()).min();
@@ -347,13 +237,17 @@ impl<'a> Index<'a> {
         Question { from, to: to.max(from), ..question.clone() }
     }
 
-    fn plan(&self, question: &Question) -> Plan {
+    pub(super) fn plan(&self, question: &Question) -> Plan {
         let has = |length, bucket| self.level(length, bucket).is_some();
         Plan::new(question.from, question.to, has)
     }
 
     /// The parts of the days that a window touches, in order of time.
-    fn parts_in(&self, from: UnixMicros, to: UnixMicros) -> impl Iterator<Item = &'a IndexFile> {
+    pub(super) fn parts_in(
+        &self,
+        from: UnixMicros,
+        to: UnixMicros,
+    ) -> impl Iterator<Item = &'a IndexFile> {
         let day = |time: u64| u32::try_from(time / DAY).unwrap_or(u32::MAX);
         // A window that ends at midnight has nothing of the day that begins then.
         let days = day(from.0)..=day(to.0.saturating_sub(1).max(from.0));
@@ -369,7 +263,7 @@ impl<'a> Index<'a> {
     }
 
     /// A way to write the sets that are asked for.
-    fn masks(&self, question: &Question) -> Masks {
+    pub(super) fn masks(&self, question: &Question) -> Masks {
         let levels = self.weeks.values().chain(self.months.values()).copied();
         let files = self.parts.values().flatten().copied().chain(levels);
         let of_files = files.flat_map(|file| &file.footer.sets);
@@ -404,71 +298,41 @@ impl<'a> Index<'a> {
         files.into_iter().flat_map(in_file).collect()
     }
 
-    fn cursors(
+    /// Calls `each` with the runs of a bucket, and the values of their files' sets.
+    pub(super) fn runs(
         &self,
         question: &Question,
         (length, bucket): (Length, u32),
         masks: &mut Masks,
-        cursors: &mut Vec<run::Cursor>,
-    ) -> Result<(), Unreadable> {
-        let mut of_file: Option<(*const IndexFile, Vec<u32>)> = None;
+        mut each: impl FnMut(&'a IndexFile, &'a RunInfo, &Arc<[u32]>),
+    ) {
+        let mut of_file: Option<(&IndexFile, Arc<[u32]>)> = None;
         for (file, whose) in self.whose(question, length, bucket) {
             let Some(info) = file.run(length, whose, bucket) else { continue };
-            let same = of_file.as_ref().is_some_and(|(other, _)| std::ptr::eq(*other, file));
-            if !same {
-                of_file = Some((file, values(question, &file.footer.sets, masks)));
-            }
-            let values = of_file.as_ref().map_or(&[][..], |(_, values)| values);
-            cursors.push(cursor(file, info, values)?);
+            let of_file = match of_file.take() {
+                Some((other, values)) if std::ptr::eq(other, file) => {
+                    of_file.insert((file, values))
+                }
+                _ => of_file.insert((file, values(question, &file.footer.sets, masks).into())),
+            };
+            each(file, info, &of_file.1);
         }
-        Ok(())
     }
 
-    /// What is in no bucket: the releases at the edges and those in memory, sorted, each ordinal once.
-    fn loose(
+    /// What has to be read release by release in a window of the files.
+    pub(super) fn scans(
         &self,
         question: &Question,
-        edges: &[(UnixMicros, UnixMicros)],
+        (from, to): (UnixMicros, UnixMicros),
         masks: &mut Masks,
-    ) -> Result<Vec<u64>, Unreadable> {
-        let mut loose = Vec::new();
-        let mut take = |released: &Released<'_>, _: &mut Masks| {
-            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
-        };
-        for window in edges {
-            self.scan_files(question, *window, masks, &mut take)?;
-        }
-        self.scan_tail(question, (question.from, question.to), masks, &mut take);
-        run::settle_many(&mut loose, &mut Vec::new(), masks);
-        Ok(loose)
-    }
-
-    /// Takes the runs of busy networks' hours, and the releases of the others.
-    fn by_network(
-        &self,
-        question: &Question,
-        masks: &mut Masks,
-        cursors: &mut Vec<run::Cursor>,
-        take: &mut impl FnMut(&Released<'_>, &mut Masks),
+        scans: &mut Vec<Scan<'a>>,
     ) -> Result<(), Unreadable> {
-        for part in self.parts_in(question.from, question.to) {
-            let values = values(question, &part.footer.sets, masks);
-            let mut covered = BTreeSet::new();
-            for (info, place) in part.footer.networks.iter().zip(0_u32..) {
-                if !question.has_network(info.network) {
-                    continue;
-                }
-                for run in part.hours_of(Whose::Network(place)) {
-                    let start = u64::from(run.bucket) * HOUR;
-                    if question.from.0 <= start && start + HOUR <= question.to.0 {
-                        cursors.push(cursor(part, run, &values)?);
-                        covered.insert((run.bucket, place));
-                    }
-                }
+        if from < to {
+            for part in self.parts_in(from, to) {
+                let values = values(question, &part.footer.sets, masks).into();
+                let networks = (BTreeSet::new(), scan::from_there(part, question));
+                scans.push(Scan::new(part, question, (from, to), networks, values)?);
             }
-            let window = (question.from, question.to);
-            let mut visit = |released: &Released<'_>| take(released, masks);
-            scan::file(part, question, window, &covered, &values, &mut visit)?;
         }
         Ok(())
     }
@@ -488,18 +352,14 @@ impl<'a> Index<'a> {
     fn scan_files(
         &self,
         question: &Question,
-        (from, to): (UnixMicros, UnixMicros),
+        window: (UnixMicros, UnixMicros),
         masks: &mut Masks,
         visit: &mut impl FnMut(&Released<'_>, &mut Masks),
     ) -> Result<(), Unreadable> {
-        if from >= to {
-            return Ok(());
-        }
-        for part in self.parts_in(from, to) {
-            let values = values(question, &part.footer.sets, masks);
-            scan::file(part, question, (from, to), &BTreeSet::new(), &values, &mut |released| {
-                visit(released, masks)
-            })?;
+        let mut scans = Vec::new();
+        self.scans(question, window, masks, &mut scans)?;
+        for scan in scans {
+            scan.visit(&scan.blocks, &mut |released| visit(released, masks))?;
         }
         Ok(())
     }
@@ -513,7 +373,9 @@ impl<'a> Index<'a> {
     ) {
         for table in &self.tail {
             let values = values(question, &table.sets.items, masks);
-            scan::table(table, question, window, &values, &mut |released| visit(released, masks));
+            scan::table(table, question, window, (0, 1), &values, &mut |released| {
+                visit(released, masks);
+            });
         }
     }
 
@@ -535,8 +397,7 @@ impl<'a> Index<'a> {
         hour: u32,
         masks: &mut Masks,
     ) -> Result<Vec<(u32, u32)>, Unreadable> {
-        let start = UnixMicros(u64::from(hour) * HOUR);
-        let end = UnixMicros(start.0 + HOUR);
+        let (start, end) = hour_of(hour);
         let in_memory = self.tail.iter().any(|table| table.rows_in(start, end).next().is_some());
         let parts = self.parts.get(&(hour / 24)).map_or(&[][..], Vec::as_slice);
         let mut with_hour = parts.iter().filter(|part| part.has_hour(hour));
@@ -564,27 +425,104 @@ impl<'a> Index<'a> {
                 return Ok(counts.filter(|(value, _)| *value != 0).collect());
             }
         }
-        let mut cursors = Vec::new();
-        self.cursors(question, (Length::Hour, hour), masks, &mut cursors)?;
-        let mut loose = Vec::new();
-        self.scan_tail(question, (start, end), masks, &mut |released, _| {
-            loose.extend(released.touches().map(|(ordinal, value)| pair(ordinal, value)));
+        let mut runs = Vec::new();
+        self.runs(question, (Length::Hour, hour), masks, |file, info, values| {
+            runs.push((file, info, Arc::clone(values)));
         });
-        run::settle_many(&mut loose, &mut Vec::new(), masks);
-        let mut united = Vec::new();
-        run::unite(cursors, &loose, masks, &mut united)?;
-        Ok(run::histogram(&united))
+        let cursors = runs.iter().map(|(file, info, values)| cursor(file, info, values));
+        let cursors = cursors.collect::<Result<_, _>>()?;
+        let mut loose = Loose::default();
+        self.scan_tail(question, (start, end), masks, &mut |released, _| loose.add(released));
+        histogram_of(cursors, &loose, masks)
     }
 
     /// The pseudonyms behind ordinals from [`super::NAMELESS`] on.
-    fn nameless(&self) -> Vec<Pseudonym> {
+    pub(super) fn nameless(&self) -> Vec<Pseudonym> {
         let of_parts = self.parts.values().flatten().flat_map(|part| part.nameless());
         of_parts.chain(self.tail.iter().flat_map(|table| &table.nameless)).copied().collect()
     }
 }
 
+/// What parts have of a subject, in order of the parts.
+fn history_of(
+    parts: &[&IndexFile],
+    ordinal: SubjectOrdinal,
+    question: &Question,
+) -> Result<Vec<Touched>, Unreadable> {
+    let mut found = Vec::new();
+    let mut later = Vec::new();
+    let mut bytes = Vec::new();
+    // What is not in memory is sent for all at once, and waited for afterwards.
+    for part in parts {
+        match postings::at_hand(part, ordinal.0, &mut bytes)? {
+            Some(blocks) => found.extend(blocks.into_iter().map(|block| (part, block))),
+            None => later.push(part),
+        }
+    }
+    for part in later {
+        let blocks = postings::blocks_of(part, ordinal.0, &mut bytes)?;
+        found.extend(blocks.into_iter().map(|block| (part, block)));
+    }
+    found.sort_by_key(|(part, block)| (part.records().start, *block));
+    let mut blocks = Vec::with_capacity(found.len());
+    for (part, block) in found {
+        let info = part.footer.blocks.get(block as usize);
+        let info = info.ok_or(Unreadable::Damaged("a subject's postings"))?;
+        let mut bytes = Vec::new();
+        let at_hand = part.read_at_hand(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+        blocks.push((part, info, at_hand.then_some(bytes)));
+    }
+    let (mut history, mut block) = (Vec::new(), Block::default());
+    for (part, info, at_hand) in blocks {
+        let bytes = match at_hand {
+            Some(bytes) => bytes,
+            None => {
+                part.read_raw(info.at.offset, info.at.bytes as usize, &mut bytes)?;
+                std::mem::take(&mut bytes)
+            }
+        };
+        scan::block_of(part, question, (info, &bytes), &mut block, ordinal.0, &mut |released| {
+            history.extend(touched(released, ordinal, &part.footer.sets, question));
+        })?;
+    }
+    Ok(history)
+}
+
+/// What a release had of a subject; nothing if none of its classes is asked for.
+fn touched(
+    released: &Released<'_>,
+    ordinal: SubjectOrdinal,
+    sets: &[ClassSet],
+    question: &Question,
+) -> Option<Touched> {
+    let touches = released.ordinals.iter().zip(released.sets);
+    let mine = touches.filter(|(other, _)| **other == ordinal.0);
+    let sets = mine.filter_map(|(_, set)| sets.get(*set as usize));
+    let all = sets.fold(ClassSet::EMPTY, |all, set| all.union(set));
+    let classes = question.classes.map_or(all, |wanted| wanted.intersection(&all));
+    let Released { record, time, network, .. } = *released;
+    (question.classes.is_none() || !classes.is_empty()).then(|| Touched {
+        record,
+        time,
+        context: released.context.clone(),
+        network,
+        classes,
+    })
+}
+
+/// Values of subjects, each of whom counts once, and how many have each.
+fn histogram_of(
+    cursors: Vec<run::Cursor>,
+    loose: &Loose,
+    masks: &mut Masks,
+) -> Result<Vec<(u32, u32)>, Unreadable> {
+    let mut united = Vec::new();
+    unite(cursors, &loose.lists().collect::<Vec<_>>(), masks, &mut united)?;
+    Ok(run::histogram(&united))
+}
+
 /// The value of each set as far as it is asked for; 0 if nothing of it is.
-fn values(question: &Question, sets: &[ClassSet], masks: &mut Masks) -> Vec<u32> {
+pub(super) fn values(question: &Question, sets: &[ClassSet], masks: &mut Masks) -> Vec<u32> {
     let asked = |set: &ClassSet| match question.classes {
         None => Some(*set),
         Some(wanted) => Some(wanted.intersection(set)).filter(|classes| !classes.is_empty()),

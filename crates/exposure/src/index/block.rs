@@ -11,7 +11,8 @@ use super::Damaged;
 use super::packed;
 
 /// A block ends with the release that reaches this many touches or releases.
-pub(super) const TOUCHES: usize = if cfg!(test) { 5 } else { 1_024 };
+pub(super) const TOUCHES: usize = if cfg!(test) { 5 } else { ROWS_MAX };
+const ROWS_MAX: usize = 1_024;
 
 const HEAD: usize = 7 + 8 + 4;
 
@@ -42,19 +43,25 @@ impl Block {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let lowest = self.ordinals.iter().copied().min().unwrap_or(0);
-        let width = |column: &[u32]| packed::width_of(column.iter().copied().max().unwrap_or(0));
-        let highest = self.ordinals.iter().copied().max().unwrap_or(0);
-        let columns = [&self.times, &self.records, &self.contexts, &self.networks, &self.counts];
-        out.extend(columns.iter().map(|column| width(column)));
-        out.extend([packed::width_of(highest - lowest), width(&self.sets)]);
+        // The bits of all numbers together are as many as those of the largest.
+        let width = |column: &[u32]| packed::width_of(column.iter().fold(0, |bits, n| bits | n));
+        let ordinals: Vec<u32> = self.ordinals.iter().map(|ordinal| ordinal - lowest).collect();
+        let columns: [&[u32]; 7] = [
+            &self.times,
+            &self.records,
+            &self.contexts,
+            &self.networks,
+            &self.counts,
+            &ordinals,
+            &self.sets,
+        ];
+        let widths = columns.map(width);
+        out.extend_from_slice(&widths);
         out.extend_from_slice(&self.first_record.to_le_bytes());
         out.extend_from_slice(&lowest.to_le_bytes());
-        for column in columns {
-            packed::write(out, column.iter().copied(), width(column));
+        for (column, width) in columns.into_iter().zip(widths) {
+            packed::write(out, column, width);
         }
-        let ordinals = self.ordinals.iter().map(|ordinal| ordinal - lowest);
-        packed::write(out, ordinals, packed::width_of(highest - lowest));
-        packed::write(out, self.sets.iter().copied(), width(&self.sets));
     }
 
     /// Reads a block of so many releases and touches into this one.
@@ -66,6 +73,11 @@ impl Block {
         let (first_record, lowest) = head.split_first_chunk().ok_or(BROKEN)?;
         self.first_record = u64::from_le_bytes(*first_record);
         let lowest = u32::from_le_bytes(lowest.try_into().map_err(|_| BROKEN)?);
+        let [.., ordinals, _] = widths;
+        // Columns of no bits take no bytes, so nothing else says how long they can be. Of one subject a release has one touch.
+        if rows > ROWS_MAX || (*ordinals == 0 && touches > 2 * ROWS_MAX) {
+            return Err(BROKEN);
+        }
         let columns = [
             (&mut self.times, rows),
             (&mut self.records, rows),

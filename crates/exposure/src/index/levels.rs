@@ -1,16 +1,14 @@
 //! Weeks and months: runs made of the days' runs.
 
-use super::file::{Footer, IndexFile, Length, RunInfo, Span, Whose, Writer};
+use super::file::{IndexFile, Writer};
+use super::footer::{Footer, Length, RowMark, RunInfo, Span, Whose};
 use super::masks::{Masks, SetList};
 use super::plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
-use super::run::{self, Cursor};
-use super::{Unreadable, masks};
+use super::run::Cursor;
+use super::{Unreadable, masks, unite};
 use model::{ClassSet, IntegrationId};
 use std::collections::BTreeSet;
 use std::io;
-
-/// Pairs that may wait to be united into the run of all integrations: 256 MiB.
-const WAITING_MAX: usize = 1 << 25;
 
 /// Makes the file of the week or month that begins with `day`, from the files of all its parts in order of the log.
 ///
@@ -37,32 +35,31 @@ pub fn level(
         parts.iter().flat_map(|part| part.footer.integrations.iter().copied()).collect();
     let mut writer = Writer::default();
     let mut runs = Vec::new();
-    let mut everybody: Vec<Vec<u64>> = Vec::new();
     let values: Vec<Vec<u32>> =
         parts.iter().map(|part| masks::values(&part.footer.sets, &mut masks)).collect();
+    let (mut days, mut everybody) = (Lists::default(), unite::Everybody::default());
     for (integration, place) in integrations.iter().zip(0..) {
-        let pairs = days_of(integration, parts, &values, &mut masks)?;
+        days_of(integration, parts, &values, &mut days)?;
+        let pairs = days.unite(&mut masks);
         let whose = Whose::One(place);
-        runs.push(writer.run((length, whose, bucket), &pairs, &masks, &mut list));
+        runs.push(writer.run((length, whose, bucket), pairs, &masks, &mut list));
         if span == Span::Month {
-            everybody.push(pairs);
+            everybody.unite(pairs, &mut masks);
         }
-        if everybody.iter().map(Vec::len).sum::<usize>() > WAITING_MAX {
-            everybody = vec![run::unite_lists(&everybody, &mut masks)];
-        }
-        write(&writer.take())?;
+        writer.flush(&mut write)?;
     }
     if span == Span::Month {
-        let all = run::unite_lists(&everybody, &mut masks);
+        let all = everybody.into_pairs();
         runs.push(writer.run((length, Whose::All, bucket), &all, &masks, &mut list));
     }
-    drop(everybody);
     runs.sort_unstable_by_key(|run| (run.length, run.whose, run.bucket));
     let footer = Footer {
         span,
         first_record: parts.first().map_or(0, |part| part.footer.first_record),
         end_record: parts.last().map_or(0, |part| part.footer.end_record),
         end_leaf: parts.last().map_or([0; 32], |part| part.footer.end_leaf),
+        ordinals: parts.last().map_or(0, |part| part.footer.ordinals),
+        row_mark: parts.last().map_or(RowMark::default(), |part| part.footer.row_mark),
         day,
         integrations: integrations.into_iter().collect(),
         sets: list.sets,
@@ -75,27 +72,43 @@ pub fn level(
         gaps: Vec::new(),
     };
     footer.encode(&mut writer.out);
-    Ok(write(&writer.take())?)
+    Ok(writer.flush(&mut write)?)
 }
 
-/// Everything an integration read in these parts. `values`: of each part, the value of each of its sets.
+/// Lists of pairs one behind another, each in order of ordinal. Its memory is used again.
+#[derive(Default)]
+struct Lists {
+    pairs: Vec<u64>,
+    ends: Vec<usize>,
+    spare: Vec<u64>,
+}
+
+impl Lists {
+    /// Makes one list of all.
+    fn unite(&mut self, masks: &mut Masks) -> &[u64] {
+        unite::unite_lists(&mut self.pairs, &self.ends, &mut self.spare, masks);
+        &self.pairs
+    }
+}
+
+/// What an integration read on each day of these parts. `values`: of each part, the value of each of its sets.
 fn days_of(
     integration: &IntegrationId,
     parts: &[&IndexFile],
     values: &[Vec<u32>],
-    masks: &mut Masks,
-) -> Result<Vec<u64>, Unreadable> {
-    let mut cursors = Vec::new();
+    days: &mut Lists,
+) -> Result<(), Unreadable> {
+    days.pairs.clear();
+    days.ends.clear();
     for (part, values) in parts.iter().zip(values) {
         let Some(place) = part.place_of(integration) else { continue };
         let Some(info) = part.run(Length::Day, Whose::One(place), part.footer.day) else {
             continue;
         };
-        cursors.push(cursor(part, info, values)?);
+        cursor(part, info, values)?.drain_into(&mut days.pairs)?;
+        days.ends.push(days.pairs.len());
     }
-    let mut pairs = Vec::new();
-    run::unite(cursors, &[], masks, &mut pairs)?;
-    Ok(pairs)
+    Ok(())
 }
 
 /// Starts to read a run. `values`: the value of each of the file's sets.

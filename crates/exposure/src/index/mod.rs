@@ -6,32 +6,44 @@
 //! both ends by the releases themselves, and the newest records come from memory.
 //!
 //! Pure: it is handed records and read access to its own files, and gives back bytes. Start reading at [`table`] (how records come in),
-//! then [`seal()`] (what a part's file holds), then [`Index`] (how a question is answered). `docs/index-format.md` is the format.
+//! then [`Sealer`] (what a part's file holds), then [`Index`] (how a question is answered). `docs/index-format.md` is the format.
 
 mod ask;
 mod block;
 mod count;
 mod file;
+mod footer;
+mod gather;
+mod histogram;
 mod levels;
 mod masks;
 mod packed;
 mod plan;
 mod postings;
 mod run;
+mod run_writer;
 mod scan;
 mod seal;
+mod sort;
 pub mod table;
+mod union;
+mod unite;
+mod workers;
 
 #[cfg(test)]
 mod tests;
 
-pub use ask::{HourLine, Index, Subjects, Touched};
+pub use ask::{HourLine, Index, Touched};
 pub use count::Counted;
-pub use file::{IndexFile, Sizes, Span};
+pub use file::{IndexFile, Sizes};
+pub use footer::{RowMark, Span};
+pub use gather::Subjects;
 pub use levels::level;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
-pub use seal::seal;
-pub use table::{Context, Gap, GapCause, Indexer, NAMELESS, Release, Table};
+pub use seal::Sealer;
+pub use table::{Context, Gap, Indexer, NAMELESS, Release, Table};
+pub use union::OfLog;
+pub use workers::{Job, Workers};
 
 use std::io;
 

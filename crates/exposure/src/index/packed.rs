@@ -15,29 +15,60 @@ pub(super) const fn length(count: usize, width: u8) -> usize {
 }
 
 /// Appends the numbers of `values`, each of which must fit `width` bits.
-pub(super) fn write(out: &mut Vec<u8>, values: impl Iterator<Item = u32>, width: u8) {
-    if width == 0 {
-        return;
+pub(super) fn write(out: &mut Vec<u8>, values: &[u32], width: u8) {
+    let start = out.len();
+    out.resize(start + length(values.len(), width), 0);
+    let room = out.get_mut(start..).unwrap_or_default();
+    macro_rules! by_width {
+        ($($w:literal)*) => {
+            match width {
+                0 => {}
+                $($w => write_groups::<$w>(values, room),)*
+                _ => assert!(width <= 32, "numbers of more than 32 bits"),
+            }
+        };
     }
-    let (mut word, mut bits, mut count) = (0_u64, 0_u32, 0_usize);
+    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+}
+
+/// One function for each width, so that every shift in it is a constant.
+fn write_groups<const W: usize>(values: &[u32], room: &mut [u8]) {
+    let (groups, _) = room.as_chunks_mut::<W>();
+    let (whole, rest) = values.as_chunks::<GROUP>();
+    for (group, values) in groups.iter_mut().zip(whole) {
+        write_group(values, group);
+    }
+    if let Some(group) = groups.get_mut(whole.len()) {
+        let mut last = [0; GROUP];
+        last.iter_mut().zip(rest).for_each(|(to, value)| *to = *value);
+        write_group(&last, group);
+    }
+}
+
+#[inline(always)]
+fn write_group<const W: usize>(values: &[u32; GROUP], group: &mut [u8; W]) {
+    // Constant bounds: the loop is unrolled, and every place in it is a constant.
+    let mut words = [0_u64; 5];
+    let mut bit = 0;
     for value in values {
-        word |= u64::from(value) << bits;
-        bits += u32::from(width);
-        count += 1;
-        if bits >= u32::BITS {
-            let [low, high] = halves(word);
-            out.extend_from_slice(&low.to_le_bytes());
-            word = u64::from(high);
-            bits -= u32::BITS;
+        let value = u64::from(*value);
+        if let Some(word) = words.get_mut(bit / 64) {
+            *word |= value << (bit % 64);
         }
+        if bit % 64 + W > 64
+            && let Some(word) = words.get_mut(bit / 64 + 1)
+        {
+            *word |= value >> (64 - bit % 64);
+        }
+        bit += W;
     }
-    // What is left, and zeros up to the end of the last group.
-    let padding = (count.next_multiple_of(GROUP) - count) * usize::from(width);
-    let left = (bits as usize + padding).div_ceil(8);
-    let bytes = word.to_le_bytes();
-    let (known, zeros) = (left.min(bytes.len()), left.saturating_sub(bytes.len()));
-    out.extend_from_slice(bytes.get(..known).unwrap_or(&bytes));
-    out.resize(out.len() + zeros, 0);
+    let mut bytes = [0_u8; 40];
+    for (eight, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *eight = word.to_le_bytes();
+    }
+    if let Some(front) = bytes.first_chunk::<W>() {
+        *group = *front;
+    }
 }
 
 /// Reads `out.len()` numbers of `width` bits from the front of `bytes`. `None` if there are too few bytes or the width is above 32.
@@ -133,7 +164,7 @@ mod tests {
             let values: Vec<u32> = values.iter().map(|value| value >> shift).collect();
             let width = width_of(values.iter().copied().max().unwrap_or(0));
             let mut bytes = Vec::new();
-            write(&mut bytes, values.iter().copied(), width);
+            write(&mut bytes, &values, width);
             prop_assert_eq!(bytes.len(), length(values.len(), width));
             let mut read_back = vec![0; values.len()];
             prop_assert_eq!(read(&bytes, width, &mut read_back), Some(()));

@@ -1,6 +1,6 @@
 //! Which buckets of time a window is made of.
 
-use super::file::Length;
+use super::footer::Length;
 use model::UnixMicros;
 
 /// Days in a week's bucket, counted from the epoch.
@@ -9,6 +9,12 @@ pub const DAYS_OF_WEEK: u32 = 7;
 pub const DAYS_OF_MONTH: u32 = 30;
 
 pub(super) const HOUR: u64 = 3_600_000_000;
+
+/// An hour's first moment, and the next hour's.
+pub(super) const fn hour_of(bucket: u32) -> (UnixMicros, UnixMicros) {
+    let start = bucket as u64 * HOUR;
+    (UnixMicros(start), UnixMicros(start + HOUR))
+}
 
 /// A window, cut up. The pieces do not overlap and leave nothing out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,83 +9,81 @@
 //! An ordinal's higher bits are its bucket. Where buckets begin is held in memory, so one short read finds what there is. Both are checked
 //! before they are believed: a pointer that is lost would be a release that nobody is told of. Subjects without a name have no postings.
 
-use super::file::{IndexFile, PostingsInfo, Writer};
-use super::run::{ordinal_of, pair, value_of};
+use super::file::{IndexFile, Writer};
+use super::footer::PostingsInfo;
+use super::run::{ordinal_of, value_of};
 use super::table::NAMELESS;
 use super::{Damaged, Unreadable, packed};
 
 /// Entries in a bucket, about: a bucket is one short read.
 const BUCKET: usize = 64;
 
-/// Writes the postings of `touches`, pairs of ordinal and block.
-pub(super) fn write(writer: &mut Writer, touches: &[u64], blocks: usize) -> PostingsInfo {
-    let named = || touches.iter().copied().filter(|pair| ordinal_of(*pair) < NAMELESS);
-    let Some(highest) = named().map(ordinal_of).max() else { return PostingsInfo::default() };
+/// Writes the postings of `touches`, whose upper halves are ordinals in order and whose lower ones lead to a block each; the blocks of one ordinal are in order.
+pub(super) fn write(
+    writer: &mut Writer,
+    touches: &[u64],
+    blocks: usize,
+    block_of: impl Fn(u32) -> u32,
+) -> PostingsInfo {
+    let named = touches.partition_point(|touch| ordinal_of(*touch) < NAMELESS);
+    let (named, _) = touches.split_at(named);
+    let Some(highest) = named.last().map(|touch| ordinal_of(*touch)) else {
+        return PostingsInfo::default();
+    };
     let block_bits = packed::width_of(u32::try_from(blocks.saturating_sub(1)).unwrap_or(u32::MAX));
     let buckets_of = |low_bits: u8| (highest >> low_bits) as usize + 1;
     let low_bits = (0..31_u8.saturating_sub(block_bits))
         .find(|&low_bits| buckets_of(low_bits) <= touches.len() / BUCKET + 1)
         .unwrap_or(31_u8.saturating_sub(block_bits));
-    let bucket = |pair: u64| (ordinal_of(pair) >> low_bits) as usize;
-
-    // Sorted by bucket in two passes, then within each bucket.
-    let mut ends = vec![0_usize; buckets_of(low_bits)];
-    for pair in named() {
-        if let Some(end) = ends.get_mut(bucket(pair)) {
-            *end += 1;
-        }
-    }
-    let mut total = 0;
-    for end in &mut ends {
-        total += std::mem::replace(end, total);
-    }
-    let mut sorted = vec![0_u64; total];
-    for pair in named() {
-        // While filling, an end is where the next of its bucket goes.
-        if let Some(end) = ends.get_mut(bucket(pair))
-            && let Some(slot) = sorted.get_mut(*end)
-        {
-            *slot = pair;
-            *end += 1;
-        }
-    }
-    let mut start = 0;
-    for end in &ends {
-        if let Some(of_bucket) = sorted.get_mut(start..*end) {
-            of_bucket.sort_unstable();
-        }
-        start = *end;
-    }
-    sorted.dedup();
+    let count = buckets_of(low_bits);
 
     // No wider than 31 bits, since ordinals with a name are below 2^31.
-    let low = |pair: u64| ordinal_of(pair) & ((1_u32 << low_bits) - 1);
-    let (mut table, mut buckets) = (Vec::new(), Vec::new());
-    let mut rest = sorted.as_slice();
-    for number in 0..ends.len() {
-        table.extend_from_slice(&place(buckets.len()).to_le_bytes());
-        let (these, later) = rest.split_at(rest.partition_point(|pair| bucket(*pair) <= number));
-        rest = later;
-        if these.is_empty() {
-            continue;
-        }
-        let mut body = place(these.len()).to_le_bytes().to_vec();
-        let entries = these.iter().map(|entry| low(*entry) << block_bits | value_of(*entry));
-        packed::write(&mut body, entries, low_bits + block_bits);
-        buckets.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-        buckets.extend_from_slice(&body);
-    }
-    table.extend_from_slice(&place(buckets.len()).to_le_bytes());
+    let low_mask = (1_u32 << low_bits) - 1;
     let at = writer.offset();
-    writer.out.extend_from_slice(&table);
-    writer.out.extend_from_slice(&buckets);
+    let table_at = writer.out.len();
+    let buckets_at = table_at + (count + 1) * 4;
+    writer.out.resize(buckets_at, 0);
+    let mut table = Vec::with_capacity((count + 1) * 4);
+    let mut entries = Vec::new();
+    let mut rest = named.iter().copied().peekable();
+    for number in 0..count {
+        table.extend_from_slice(&place(writer.out.len() - buckets_at).to_le_bytes());
+        entries.clear();
+        while let Some(touch) =
+            rest.next_if(|touch| (ordinal_of(*touch) >> low_bits) as usize == number)
+        {
+            let entry = (ordinal_of(touch) & low_mask) << block_bits | block_of(value_of(touch));
+            if entries.last() != Some(&entry) {
+                entries.push(entry);
+            }
+        }
+        if !entries.is_empty() {
+            bucket(&mut writer.out, &entries, low_bits + block_bits);
+        }
+    }
+    table.extend_from_slice(&place(writer.out.len() - buckets_at).to_le_bytes());
+    if let Some(room) = writer.out.get_mut(table_at..buckets_at) {
+        room.copy_from_slice(&table);
+    }
     PostingsInfo {
         at,
         bytes: writer.offset() - at,
         low_bits,
         block_bits,
-        buckets: place(ends.len()),
+        buckets: place(count),
         table_crc: crc32c::crc32c(&table),
+    }
+}
+
+fn bucket(out: &mut Vec<u8>, entries: &[u32], width: u8) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&place(entries.len()).to_le_bytes());
+    packed::write(out, entries, width);
+    let body = out.get(start + 4..).unwrap_or_default();
+    let crc = crc32c::crc32c(body).to_le_bytes();
+    if let Some(room) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *room = crc;
     }
 }
 
@@ -164,9 +162,4 @@ impl Place {
         let matching = numbers.filter(|entry| entry >> info.block_bits == wanted);
         Ok(matching.map(|entry| u32::try_from(entry & block_mask).unwrap_or(0)).collect())
     }
-}
-
-/// A pair of an ordinal and the block that has it.
-pub(super) fn posting(ordinal: u32, block: u32) -> u64 {
-    pair(ordinal, block)
 }

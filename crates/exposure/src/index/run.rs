@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! run   = sets | (set | subjects)*sets | width u8 | block*               numbers as LEB128
-//! block = first ordinal u32 | width u8 | packed gaps | packed codes | packed rare codes      up to 128 subjects
+//! block = first ordinal u32 | width u8 | rare u8 | packed gaps | packed codes | packed rare codes      up to 128 subjects
 //! ```
 //!
 //! A gap is the distance to the ordinal before, less one. A code is a place in the run's own list of sets, the most frequent first, which are
 //! numbers of the file's list. Codes are packed in fewer bits than the list needs if that is shorter: the highest number of that
 //! width then says that the code is among the rare ones behind. The head alone says how many subjects there are of each set,
-//! and so of each class.
+//! and so of each class. A block's own numbers say how long it is, so that blocks are passed over without being unpacked.
 
+use super::histogram::Counts;
 use super::masks::Masks;
-use super::table::Mixed;
-use super::{Damaged, packed};
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use super::unite::Span;
+use super::{Damaged, packed, sort};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Subjects in a block.
 pub(super) const BLOCK: usize = 128;
@@ -36,7 +37,12 @@ pub(super) fn value_of(pair: u64) -> u32 {
 
 /// Sorts pairs and unites those of one ordinal.
 pub(super) fn settle(pairs: &mut Vec<u64>, masks: &mut Masks) {
-    pairs.sort_unstable();
+    settle_in(pairs, &mut Vec::new(), masks);
+}
+
+/// As [`settle`], with room to work in, whose content is lost.
+pub(super) fn settle_in(pairs: &mut Vec<u64>, spare: &mut Vec<u64>, masks: &mut Masks) {
+    sort::by_upper(pairs, spare);
     pairs.dedup_by(|next, kept| {
         let same = ordinal_of(*next) == ordinal_of(*kept);
         if same {
@@ -46,178 +52,11 @@ pub(super) fn settle(pairs: &mut Vec<u64>, masks: &mut Masks) {
     });
 }
 
-/// As [`settle`], of many pairs: sorted by the upper half of their ordinals into `sorted`, then united in place.
-pub(super) fn settle_many(pairs: &mut Vec<u64>, sorted: &mut Vec<u64>, masks: &mut Masks) {
-    const FEW: usize = if cfg!(test) { 4 } else { 1 << 14 };
-    const SPAN: usize = 1 << 16;
-    if pairs.len() < FEW {
-        return settle(pairs, masks);
-    }
-    let upper = |pair: u64| (ordinal_of(pair) >> 16) as usize;
-    let highest = pairs.iter().map(|pair| upper(*pair)).max().unwrap_or(0);
-    let mut ends = vec![0_usize; highest + 1];
-    for pair in &*pairs {
-        if let Some(end) = ends.get_mut(upper(*pair)) {
-            *end += 1;
-        }
-    }
-    let mut total = 0;
-    for end in &mut ends {
-        total += std::mem::replace(end, total);
-    }
-    sorted.clear();
-    sorted.resize(total, 0);
-    for pair in &*pairs {
-        if let Some(end) = ends.get_mut(upper(*pair))
-            && let Some(slot) = sorted.get_mut(*end)
-        {
-            *slot = *pair;
-            *end += 1;
-        }
-    }
-    pairs.clear();
-    let mut span = Span::new(SPAN);
-    let mut start = 0;
-    for (end, upper) in ends.iter().zip(0_u32..) {
-        let these = sorted.get(start..*end).unwrap_or(&[]);
-        start = *end;
-        if these.is_empty() {
-            continue;
-        }
-        let base = upper << 16;
-        span.unite_pairs(base, these, masks);
-        span.collect(base, pairs);
-    }
-}
-
 /// How often each value stands in a run, the most frequent first.
 pub(super) fn histogram(pairs: &[u64]) -> Vec<(u32, u32)> {
     let mut counts = Counts::default();
-    for pair in pairs {
-        counts.add(value_of(*pair));
-    }
-    counts.finish()
-}
-
-/// Counts values, of which there are few different ones: most are found at their own place of a small table.
-struct Counts {
-    near: [(u32, u32); 64],
-    far: HashMap<u32, u32, BuildHasherDefault<Mixed>>,
-}
-
-/// A value's place in a table of 64.
-#[inline(always)]
-fn place_of(value: u32) -> usize {
-    (value.wrapping_mul(0x9e37_79b1) >> 26) as usize
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { near: [(0, 0); 64], far: HashMap::default() }
-    }
-}
-
-impl Counts {
-    #[inline(always)]
-    fn add(&mut self, value: u32) {
-        let Some(slot) = self.near.get_mut(place_of(value)) else { return };
-        if slot.0 != value {
-            let before = std::mem::replace(slot, (value, 0));
-            if before.1 > 0 {
-                *self.far.entry(before.0).or_default() += before.1;
-            }
-        }
-        slot.1 += 1;
-    }
-
-    fn finish(mut self) -> Vec<(u32, u32)> {
-        for (value, count) in self.near.into_iter().filter(|(_, count)| *count > 0) {
-            *self.far.entry(value).or_default() += count;
-        }
-        let mut counts: Vec<_> = self.far.into_iter().collect();
-        counts.sort_unstable_by_key(|(value, count)| (std::cmp::Reverse(*count), *value));
-        counts
-    }
-}
-
-/// Appends the run of `pairs`, which are in order of ordinal, each once. `set_number` gives a value its number in the file's list.
-pub(super) fn write(out: &mut Vec<u8>, pairs: &[u64], mut set_number: impl FnMut(u32) -> u32) {
-    let histogram = histogram(pairs);
-    write_head(out, &histogram, &mut set_number);
-    let common = common_width(&histogram);
-    out.push(common);
-    let escape = (1_u32 << common) - 1;
-    let wide = code_width(histogram.len());
-    let codes: HashMap<u32, u32> = histogram.iter().map(|(value, _)| *value).zip(0..).collect();
-    let mut near = [(0_u32, 0_u32); 64]; // the code of a value is found here most of the time
-    let mut code_of = move |value: u32| {
-        let Some(slot) = near.get_mut(place_of(value)) else { return 0 };
-        if slot.0 != value {
-            *slot = (value, codes.get(&value).copied().unwrap_or(0));
-        }
-        slot.1
-    };
-    let mut all = Vec::with_capacity(BLOCK);
-    for block in pairs.chunks(BLOCK) {
-        let Some(first) = block.first().map(|pair| ordinal_of(*pair)) else { continue };
-        let gaps = || {
-            block.windows(2).map(|two| match two {
-                [a, b] => ordinal_of(*b) - ordinal_of(*a) - 1,
-                _ => 0,
-            })
-        };
-        // The bits of all gaps together are as many as those of the largest.
-        let gap_width = packed::width_of(gaps().fold(0, |bits, gap| bits | gap));
-        out.extend_from_slice(&first.to_le_bytes());
-        out.push(gap_width);
-        packed::write(out, gaps(), gap_width);
-        all.clear();
-        all.extend(block.iter().map(|pair| code_of(value_of(*pair))));
-        if common == wide {
-            packed::write(out, all.iter().copied(), wide);
-        } else {
-            packed::write(out, all.iter().map(|code| (*code).min(escape)), common);
-            packed::write(out, all.iter().copied().filter(|code| *code >= escape), wide);
-        }
-    }
-}
-
-/// In how many bits most codes of a run are written: as many as make it shortest.
-fn common_width(histogram: &[(u32, u32)]) -> u8 {
-    let wide = code_width(histogram.len());
-    let all: u64 = histogram.iter().map(|(_, count)| u64::from(*count)).sum();
-    let bits = |width: u8| {
-        let rare =
-            histogram.iter().skip((1_usize << width) - 1).map(|(_, count)| u64::from(*count));
-        let rare = if width == wide { 0 } else { rare.sum::<u64>() };
-        all * u64::from(width) + rare * u64::from(wide)
-    };
-    (0..=wide).min_by_key(|width| bits(*width)).unwrap_or(wide)
-}
-
-/// Appends only what stands before the blocks: a run of which nothing but the numbers is kept.
-pub(super) fn write_head(
-    out: &mut Vec<u8>,
-    histogram: &[(u32, u32)],
-    set_number: &mut impl FnMut(u32) -> u32,
-) {
-    write_number(out, u32::try_from(histogram.len()).unwrap_or(u32::MAX));
-    for (value, subjects) in histogram {
-        write_number(out, set_number(*value));
-        write_number(out, *subjects);
-    }
-}
-
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
-fn write_number(out: &mut Vec<u8>, number: u32) {
-    let mut rest = number;
-    while rest >= 0x80 {
-        let [low, ..] = rest.to_le_bytes();
-        out.push(low | 0x80);
-        rest >>= 7;
-    }
-    let [low, ..] = rest.to_le_bytes();
-    out.push(low);
+    pairs.iter().for_each(|pair| counts.add(value_of(*pair)));
+    counts.histogram()
 }
 
 fn read_number(bytes: &mut &[u8]) -> Option<u32> {
@@ -233,7 +72,7 @@ fn read_number(bytes: &mut &[u8]) -> Option<u32> {
     None
 }
 
-fn code_width(codes: usize) -> u8 {
+pub(super) fn code_width(codes: usize) -> u8 {
     packed::width_of(u32::try_from(codes.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
@@ -258,27 +97,30 @@ pub(super) fn head(run: &[u8]) -> Result<Head, Damaged> {
     Ok(Head { sets, blocks: run.len() - rest.len() })
 }
 
-/// Reads one run from the front.
-pub(super) struct Cursor {
+/// A run as it was read.
+pub(super) struct Run {
     bytes: Vec<u8>,
-    at: usize,
-    /// Subjects in the blocks not yet read.
-    left: usize,
+    /// Where the blocks begin.
+    blocks: usize,
+    subjects: usize,
     /// The value that each code stands for in this question; 0 if nothing of it is asked for.
     values: Vec<u32>,
-    /// Of most codes, and of those that do not fit it.
+    /// Width of most codes, and of those that do not fit it.
     common: u8,
     wide: u8,
-    ordinals: [u32; BLOCK],
-    codes: [u32; BLOCK],
-    rare: [u32; BLOCK],
-    /// What of the block that was read is not yet taken.
-    taken: usize,
-    held: usize,
 }
 
-impl Cursor {
-    /// Starts on a run of `subjects`. `value` gives the value of a number of the file's list.
+/// What stands before a block's columns.
+struct BlockHead {
+    first: u32,
+    gap_width: u8,
+    rare: usize,
+}
+
+const BLOCK_HEAD: usize = 6;
+
+impl Run {
+    /// A run of `subjects`. `value` gives the value of a number of the file's list.
     pub(super) fn new(
         bytes: Vec<u8>,
         subjects: u32,
@@ -288,21 +130,18 @@ impl Cursor {
         let values = head.sets.iter().map(|(set, _)| value(*set)).collect::<Result<Vec<_>, _>>()?;
         // A run of which only the head is kept has no blocks and no width.
         let common = bytes.get(head.blocks).copied().unwrap_or(0);
-        let mut cursor = Self {
-            bytes,
-            at: head.blocks + 1,
-            left: usize::try_from(subjects).unwrap_or(usize::MAX),
+        // Memory is taken for as many subjects as there are said to be.
+        if (subjects as usize).div_ceil(BLOCK) * BLOCK_HEAD > bytes.len() {
+            return Err(Damaged("a run's length"));
+        }
+        Ok(Self {
+            blocks: head.blocks + 1,
+            subjects: subjects as usize,
             common,
             wide: code_width(values.len()),
             values,
-            ordinals: [0; BLOCK],
-            codes: [0; BLOCK],
-            rare: [0; BLOCK],
-            taken: 0,
-            held: 0,
-        };
-        cursor.fill()?;
-        Ok(cursor)
+            bytes,
+        })
     }
 
     /// Whether nothing of what it holds is asked for.
@@ -310,52 +149,174 @@ impl Cursor {
         self.values.iter().all(|value| *value == 0)
     }
 
+    /// Calls `each` with the first ordinal of each block and its subjects.
+    pub(super) fn blocks(&self, mut each: impl FnMut(u32, usize)) -> Result<(), Damaged> {
+        let (mut at, mut left) = (self.blocks, self.subjects);
+        while left > 0 {
+            let subjects = left.min(BLOCK);
+            let head = self.block_head(at)?;
+            each(head.first, subjects);
+            at += self.length(&head, subjects);
+            left -= subjects;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn block_head(&self, at: usize) -> Result<BlockHead, Damaged> {
+        let head = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK_HEAD>());
+        let &[a, b, c, d, gap_width, rare] = head.ok_or(BROKEN_BLOCK)?;
+        Ok(BlockHead { first: u32::from_le_bytes([a, b, c, d]), gap_width, rare: rare.into() })
+    }
+
+    /// Bytes of a block.
+    #[inline(always)]
+    fn length(&self, head: &BlockHead, subjects: usize) -> usize {
+        BLOCK_HEAD
+            + packed::length(subjects - 1, head.gap_width)
+            + packed::length(subjects, self.common)
+            + packed::length(head.rare, self.wide)
+    }
+}
+
+const BROKEN_BLOCK: Damaged = Damaged("a run's block");
+
+/// Reads one run from the front, as far as its ordinals are asked for.
+pub(super) struct Cursor {
+    run: Arc<Run>,
+    at: usize,
+    /// Subjects in the blocks not yet read.
+    left: usize,
+    /// The next block begins with this ordinal or a later one.
+    least: u32,
+    /// The last ordinal that is asked for.
+    last: u32,
+    ordinals: [u32; BLOCK],
+    codes: [u32; BLOCK],
+    rare: [u32; BLOCK],
+    /// What of the block that was read is not yet taken.
+    taken: usize,
+    held: usize,
+}
+
+impl Cursor {
+    /// Starts on a whole run, as [`Run::new`].
+    pub(super) fn new(
+        bytes: Vec<u8>,
+        subjects: u32,
+        value: impl FnMut(u32) -> Result<u32, Damaged>,
+    ) -> Result<Self, Damaged> {
+        Self::within(&Arc::new(Run::new(bytes, subjects, value)?), 0..=u32::MAX)
+    }
+
+    /// Starts on what a run has of these ordinals.
+    pub(super) fn within(run: &Arc<Run>, asked: RangeInclusive<u32>) -> Result<Self, Damaged> {
+        let mut cursor = Self {
+            at: run.blocks,
+            left: run.subjects,
+            least: 0,
+            last: *asked.end(),
+            run: Arc::clone(run),
+            ordinals: [0; BLOCK],
+            codes: [0; BLOCK],
+            rare: [0; BLOCK],
+            taken: 0,
+            held: 0,
+        };
+        while cursor.left > BLOCK {
+            let next = cursor.at + run.length(&run.block_head(cursor.at)?, BLOCK);
+            if run.block_head(next)?.first > *asked.start() {
+                break;
+            }
+            cursor.at = next;
+            cursor.left -= BLOCK;
+        }
+        cursor.fill()?;
+        let held = cursor.ordinals.get(..cursor.held).unwrap_or_default();
+        cursor.taken = held.partition_point(|ordinal| ordinal < asked.start());
+        if cursor.taken == cursor.held {
+            cursor.fill()?;
+        }
+        Ok(cursor)
+    }
+
+    /// Subjects not yet taken, or more.
+    pub(super) const fn waiting(&self) -> usize {
+        self.left + self.held
+    }
+
     /// The next ordinal; none at the end.
     #[inline(always)]
-    fn next_ordinal(&self) -> Option<u32> {
+    pub(super) fn next_ordinal(&self) -> Option<u32> {
         (self.taken < self.held).then(|| self.ordinals.get(self.taken).copied().unwrap_or(0))
     }
 
     fn fill(&mut self) -> Result<(), Damaged> {
-        const BROKEN: Damaged = Damaged("a run's block");
         self.taken = 0;
         self.held = self.left.min(BLOCK);
-        self.left -= self.held;
         if self.held == 0 {
             return Ok(());
         }
-        let rest = self.bytes.get(self.at..).ok_or(BROKEN)?;
-        let (first, rest) = rest.split_first_chunk().ok_or(BROKEN)?;
-        let (&gap_width, rest) = rest.split_first().ok_or(BROKEN)?;
-        let gaps = packed::length(self.held - 1, gap_width);
-        let codes = packed::length(self.held, self.common);
-        let (first_slot, later) = self.ordinals.split_first_mut().ok_or(BROKEN)?;
-        let later = later.get_mut(..self.held - 1).ok_or(BROKEN)?;
-        packed::read(rest, gap_width, later).ok_or(BROKEN)?;
-        let mut ordinal = u32::from_le_bytes(*first);
-        *first_slot = ordinal;
-        for gap in later {
-            ordinal = ordinal.wrapping_add(*gap).wrapping_add(1);
-            *gap = ordinal;
+        let run = &*self.run;
+        let head = run.block_head(self.at)?;
+        if head.first > self.last {
+            (self.held, self.left) = (0, 0);
+            return Ok(());
         }
-        let to = self.codes.get_mut(..self.held).ok_or(BROKEN)?;
-        packed::read(rest.get(gaps..).ok_or(BROKEN)?, self.common, to).ok_or(BROKEN)?;
-        self.at += 5 + gaps + codes;
-        if self.common < self.wide {
-            let escape = (1_u32 << self.common) - 1;
-            let rare = to.iter().filter(|code| **code == escape).count();
-            let from = rest.get(gaps + codes..).ok_or(BROKEN)?;
-            let codes = self.rare.get_mut(..rare).ok_or(BROKEN)?;
-            packed::read(from, self.wide, codes).ok_or(BROKEN)?;
-            let escaped = to.iter_mut().filter(|code| **code == escape);
-            escaped.zip(codes).for_each(|(code, rare)| *code = *rare);
-            self.at += packed::length(rare, self.wide);
+        self.left -= self.held;
+        let rest = run.bytes.get(self.at + BLOCK_HEAD..).ok_or(BROKEN_BLOCK)?;
+        let gaps = packed::length(self.held - 1, head.gap_width);
+        let codes = packed::length(self.held, run.common);
+        let (first_slot, later) = self.ordinals.split_first_mut().ok_or(BROKEN_BLOCK)?;
+        let later = later.get_mut(..self.held - 1).ok_or(BROKEN_BLOCK)?;
+        packed::read(rest, head.gap_width, later).ok_or(BROKEN_BLOCK)?;
+        let mut ordinal = u64::from(head.first);
+        *first_slot = head.first;
+        for gap in later {
+            ordinal += u64::from(*gap) + 1;
+            // Not used if it does not fit.
+            *gap = u32::try_from(ordinal & u64::from(u32::MAX)).unwrap_or(0);
+        }
+        // In order, each once: what unites runs relies on it.
+        if ordinal > u64::from(u32::MAX) || head.first < self.least {
+            return Err(BROKEN_BLOCK);
+        }
+        self.least = u32::try_from(ordinal + 1).unwrap_or(u32::MAX);
+        let to = self.codes.get_mut(..self.held).ok_or(BROKEN_BLOCK)?;
+        packed::read(rest.get(gaps..).ok_or(BROKEN_BLOCK)?, run.common, to).ok_or(BROKEN_BLOCK)?;
+        if head.rare > 0 && run.common < run.wide {
+            let from = rest.get(gaps + codes..).ok_or(BROKEN_BLOCK)?;
+            let rare = self.rare.get_mut(..head.rare).ok_or(BROKEN_BLOCK)?;
+            packed::read(from, run.wide, rare).ok_or(BROKEN_BLOCK)?;
+            let escape = (1_u32 << run.common) - 1;
+            // Without a branch for each, which would be guessed wrong.
+            let mut next = 0_usize;
+            for code in to {
+                let is_rare = *code == escape;
+                let instead = self.rare.get(next).copied().unwrap_or(0);
+                *code = if is_rare { instead } else { *code };
+                next += usize::from(is_rare);
+            }
+            if next != head.rare {
+                return Err(BROKEN_BLOCK);
+            }
+        }
+        self.at += run.length(&head, self.held);
+        if ordinal > u64::from(self.last) {
+            let held = self.ordinals.get(..self.held).unwrap_or_default();
+            self.held = held.partition_point(|ordinal| *ordinal <= self.last);
+            self.left = 0;
         }
         Ok(())
     }
 
     /// Unites everything that is of a span into it; the span's first ordinal is `base`.
-    fn unite_into(&mut self, base: u32, span: &mut Span, masks: &mut Masks) -> Result<(), Damaged> {
+    pub(super) fn unite_into(
+        &mut self,
+        base: u32,
+        span: &mut Span,
+        masks: &mut Masks,
+    ) -> Result<(), Damaged> {
         match masks {
             Masks::Plain(_) => self.pour(base, span, |a, b| a | b),
             Masks::Numbered(sets) => self.pour(base, span, |a, b| sets.union(a, b)),
@@ -370,6 +331,8 @@ impl Cursor {
     ) -> Result<(), Damaged> {
         // A span reaches at most to the end of the ordinals.
         let last = base.saturating_add(span.length() - 1);
+        let run = Arc::clone(&self.run);
+        let values = run.values.as_slice();
         while let Some(next) = self.next_ordinal()
             && next <= last
         {
@@ -382,7 +345,7 @@ impl Cursor {
                 ordinals.partition_point(|ordinal| *ordinal <= last)
             };
             for (ordinal, code) in ordinals.iter().zip(codes).take(here) {
-                let value = self.values.get(*code as usize).copied().unwrap_or(0);
+                let value = values.get(*code as usize).copied().unwrap_or(0);
                 // Below `base` only if the run is damaged; then the place does not exist.
                 span.unite(ordinal.wrapping_sub(base) as usize, value, &mut union);
             }
@@ -396,12 +359,14 @@ impl Cursor {
 
     /// Appends what is left to `out` as it is.
     pub(super) fn drain_into(&mut self, out: &mut Vec<u64>) -> Result<(), Damaged> {
-        let all = self.values.iter().all(|value| *value != 0);
+        let run = Arc::clone(&self.run);
+        let values = run.values.as_slice();
+        let all = values.iter().all(|value| *value != 0);
         while self.taken < self.held {
             let ordinals = self.ordinals.get(self.taken..self.held).unwrap_or(&[]);
             let codes = self.codes.get(self.taken..self.held).unwrap_or(&[]);
             let pairs = ordinals.iter().zip(codes).map(|(ordinal, code)| {
-                pair(*ordinal, self.values.get(*code as usize).copied().unwrap_or(0))
+                pair(*ordinal, values.get(*code as usize).copied().unwrap_or(0))
             });
             if all {
                 // A known number of pairs, so that room is made for them once.
@@ -415,159 +380,9 @@ impl Cursor {
     }
 }
 
-/// Unites runs and loose pairs, which are sorted, each ordinal once, into `out`, which is emptied before. What comes out is in order
-/// of ordinal, each once.
-pub(super) fn unite(
-    mut cursors: Vec<Cursor>,
-    loose: &[u64],
-    masks: &mut Masks,
-    out: &mut Vec<u64>,
-) -> Result<(), Damaged> {
-    const FEW: usize = if cfg!(test) { 4 } else { 1 << 14 };
-    let all = cursors.iter().map(|cursor| cursor.left + cursor.held).sum::<usize>() + loose.len();
-    out.clear();
-    // As if nobody stood in two of them. What is reserved and not used takes no memory.
-    out.reserve(all);
-    let single = loose.is_empty() && cursors.len() == 1;
-    if single || all < FEW {
-        cursors.iter_mut().try_for_each(|cursor| cursor.drain_into(out))?;
-        out.extend_from_slice(loose);
-        if !single {
-            settle(out, masks);
-        }
-        return Ok(());
-    }
-    // A span that fits the second-level cache; with many short runs a longer one, so that they are looked at less often.
-    let mut span = Span::new(if cursors.len() > 512 { 1 << 20 } else { 1 << 16 });
-    let length = span.length();
-    let mut loose = loose;
-    loop {
-        let first_loose = loose.first().map(|pair| ordinal_of(*pair));
-        let next = cursors.iter().filter_map(Cursor::next_ordinal).chain(first_loose).min();
-        let Some(next) = next else { break };
-        let base = next - next % length;
-        for cursor in &mut cursors {
-            cursor.unite_into(base, &mut span, masks)?;
-        }
-        let here = loose.partition_point(|pair| ordinal_of(*pair) - base < length);
-        let (these, rest) = loose.split_at(here);
-        loose = rest;
-        span.unite_pairs(base, these, masks);
-        span.collect(base, out);
-    }
-    Ok(())
-}
-
-/// Unites lists that are each in order of ordinal.
-pub(super) fn unite_lists(lists: &[Vec<u64>], masks: &mut Masks) -> Vec<u64> {
-    let mut out = Vec::new();
-    let mut span = Span::new(1 << 16);
-    let length = span.length();
-    let mut rests: Vec<&[u64]> = lists.iter().map(Vec::as_slice).collect();
-    while let Some(next) =
-        rests.iter().filter_map(|rest| rest.first()).map(|pair| ordinal_of(*pair)).min()
-    {
-        let base = next - next % length;
-        for rest in &mut rests {
-            let here = rest.partition_point(|pair| ordinal_of(*pair) - base < length);
-            let (these, later) = rest.split_at(here);
-            span.unite_pairs(base, these, masks);
-            *rest = later;
-        }
-        span.collect(base, &mut out);
-    }
-    out
-}
-
-/// Values of consecutive ordinals that are being united. Remembers where it was written to, so that emptying it costs what is in it.
-struct Span {
-    values: Vec<u32>,
-    /// One for each group of values.
-    touched: Vec<u8>,
-}
-
-/// Values in a group: 256 bytes.
-const GROUP: usize = 64;
-
-impl Span {
-    fn new(length: usize) -> Self {
-        Self { values: vec![0; length], touched: vec![0; length / GROUP] }
-    }
-
-    fn length(&self) -> u32 {
-        u32::try_from(self.values.len()).unwrap_or(u32::MAX)
-    }
-
-    #[inline(always)]
-    fn unite(&mut self, at: usize, value: u32, mut union: impl FnMut(u32, u32) -> u32) {
-        if let (Some(place), Some(touched)) =
-            (self.values.get_mut(at), self.touched.get_mut(at / GROUP))
-        {
-            *place = union(*place, value);
-            *touched = 1;
-        }
-    }
-
-    /// Unites pairs, which are of this span if their ordinals are from `base` on.
-    fn unite_pairs(&mut self, base: u32, pairs: &[u64], masks: &mut Masks) {
-        match masks {
-            Masks::Plain(_) => {
-                for pair in pairs {
-                    let at = ordinal_of(*pair).wrapping_sub(base) as usize;
-                    self.unite(at, value_of(*pair), |a, b| a | b);
-                }
-            }
-            Masks::Numbered(sets) => {
-                for pair in pairs {
-                    let at = ordinal_of(*pair).wrapping_sub(base) as usize;
-                    self.unite(at, value_of(*pair), |a, b| sets.union(a, b));
-                }
-            }
-        }
-    }
-
-    /// Appends what is in it, and empties it.
-    fn collect(&mut self, base: u32, out: &mut Vec<u64>) {
-        let (groups, _) = self.values.as_chunks_mut::<GROUP>();
-        let (eights, _) = groups.as_chunks_mut::<8>();
-        let (touched, _) = self.touched.as_chunks_mut::<8>();
-        let mut first = u64::from(base) << 32;
-        for (eight, touched) in eights.iter_mut().zip(touched) {
-            // Eight groups are passed over at once.
-            if u64::from_ne_bytes(*touched) != 0 {
-                let mut of_group = first;
-                for (group, touched) in eight.iter_mut().zip(touched) {
-                    if std::mem::take(touched) != 0 {
-                        collect_group(group, of_group, out);
-                    }
-                    of_group = of_group.wrapping_add((GROUP as u64) << 32);
-                }
-            }
-            // Past the last ordinal there is nothing more to write.
-            first = first.wrapping_add((8 * GROUP as u64) << 32);
-        }
-    }
-}
-
-/// Appends the values of a group that are not 0, and makes them 0. Without a branch for each: about every other one is there, and a
-/// processor that guesses wrong half of the time takes four times as long.
-#[inline(always)]
-fn collect_group(group: &mut [u32; GROUP], first: u64, out: &mut Vec<u64>) {
-    let mut pairs = [0_u64; GROUP];
-    let (mut found, mut ordinal) = (0, first);
-    for value in group {
-        if let Some(slot) = pairs.get_mut(found) {
-            *slot = ordinal | u64::from(*value);
-        }
-        found += usize::from(*value != 0);
-        *value = 0;
-        ordinal = ordinal.wrapping_add(1 << 32);
-    }
-    out.extend_from_slice(pairs.get(..found).unwrap_or(&pairs));
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::run_writer;
     use super::*;
     use model::{ClassNumber, ClassSet};
     use proptest::prelude::*;
@@ -580,35 +395,11 @@ mod tests {
     fn written(run: &BTreeMap<u32, u32>) -> (Vec<u8>, u32) {
         let pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
         let mut out = Vec::new();
-        write(&mut out, &pairs, |value| value);
+        run_writer::write(&mut out, &pairs, &mut Counts::default(), |value| value);
         (out, u32::try_from(pairs.len()).unwrap())
     }
 
-    fn runs() -> impl Strategy<Value = Vec<BTreeMap<u32, u32>>> {
-        let dense = prop::collection::btree_map(0_u32..2_000, 1_u32..9, 0..600);
-        let sparse = prop::collection::btree_map(any::<u32>(), 1_u32..9, 0..600);
-        prop::collection::vec(prop_oneof![dense, sparse], 0..6)
-    }
-
     proptest! {
-        #[test]
-        fn united_runs_are_the_union(runs in runs(), loose in prop::collection::btree_map(any::<u32>(), 1_u32..9, 0..40)) {
-            let mut masks = masks();
-            let mut wanted: BTreeMap<u32, u32> = loose.clone();
-            for (&ordinal, value) in runs.iter().flatten() {
-                *wanted.entry(ordinal).or_default() |= value;
-            }
-            let cursors = runs.iter().map(|run| {
-                let (bytes, subjects) = written(run);
-                Cursor::new(bytes, subjects, Ok).unwrap()
-            });
-            let loose: Vec<u64> = loose.iter().map(|(&o, &v)| pair(o, v)).collect();
-            let mut united = Vec::new();
-            unite(cursors.collect(), &loose, &mut masks, &mut united).unwrap();
-            let wanted: Vec<u64> = wanted.iter().map(|(&o, &v)| pair(o, v)).collect();
-            prop_assert_eq!(united, wanted);
-        }
-
         #[test]
         fn heads_count_subjects(run in prop::collection::btree_map(any::<u32>(), 1_u32..9, 1..400)) {
             let (bytes, subjects) = written(&run);
@@ -622,7 +413,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, subjects in 0_u32..1_000) {
             if let Ok(cursor) = Cursor::new(bytes, subjects, Ok) {
-                let _ = unite(vec![cursor], &[pair(1, 1)], &mut masks(), &mut Vec::new());
+                let _ = super::super::unite::unite(vec![cursor], &[(0, &[pair(1, 1)])], &mut masks(), &mut Vec::new());
             }
         }
     }

@@ -1,13 +1,17 @@
 //! Reads releases one by one: what buckets are too coarse for, and questions by key, grant, operation or network.
 
 use super::block::Block;
-use super::file::{BlockInfo, IndexFile};
+use super::file::IndexFile;
+use super::footer::{BlockInfo, NetworkInfo};
+use super::gather::Loose;
 use super::run::{ordinal_of, value_of};
 use super::table::{Context, Table, hour};
 use super::{Damaged, Unreadable};
 use crate::Question;
+use ipnet::IpNet;
 use model::{ClientIp, UnixMicros};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Blocks that lie this close to each other are read in one go.
 const READ_AHEAD: u64 = 256 << 10;
@@ -39,49 +43,132 @@ fn contexts(question: &Question, contexts: &[Context]) -> Vec<bool> {
     contexts.iter().map(|context| question.covers_context(context)).collect()
 }
 
-/// Calls `visit` with the releases of a window in a file, in order of integration and time. `values` as in [`Released`].
-///
-/// `covered`: hours and networks, by their places, that are not to be read.
-pub(super) fn file(
-    file: &IndexFile,
-    question: &Question,
-    (from, to): (UnixMicros, UnixMicros),
-    covered: &BTreeSet<(u32, u32)>,
-    values: &[u32],
-    visit: &mut impl FnMut(&Released<'_>),
-) -> Result<(), Unreadable> {
-    let wanted = contexts(question, &file.footer.contexts);
-    let from_there: Option<Vec<bool>> = question.networks.as_ref().map(|_| {
-        file.footer.networks.iter().map(|info| question.has_network(info.network)).collect()
-    });
-    let chosen = chosen(file, question, from_there.as_deref(), covered, (from, to))?;
-    let (mut bytes, mut start) = (Vec::new(), 0_u64);
-    let mut block = Block::default();
-    for (place, info) in chosen.iter().enumerate() {
-        let end = info.at.offset + u64::from(info.at.bytes);
-        if info.at.offset < start || end > start + bytes.len() as u64 {
-            start = info.at.offset;
-            let later = chosen.get(place..).unwrap_or_default().iter();
-            let ends = later.map(|info| info.at.offset + u64::from(info.at.bytes));
-            let run = ends.take_while(|end| *end - start <= READ_AHEAD).last().unwrap_or(end);
-            file.read_raw(start, usize::try_from(run - start).unwrap_or(usize::MAX), &mut bytes)?;
+/// Which networks of a file are asked for; `None` if all are.
+pub(super) fn from_there(file: &IndexFile, question: &Question) -> Option<Vec<bool>> {
+    let nets: Vec<&IpNet> = question.networks.as_ref()?.iter().collect();
+    let asked = |info: &NetworkInfo| {
+        let address = info.network.addr();
+        nets.iter().any(|net| net.contains(&address))
+    };
+    Some(file.footer.networks.iter().map(asked).collect())
+}
+
+/// What of a file has to be read release by release.
+pub(super) struct Scan<'f> {
+    file: &'f IndexFile,
+    from: UnixMicros,
+    to: UnixMicros,
+    /// Hours and networks, by their places, that are not to be read.
+    covered: BTreeSet<(u32, u32)>,
+    /// As in [`Released`].
+    values: Arc<[u32]>,
+    /// Which of the file's contexts and networks are asked for.
+    wanted: Vec<bool>,
+    from_there: Option<Vec<bool>>,
+    /// Whether every release of a block is asked for, as far as it is in the window.
+    all_rows: bool,
+    /// In order of integration and time.
+    pub(super) blocks: Vec<&'f BlockInfo>,
+}
+
+impl<'f> Scan<'f> {
+    /// The releases of a window in a file. `covered`: hours and networks, by their places, that are not to be read.
+    /// `from_there`: [`from_there`] of the file.
+    pub(super) fn new(
+        file: &'f IndexFile,
+        question: &Question,
+        (from, to): (UnixMicros, UnixMicros),
+        (covered, from_there): (BTreeSet<(u32, u32)>, Option<Vec<bool>>),
+        values: Arc<[u32]>,
+    ) -> Result<Self, Unreadable> {
+        Ok(Self {
+            blocks: chosen(file, question, from_there.as_deref(), &covered, (from, to))?,
+            wanted: contexts(question, &file.footer.contexts),
+            all_rows: question.asks_for_runs(),
+            file,
+            from,
+            to,
+            covered,
+            values,
+            from_there,
+        })
+    }
+
+    /// Calls `visit` with the releases of some of the blocks.
+    pub(super) fn visit(
+        &self,
+        blocks: &[&BlockInfo],
+        visit: &mut impl FnMut(&Released<'_>),
+    ) -> Result<(), Unreadable> {
+        self.read(blocks, |info, block| self.rows(info, block, visit))
+    }
+
+    /// Adds the touches of some of the blocks to `loose`.
+    pub(super) fn gather(
+        &self,
+        blocks: &[&BlockInfo],
+        loose: &mut Loose,
+    ) -> Result<(), Unreadable> {
+        self.read(blocks, |info, block| {
+            if !self.all_rows || info.first < self.from.0 || info.last >= self.to.0 {
+                return self.rows(info, block, &mut |released| loose.add(released));
+            }
+            for (ordinal, set) in block.ordinals.iter().zip(&block.sets) {
+                loose.push(*ordinal, self.values.get(*set as usize).copied().unwrap_or(0));
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads blocks, those that lie close together in one go.
+    fn read(
+        &self,
+        blocks: &[&BlockInfo],
+        mut each: impl FnMut(&BlockInfo, &Block) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
+        let (mut bytes, mut start) = (Vec::new(), 0_u64);
+        let mut block = Block::default();
+        for (place, info) in blocks.iter().enumerate() {
+            let end = info.at.offset + u64::from(info.at.bytes);
+            if info.at.offset < start || end > start + bytes.len() as u64 {
+                start = info.at.offset;
+                let later = blocks.get(place..).unwrap_or_default().iter();
+                let ends = later.map(|info| info.at.offset + u64::from(info.at.bytes));
+                let near =
+                    |end: &u64| end.checked_sub(start).is_some_and(|length| length <= READ_AHEAD);
+                let run = ends.take_while(near).last().unwrap_or(end);
+                let length = usize::try_from(run - start).unwrap_or(usize::MAX);
+                self.file.read_raw(start, length, &mut bytes)?;
+            }
+            let skip = usize::try_from(info.at.offset - start).unwrap_or(usize::MAX);
+            let here = bytes.get(skip..).and_then(|rest| rest.get(..info.at.bytes as usize));
+            let here = here.ok_or(Damaged("a block of releases"))?;
+            if crc32c::crc32c(here) != info.at.crc {
+                return Err(Damaged("a block of releases").into());
+            }
+            block.decode(here, info.rows, info.touches)?;
+            each(info, &block)?;
         }
-        let skip = usize::try_from(info.at.offset - start).unwrap_or(usize::MAX);
-        let here = bytes.get(skip..).and_then(|rest| rest.get(..info.at.bytes as usize));
-        let here = here.ok_or(Damaged("a block of releases"))?;
-        if crc32c::crc32c(here) != info.at.crc {
-            return Err(Damaged("a block of releases").into());
-        }
-        block.decode(here, info.rows, info.touches)?;
-        let mut there = from_there.clone();
-        for (_, place) in covered.range((hour(info.first), 0)..=(hour(info.first), u32::MAX)) {
+        Ok(())
+    }
+
+    fn rows(
+        &self,
+        info: &BlockInfo,
+        block: &Block,
+        visit: &mut impl FnMut(&Released<'_>),
+    ) -> Result<(), Unreadable> {
+        let mut there = None;
+        for (_, place) in self.covered.range((hour(info.first), 0)..=(hour(info.first), u32::MAX)) {
+            let there = there.get_or_insert_with(|| self.from_there.clone());
             if let Some(asked) = there.as_mut().and_then(|there| there.get_mut(*place as usize)) {
                 *asked = false;
             }
         }
-        rows(file, &block, info, &wanted, there.as_deref(), (from, to), values, visit)?;
+        let there = there.as_ref().unwrap_or(&self.from_there).as_deref();
+        let window = (self.from, self.to);
+        rows(self.file, block, info, &self.wanted, there, window, &self.values, visit)
     }
-    Ok(())
 }
 
 /// The blocks that may hold what is asked for, in order of place.
@@ -95,7 +182,7 @@ fn chosen<'f>(
     let blocks = &file.footer.blocks;
     let in_window = |info: &&BlockInfo| info.last >= from.0 && info.first < to.0;
     if let Some(from_there) = from_there {
-        let mut numbers = BTreeSet::new();
+        let mut numbers = Vec::new();
         let mut bytes = Vec::new();
         let asked = file.footer.networks.iter().zip(from_there).zip(0_u32..);
         for ((network, _), place) in asked.filter(|((_, wanted), _)| **wanted) {
@@ -106,6 +193,8 @@ fn chosen<'f>(
             let is_covered = |hour: u32| covered.contains(&(hour, place));
             numbers.extend(each.filter(|number| !hour_of(*number).is_some_and(is_covered)));
         }
+        numbers.sort_unstable();
+        numbers.dedup();
         let places: Option<BTreeSet<u32>> = question
             .integrations
             .as_ref()
@@ -149,7 +238,8 @@ fn rows(
         if !asked || !there || time < from.0 || time >= to.0 {
             continue;
         }
-        let record = block.first_record + u64::from(block.records.get(row).copied().ok_or(BROKEN)?);
+        let since = block.records.get(row).copied().ok_or(BROKEN)?;
+        let record = block.first_record.checked_add(u64::from(since)).ok_or(BROKEN)?;
         visit(&Released {
             record,
             time: UnixMicros(time),
@@ -163,25 +253,25 @@ fn rows(
     Ok(())
 }
 
-/// Calls `visit` with the releases of one block, as read, that have a touch of `ordinal`.
+/// Calls `visit` with the releases of one block, as read, that have a touch of `ordinal`. The block is unpacked into `block`.
 pub(super) fn block_of(
     file: &IndexFile,
     question: &Question,
     (info, bytes): (&BlockInfo, &[u8]),
+    block: &mut Block,
     ordinal: u32,
     visit: &mut impl FnMut(&Released<'_>),
 ) -> Result<(), Unreadable> {
     if crc32c::crc32c(bytes) != info.at.crc {
         return Err(Damaged("a block of releases").into());
     }
-    let mut block = Block::default();
     block.decode(bytes, info.rows, info.touches)?;
     if !block.ordinals.contains(&ordinal) {
         return Err(Damaged("a subject's postings").into());
     }
     let window = (question.from, question.to);
     let all = vec![true; file.footer.contexts.len()];
-    rows(file, &block, info, &all, None, window, &[], &mut |released| {
+    rows(file, block, info, &all, None, window, &[], &mut |released| {
         if released.ordinals.contains(&ordinal)
             && question.covers_context(released.context)
             && question.has_network(released.network)
@@ -191,11 +281,12 @@ pub(super) fn block_of(
     })
 }
 
-/// As [`file()`], of what is in memory; in order of the log.
+/// Calls `visit` with the releases of a window in memory, in order of the log: the `number`-th of `of` shares.
 pub(super) fn table(
     table: &Table,
     question: &Question,
     (from, to): (UnixMicros, UnixMicros),
+    (number, of): (usize, usize),
     values: &[u32],
     visit: &mut impl FnMut(&Released<'_>),
 ) {
@@ -203,7 +294,9 @@ pub(super) fn table(
     let networks = &table.networks.items;
     let there: Vec<bool> = networks.iter().map(|network| question.has_network(*network)).collect();
     let (mut ordinals, mut sets) = (Vec::new(), Vec::new());
-    for (row, touches) in table.rows_in(from, to) {
+    let rows = table.rows_in(from, to).count();
+    let (first, end) = (rows * number / of, rows * (number + 1) / of);
+    for (row, touches) in table.rows_in(from, to).skip(first).take(end - first) {
         let context = table.contexts.items.get(row.context as usize);
         let network = networks.get(row.network as usize);
         let asked = wanted.get(row.context as usize).copied().unwrap_or(false)

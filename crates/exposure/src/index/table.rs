@@ -4,6 +4,7 @@
 //! [`PART_TOUCHES_MAX`] touches. Where a part ends follows from the log alone, so an index that grew with its log and
 //! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
 
+use super::run::pair;
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use ledger::record::{AccessBody, Body, Chain};
 use ledger::{NodeEvent, Record};
@@ -12,7 +13,8 @@ use model::{
     Pseudonym, SubjectOrdinal, UnixMicros, VendorId,
 };
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 
 /// A part is cut before it has more touches than this, so that the one in memory takes some 50 MB at most.
 pub const PART_TOUCHES_MAX: usize = if cfg!(test) { 12 } else { 1 << 22 };
@@ -50,24 +52,14 @@ impl Context {
     }
 }
 
-/// A place where the record may lack something, as the node itself recorded it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place where the record may lack something, as the node itself recorded it: the generation of the log before this one lost its end,
+/// and what it recorded is in its own directory, as far as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The record that says so.
     pub record: u64,
     /// When it was recorded.
     pub time: UnixMicros,
-    /// What happened.
-    pub cause: GapCause,
-}
-
-/// Why the record may lack something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapCause {
-    /// The generation of the log before this one lost its end: what it recorded is in its own directory, as far as it is there.
-    LostEnd,
-    /// The node may have released under a lease that had run out, while so many requests were open.
-    WithoutLease(u32),
 }
 
 /// One access record whose data was released.
@@ -92,53 +84,67 @@ pub struct Release<'a> {
 pub(super) struct Numbering<T> {
     pub(super) items: Vec<T>,
     numbers: HashMap<T, u32, BuildHasherDefault<Mixed>>,
-    last: u32,
+    /// By hash, the number of the last thing that had it: there are few different ones, so that most are found here.
+    near: [u32; NEAR],
 }
+
+const NEAR: usize = 256;
 
 impl<T> Default for Numbering<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), numbers: HashMap::default(), last: 0 }
+        Self { items: Vec::new(), numbers: HashMap::default(), near: [0; NEAR] }
     }
 }
 
 /// A hash for keys that nobody outside can choose at will: sets of classes, contexts, addresses that proved a credential.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mixed(u64);
+struct Mixed(u64);
 
 impl Hasher for Mixed {
+    #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
         rest.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
     }
 
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
+    #[inline(always)]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
     }
 
+    #[inline(always)]
     fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline(always)]
     fn finish(&self) -> u64 {
-        self.0
+        self.0 ^ (self.0 >> 32)
     }
 }
 
 impl<T: Clone + Eq + Hash> Numbering<T> {
     fn number(&mut self, item: &T) -> u32 {
-        if self.items.get(self.last as usize) == Some(item) {
-            return self.last;
-        }
-        if let Some(number) = self.numbers.get(item) {
-            self.last = *number;
+        let hash = self.numbers.hasher().hash_one(item);
+        let near = usize::try_from(hash >> 40).unwrap_or(0) % NEAR;
+        if let Some(number) = self.near.get(near)
+            && self.items.get(*number as usize) == Some(item)
+        {
             return *number;
         }
-        self.last = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let number = self.numbers.get(item).copied().unwrap_or_else(|| self.add(item));
+        if let Some(place) = self.near.get_mut(near) {
+            *place = number;
+        }
+        number
+    }
+
+    fn add(&mut self, item: &T) -> u32 {
+        let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         self.items.push(item.clone());
-        self.numbers.insert(item.clone(), self.last);
-        self.last
+        self.numbers.insert(item.clone(), number);
+        number
     }
 }
 
@@ -161,20 +167,31 @@ pub struct Table {
     pub(super) end_record: u64,
     pub(super) end_leaf: Digest,
     pub(super) last_time: u64,
+    /// Every ordinal with a name that the log has up to the end of the part is below this.
+    pub(super) ordinals: u32,
     pub(super) contexts: Numbering<Context>,
     pub(super) networks: Numbering<ClientIp>,
     pub(super) sets: Numbering<ClassSet>,
     pub(super) rows: Vec<Row>,
-    /// Ordinal and number of the set, as [`super::run::pair`].
+    /// Ordinal and number of the set, as [`pair`].
     pub(super) touches: Vec<u64>,
     pub(super) nameless: Vec<Pseudonym>,
     pub(super) gaps: Vec<Gap>,
 }
 
 impl Table {
+    fn begin(first_record: u64, ordinals: u32) -> Self {
+        Self { first_record, end_record: first_record, ordinals, ..Self::default() }
+    }
+
     /// The first record of the part, by its index in the log; it has every record up to the next part's first.
     pub const fn first_record(&self) -> u64 {
         self.first_record
+    }
+
+    /// Every ordinal that the vault knew when the log up to the end of this part was indexed is below this.
+    pub const fn ordinals(&self) -> u32 {
+        self.ordinals
     }
 
     /// The rows of a window that were not taken back, each with its touches.
@@ -198,9 +215,9 @@ impl Table {
 /// Takes one log's records in order. Calling order: [`Indexer::resume`], then [`Indexer::push`] for each record, and [`Indexer::settled`] until it gives none.
 #[derive(Debug, Default)]
 pub struct Indexer {
-    /// Cut and not settled, in order.
-    closing: VecDeque<Table>,
-    open: Table,
+    /// Cut and not settled, in order. Shared with whoever answers a question: what changes meanwhile is a copy.
+    closing: VecDeque<Arc<Table>>,
+    open: Arc<Table>,
     /// Releases that can still be taken back.
     recent: VecDeque<Recent>,
     nameless: HashMap<Pseudonym, u32>,
@@ -216,16 +233,17 @@ struct Recent {
 }
 
 impl Indexer {
-    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, and the record that follows them.
-    pub fn resume(next_record: u64, nameless: Vec<Pseudonym>) -> Self {
+    /// Goes on behind the parts that are on disk: with their pseudonyms without a subject, in order, the record that follows them, and
+    /// what their ordinals are below.
+    pub fn resume(next_record: u64, ordinals: u32, nameless: Vec<Pseudonym>) -> Self {
         let numbers = nameless.into_iter().zip(NAMELESS..).collect();
         let mut indexer = Self { nameless: numbers, ..Self::default() };
-        indexer.open = indexer.begin(next_record);
+        indexer.open = Arc::new(Table::begin(next_record, ordinals));
         indexer
     }
 
     /// The index of the record that comes next.
-    pub const fn next_record(&self) -> u64 {
+    pub fn next_record(&self) -> u64 {
         self.open.end_record
     }
 
@@ -240,19 +258,9 @@ impl Indexer {
         mut ordinal_of: impl FnMut(&Pseudonym, u32) -> Option<SubjectOrdinal>,
     ) {
         self.advance(index, record.leaf, record.header.time);
-        if let Body::Node(event) = &record.body {
-            let cause = match event {
-                NodeEvent::Start { lost_checkpoint: Some(_) } => Some(GapCause::LostEnd),
-                NodeEvent::Gap { requests } => {
-                    let open = u32::try_from(requests.len()).unwrap_or(u32::MAX);
-                    Some(GapCause::WithoutLease(open))
-                }
-                NodeEvent::Start { lost_checkpoint: None }
-                | NodeEvent::Stop
-                | NodeEvent::Clock { .. } => None,
-            };
-            let time = record.header.time;
-            self.open.gaps.extend(cause.map(|cause| Gap { record: index, time, cause }));
+        if let Body::Node(NodeEvent::Start { lost_checkpoint: Some(_) }) = &record.body {
+            let gap = Gap { record: index, time: record.header.time };
+            Arc::make_mut(&mut self.open).gaps.push(gap);
         }
         let Chain::Integration(integration) = record.header.chain else { return };
         if let Body::NotReleased { leaf, .. } = &record.body {
@@ -265,12 +273,27 @@ impl Indexer {
         let quarter = record.header.time.quarter();
         let mut touches = std::mem::take(&mut self.touches);
         touches.clear();
+        let mut turning = false;
         for touch in &record.touches {
             // What was disclosed just before a quarter turned may be recorded just after it.
-            let ordinal = ordinal_of(&touch.pseudonym, quarter)
-                .or_else(|| ordinal_of(&touch.pseudonym, quarter.saturating_sub(1)));
+            let ordinal = ordinal_of(&touch.pseudonym, quarter).or_else(|| {
+                let before = ordinal_of(&touch.pseudonym, quarter.saturating_sub(1));
+                turning |= before.is_some();
+                before
+            });
             let ordinal = ordinal.unwrap_or_else(|| self.nameless(&touch.pseudonym));
             touches.push((ordinal, touch.classes));
+        }
+        if turning {
+            // Of one person a record is one touch, whichever pseudonyms it names them by: see `crate::fold`.
+            touches.sort_by_key(|(ordinal, _)| *ordinal);
+            touches.dedup_by(|(next, more), (ordinal, classes)| {
+                let same = next == ordinal;
+                if same {
+                    *classes = classes.union(more);
+                }
+                same
+            });
         }
         let context = Context::of(integration, body);
         self.release(&Release {
@@ -302,19 +325,15 @@ impl Indexer {
     }
 
     /// A part that nothing can change any more, oldest first. It is in no answer until its file is: keep it until then.
-    pub fn settled(&mut self) -> Option<Table> {
+    pub fn settled(&mut self) -> Option<Arc<Table>> {
         let now = self.open.last_time;
-        let safe = |table: &mut Table| table.last_time + TAKEN_BACK_WITHIN.0 < now;
+        let safe = |table: &mut Arc<Table>| table.last_time + TAKEN_BACK_WITHIN.0 < now;
         self.closing.pop_front_if(safe)
     }
 
     /// The parts in memory, in order of the log.
-    pub fn tail(&self) -> impl Iterator<Item = &Table> {
+    pub fn tail(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.closing.iter().chain(std::iter::once(&self.open))
-    }
-
-    fn begin(&self, first_record: u64) -> Table {
-        Table { first_record, end_record: first_record, ..Table::default() }
     }
 
     /// Takes note that record `index` was recorded at `time`, and cuts the part where its day ends.
@@ -324,25 +343,29 @@ impl Indexer {
         let full = self.open.touches.len() >= PART_TOUCHES_MAX
             || self.open.end_record - self.open.first_record >= PART_TOUCHES_MAX as u64;
         if begun && (time.0 / DAY != self.open.last_time / DAY || full) {
-            let next = self.begin(index);
-            let mut closed = std::mem::replace(&mut self.open, next);
-            closed.touches.shrink_to_fit();
+            let next = Table::begin(index, self.open.ordinals);
+            let mut closed = std::mem::replace(&mut self.open, Arc::new(next));
+            if let Some(closed) = Arc::get_mut(&mut closed) {
+                closed.touches.shrink_to_fit();
+            }
             self.closing.push_back(closed);
         }
-        self.open.end_record = index + 1;
-        self.open.end_leaf = leaf;
-        self.open.last_time = time.0;
+        let open = Arc::make_mut(&mut self.open);
+        open.end_record = index + 1;
+        open.end_leaf = leaf;
+        open.last_time = time.0;
         let old = |recent: &mut Recent| recent.time + TAKEN_BACK_WITHIN.0 < time.0;
         while self.recent.pop_front_if(old).is_some() {}
     }
 
     fn release(&mut self, release: &Release<'_>) {
         let Release { record, leaf, time, context, network, touches } = *release;
-        let open = &mut self.open;
-        for (ordinal, classes) in touches {
-            let set = open.sets.number(classes);
-            open.touches.push(super::run::pair(ordinal.0, set));
-        }
+        let open = Arc::make_mut(&mut self.open);
+        open.touches.extend(
+            touches.iter().map(|(ordinal, classes)| pair(ordinal.0, open.sets.number(classes))),
+        );
+        let named = touches.iter().map(|(ordinal, _)| ordinal.0).filter(|it| *it < NAMELESS);
+        open.ordinals = named.fold(open.ordinals, |least, ordinal| least.max(ordinal + 1));
         let row = Row {
             time: time.0,
             record,
@@ -361,7 +384,7 @@ impl Indexer {
         let Some(found) = found.filter(|recent| recent.integration == integration) else { return };
         for table in self.closing.iter_mut().chain(std::iter::once(&mut self.open)) {
             if let Ok(at) = table.rows.binary_search_by_key(&found.record, |row| row.record)
-                && let Some(row) = table.rows.get_mut(at)
+                && let Some(row) = Arc::make_mut(table).rows.get_mut(at)
             {
                 row.taken_back = true;
             }
@@ -372,7 +395,7 @@ impl Indexer {
         let next = NAMELESS + u32::try_from(self.nameless.len()).unwrap_or(NAMELESS);
         let number = *self.nameless.entry(*pseudonym).or_insert(next);
         if number == next {
-            self.open.nameless.push(*pseudonym);
+            Arc::make_mut(&mut self.open).nameless.push(*pseudonym);
         }
         SubjectOrdinal(number)
     }

@@ -58,6 +58,14 @@ pub enum CannotProve {
         /// Time of its first record.
         since: UnixMicros,
     },
+    /// The window needs a record of which only the entry is left. Ask for a window from later on.
+    #[error(
+        "the record of {at} was thinned by retention: what was read then is gone, and cannot be shown. Ask for a window from a later time on"
+    )]
+    Thinned {
+        /// Time of the first record that would have to be shown.
+        at: UnixMicros,
+    },
     /// There is nothing to open in a bundle that is not sealed.
     #[error("only a bundle that is sealed to a recipient has touches to open")]
     NotSealed,
@@ -140,7 +148,7 @@ impl Builder {
     /// Takes the log's next record. Returns whether the one after it is needed too.
     ///
     /// # Errors
-    /// [`CannotProve::Corrupt`], [`CannotProve::BeforeGeneration`]
+    /// [`CannotProve::Corrupt`], [`CannotProve::BeforeGeneration`], [`CannotProve::Thinned`]
     pub fn push(&mut self, stored: &StoredRecord) -> Result<bool, CannotProve> {
         if self.state.size() >= self.checkpoint.tree.size || self.upper_is_final() {
             return Ok(false);
@@ -160,7 +168,10 @@ impl Builder {
             return Ok(false);
         }
         if self.question.covers(&header.chain) {
-            let facts = self.facts(&header, stored).map_err(|source| at(index, source))?;
+            let thinned = || CannotProve::Thinned { at: header.time };
+            let facts = self.facts(&header, stored).map_err(|source| {
+                if source == Malformed::Thinned { thinned() } else { at(index, source) }
+            })?;
             let shown = Shown { entry: stored.entry.clone(), facts };
             self.runs.entry(header.chain).or_default().push(shown);
         }
@@ -302,6 +313,9 @@ impl Builder {
         }
         if !self.question.may_count(header.kind, header.time, &header.classes) {
             return Ok(None);
+        }
+        if stored.is_thinned() {
+            return Err(Malformed::Thinned);
         }
         if self.question.networks.is_none() {
             return Ok(Some(whole()));

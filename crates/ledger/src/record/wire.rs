@@ -25,6 +25,9 @@ pub enum Malformed {
     /// A version that this program does not read.
     #[error("version `{0}` of the format is unknown")]
     Version(u64),
+    /// Only the entry is left of the record.
+    #[error("body and touches were thinned by retention")]
+    Thinned,
 }
 
 const UINT: u8 = 0;

@@ -272,6 +272,17 @@ impl Made {
         self.log.view().records_from(0).map(|record| record.unwrap().1.decode().unwrap()).collect()
     }
 
+    /// Announces and thins every sealed segment.
+    pub(crate) fn retain(&mut self) -> u64 {
+        let thinner = self.log.thinner(Arc::clone(&self.disk));
+        let due = thinner.due(self.now.wall(), 31).unwrap();
+        for due in &due {
+            self.append(&[due.thinning.draft()]);
+            thinner.thin(due).unwrap();
+        }
+        due.len() as u64
+    }
+
     /// The segments as another process sees them.
     pub(crate) fn segments(&self) -> Segments {
         Segments::look(&self.disk).unwrap()

@@ -125,3 +125,21 @@ fn wrong_class_names_are_not_given() {
     let failed = export(ORIGIN, &view, &other, "0.1.0", ALWAYS, &mut Vec::new());
     assert!(matches!(failed, Err(ExportFailed::ClassTable { index: 0 })), "{failed:?}");
 }
+
+#[test]
+fn a_window_that_reaches_into_what_was_thinned_is_refused() {
+    let mut made = Made::random(33, 200, 40);
+    let before = events(&made, ALWAYS);
+    assert!(made.retain() > 0);
+    let view = made.segments().readable;
+    let from = |from| {
+        let (mut out, window) = (Vec::new(), (from, ALWAYS.1));
+        export(ORIGIN, &view, &ClassNames::new(table()), "0.1.0", window, &mut out)
+    };
+    let Err(ExportFailed::Thinned { until }) = from(UnixMicros(0)) else {
+        panic!("nothing is said")
+    };
+    assert!(from(until).is_err());
+    let left = from(until + Micros(1)).unwrap();
+    assert!(left > 0 && left < before.len() as u64, "{left}");
+}

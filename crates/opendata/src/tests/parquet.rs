@@ -285,6 +285,27 @@ fn a_sealed_segment_waits_until_nothing_can_take_its_records_back() {
 }
 
 #[test]
+fn what_was_copied_before_it_was_thinned_stays_and_what_was_not_is_counted() {
+    let mut made = Made::random(7, 200, 40);
+    let (early, late) = (log::directory(), log::directory());
+    write(&made, early.path(), ALL).unwrap();
+    let before = read(early.path());
+    let thinned = made.retain();
+    assert!(thinned > 0);
+    made.pass(Micros::from_secs(120));
+    let access = made.release(1, &[(1, &[0])]);
+    made.append(&[Draft::Access(access)]);
+    let more = write(&made, early.path(), ALL).unwrap();
+    assert_eq!((more.thinned, more.already), (0, thinned), "they were whole when they were copied");
+    assert_eq!(read(early.path()).len(), before.len() + 1);
+    let first = made.segments().all.iter().find(|segment| !segment.thinned).unwrap().first;
+    let rest = write(&made, late.path(), ALL).unwrap();
+    assert_eq!((rest.thinned, rest.already), (thinned, 0));
+    let left = before.iter().filter(|row| row.record >= first).count();
+    assert_eq!(read(late.path()).len(), left + 1);
+}
+
+#[test]
 fn the_open_segment_is_written_again_as_it_grows() {
     let mut made = Made::new(3);
     let to = log::directory();

@@ -145,6 +145,7 @@ impl ToParquet {
                     "segments": done.segments,
                     "already": done.already,
                     "waiting": done.waiting,
+                    "thinned": done.thinned,
                 })
                 .to_string(),
             );
@@ -153,7 +154,13 @@ impl ToParquet {
             "{} parts with {} rows, from {} segments",
             done.parts, done.rows, done.segments
         ))?;
-        if done.segments + done.already + done.waiting == 0 && !self.open {
+        if done.thinned > 0 {
+            crate::say(&format!(
+                "{} segments were thinned by retention before they were exported: what they held is gone",
+                done.thinned
+            ));
+        }
+        if done.segments + done.already + done.waiting + done.thinned == 0 && !self.open {
             print::line("no segment is sealed yet; --open takes the one that is written to")?;
         }
         Ok(())

@@ -157,8 +157,12 @@ impl Exposure {
                     .with_context(|| format!("cannot write `{}`", path.display()))
             }
             Format::Table => match kind {
-                "portcullis.exposure/1" => print::exposure_table(&answer),
-                "portcullis.timeline/1" => print::timeline(&answer),
+                "portcullis.exposure/1" => {
+                    print::exposure_table(&answer).and_then(|()| print::other_nodes(&answer))
+                }
+                "portcullis.timeline/1" => {
+                    print::timeline(&answer).and_then(|()| print::other_nodes(&answer))
+                }
                 _ => print::sections(&answer),
             },
         }
@@ -229,7 +233,10 @@ impl SubjectShow {
         }
         let answer = ask(&self.session, question).await?;
         check_gaps(&answer, self.despite_gaps)?;
-        if self.json { print::line(&answer.to_string()) } else { print::history(&answer) }
+        if self.json {
+            return print::line(&answer.to_string());
+        }
+        print::history(&answer).and_then(|()| print::other_nodes(&answer))
     }
 }
 
@@ -262,13 +269,15 @@ fn check_gaps(answer: &Value, despite: bool) -> Result<()> {
     let lines: Vec<String> = gaps
         .iter()
         .map(|gap| {
-            format!(
-                "{} at {}: {}. {}",
-                text(gap, "node"),
-                text(gap, "time"),
-                text(gap, "why"),
-                text(gap, "advice")
-            )
+            let moment = |name: &str| gap.get(name).and_then(Value::as_str);
+            let when = match (moment("since"), moment("time")) {
+                (Some(since), Some(time)) if since == time => format!(" at {time}"),
+                (Some(since), Some(time)) => format!(" from {since} to {time}"),
+                (Some(since), None) => format!(" from {since} on"),
+                (None, Some(time)) => format!(" up to {time}"),
+                (None, None) => String::new(),
+            };
+            format!("{}{when}: {}. {}", text(gap, "node"), text(gap, "why"), text(gap, "advice"))
         })
         .collect();
     match lines.as_slice() {

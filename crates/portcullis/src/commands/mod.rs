@@ -193,6 +193,9 @@ pub(crate) enum Operators {
         /// A checkpoint of this log that an auditor cosigned, to prove it under
         #[arg(long)]
         checkpoint: Option<PathBuf>,
+        /// Of a generation of the log before, whose end was lost: a bundle is of one log
+        #[arg(long)]
+        generation: Option<u64>,
         /// The file to write
         #[arg(short, long)]
         output: PathBuf,
@@ -332,7 +335,16 @@ impl Operators {
                 };
             }
             Self::Exposure(exposure) => return exposure.run().await,
-            Self::Evidence { session, question, scope, recipient, open, checkpoint, output } => {
+            Self::Evidence {
+                session,
+                question,
+                scope,
+                recipient,
+                open,
+                checkpoint,
+                generation,
+                output,
+            } => {
                 let mut asked =
                     scope.map_or_else(|| question.to_json(), |name| json!({ "scope": name }));
                 let checkpoint = checkpoint.map(|file| {
@@ -342,6 +354,7 @@ impl Operators {
                 let more = [
                     ("recipient", recipient.map(Value::from)),
                     ("open", open.map(Value::from)),
+                    ("generation", generation.map(Value::from)),
                     ("checkpoint", checkpoint.transpose()?.map(Value::from)),
                 ];
                 if let Some(members) = asked.as_object_mut() {

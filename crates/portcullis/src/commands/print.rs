@@ -89,6 +89,27 @@ pub(super) fn history(answer: &Value) -> Result<()> {
     line(&format!("{} releases", releases.len()))
 }
 
+/// What other nodes' logs say, which is in no sum of the answer.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn other_nodes(answer: &Value) -> Result<()> {
+    for node in answer.get("other_nodes").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| node.get(name).and_then(Value::as_str).unwrap_or("?");
+        let number = |name: &str| node.get(name).and_then(Value::as_u64);
+        let note = text("note");
+        match (number("pseudonyms"), number("records")) {
+            (Some(pseudonyms), Some(records)) => line(&format!(
+                "{}, here up to {}: {pseudonyms} pseudonyms in {records} records, {note}",
+                text("log"),
+                text("until")
+            ))?,
+            _ => line(&format!("{}: {note}", text("log")))?,
+        }
+    }
+    Ok(())
+}
+
 /// Any other answer: its lists as tables, its numbers as lines.
 ///
 /// # Errors

@@ -19,8 +19,9 @@ use storage::clock;
 #[derive(Args)]
 pub(crate) struct Verify {
     /// A log (its address, a data directory, or a copy of its checkpoint and tiles), or a file: an evidence bundle, a tlog-proof,
-    /// a checkpoint
-    what: String,
+    /// a checkpoint. Several bundles, one of each log that a window reaches over, are checked one by one
+    #[arg(required = true)]
+    what: Vec<String>,
     /// The log's public key, name+id+base64, or a file of it; keys of witnesses and auditors too
     #[arg(long, required = true)]
     key: Vec<String>,
@@ -56,30 +57,44 @@ impl Verify {
     /// What is wrong, by name.
     pub(crate) fn run(&self) -> Result<()> {
         let keys = Keys::read(&self.key)?;
+        let one = self.what.len() == 1;
+        let of_one = [&self.opening, &self.since, &self.output].into_iter().any(Option::is_some);
+        if !one && (of_one || self.full || self.receipt.is_some()) {
+            bail!(
+                "`--opening`, `--since`, `--full`, `--receipt` and `--output` are for one thing at a time"
+            );
+        }
+        self.what.iter().try_for_each(|what| {
+            let checked = self.check(what, &keys);
+            if one { checked } else { checked.with_context(|| format!("`{what}`")) }
+        })
+    }
+
+    fn check(&self, what: &str, keys: &Keys) -> Result<()> {
         if let Some(receipt) = &self.receipt {
-            return self.receipt(receipt, &keys);
+            return self.receipt(what, receipt, keys);
         }
         if self.full {
-            return self.audit(&keys);
+            return self.audit(what, keys);
         }
-        let path = Path::new(&self.what);
-        if is_address(&self.what) || path.is_dir() {
-            return self.log(&keys);
+        let path = Path::new(what);
+        if is_address(what) || path.is_dir() {
+            return self.log(what, keys);
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", self.what))?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{what}`"))?;
         match std::str::from_utf8(&bytes) {
-            Ok(text) if text.starts_with(proof::FIRST_LINE) => self.proof(text, &keys),
+            Ok(text) if text.starts_with(proof::FIRST_LINE) => self.proof(text, keys),
             Ok(text) if text.contains("\n\n\u{2014} ") => {
-                let signed = Signed::open(text.to_owned(), &keys)?;
+                let signed = Signed::open(text.to_owned(), keys)?;
                 self.say(&signed, json!({ "schema": "portcullis.checkpoint/1" }), &[])
             }
-            _ => self.evidence(path, &keys),
+            _ => self.evidence(path, keys),
         }
     }
 
     /// What a log's files show.
-    fn log(&self, keys: &Keys) -> Result<()> {
-        let log = Log::open(&self.what, keys)?;
+    fn log(&self, what: &str, keys: &Keys) -> Result<()> {
+        let log = Log::open(what, keys)?;
         let checkpoint = &log.signed.checkpoint;
         let mut said = Vec::new();
         let mut since = None;
@@ -105,12 +120,12 @@ impl Verify {
         self.say(&log.signed, json, &said)
     }
 
-    fn audit(&self, keys: &Keys) -> Result<()> {
-        let directory = Path::new(&self.what);
+    fn audit(&self, what: &str, keys: &Keys) -> Result<()> {
+        let directory = Path::new(what);
         if !directory.join("ledger").is_dir() {
             bail!("`--full` takes a data directory: what others are served holds no bodies");
         }
-        let Signed { note, checkpoint, .. } = Log::open(&self.what, keys)?.signed;
+        let Signed { note, checkpoint, .. } = Log::open(what, keys)?.signed;
         let audited = verify::replay(directory, &checkpoint)?;
         let mut note = note;
         if let Some(path) = &self.cosign {
@@ -125,17 +140,26 @@ impl Verify {
             audited.tree.size, audited.chains
         );
         if self.json {
-            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains, "checkpoint": note });
+            let thinned = audited.thinned.map(|thinned| {
+                json!({ "records": thinned.records, "first": thinned.first, "last": thinned.last, "until": thinned.until.to_string() })
+            });
+            let said = json!({ "schema": "portcullis.audited/1", "records": audited.tree.size, "chains": audited.chains, "thinned": thinned, "checkpoint": note });
             return print(&said.to_string());
         }
         print(&text)?;
+        if let Some(thinned) = audited.thinned {
+            print(&format!(
+                "{} of them, from {} to {}, were thinned by retention up to {}, as the log says: entries, places and times were verified, bodies and touches are gone and were not",
+                thinned.records, thinned.first, thinned.last, thinned.until
+            ))?;
+        }
         if self.cosign.is_some() && self.output.is_none() {
             print(&format!("the checkpoint, cosigned:\n\n{note}"))?;
         }
         Ok(())
     }
 
-    fn receipt(&self, given: &str, keys: &Keys) -> Result<()> {
+    fn receipt(&self, what: &str, given: &str, keys: &Keys) -> Result<()> {
         let header = std::fs::read_to_string(given).unwrap_or_else(|_| given.to_owned());
         let header = header.trim();
         let header = match header.split_once(':') {
@@ -143,7 +167,7 @@ impl Verify {
             _ => header,
         };
         let promise = receipt::verify(header, &keys.logs)?;
-        let log = Log::open(&self.what, keys)?;
+        let log = Log::open(what, keys)?;
         let checkpoint = &log.signed.checkpoint;
         let now_secs = clock::unix_now().0 / 1_000_000;
         let standing = receipt::stands(&promise, checkpoint, &mut log.tiles()?, now_secs)

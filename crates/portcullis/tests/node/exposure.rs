@@ -6,7 +6,12 @@ use crate::process::{employ, start};
 use crate::software::Manner;
 use crate::support::{Node, Transport};
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::sync::mpsc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 fn ask(node: &Node, words: &[&str]) -> Result<Value> {
@@ -78,4 +83,38 @@ fn every_answer_holds_the_release_of_a_moment_ago() -> Result<()> {
     node.operate(&[&by_it[..], &to].concat())?;
     ensure!(std::fs::read(&file)?.starts_with(b"PAR1"), "no Parquet file");
     Ok(())
+}
+
+#[test]
+fn others_ask_and_change_things_while_a_question_is_answered() -> Result<()> {
+    let _alone = alone();
+    let runtime = Runtime::new()?;
+    let origin = runtime.block_on(Origin::start())?;
+    let node = start(None, &origin, Transport::ClearText)?;
+    runtime.block_on(employ(&node, "reader", true))?;
+    // The directory of addresses is a pipe: who counts by country is answered when somebody has written to it.
+    let addresses = node.data().join("mail/people.csv");
+    mkfifoat(CWD, &addresses, Mode::RUSR | Mode::WUSR)?;
+    let patience = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| ask(&node, &["exposure", "--show", "countries"]));
+        let (opened, writer) = mpsc::channel();
+        // Opens when the node reads.
+        scope.spawn(move || opened.send(File::options().write(true).open(&addresses)));
+        let mut writer = writer.recv_timeout(patience).context("nobody counts by country")??;
+        let (others, done) = mpsc::channel();
+        let node = &node;
+        scope.spawn(move || {
+            let asked = ask(node, &["exposure", "--integration", "reader"]);
+            let added = node.operate(&["vendor", "add", "another", "--name", "Another"]);
+            others.send(asked.and(added))
+        });
+        let done = done.recv_timeout(patience);
+        writer.write_all(b"subject,email,name,country\np-0001,a@b.example,,DE\n")?;
+        drop(writer);
+        let countries = slow.join().ok().context("it panicked")??;
+        done.context("they waited for the question")??;
+        ensure!(countries["countries"][0]["country"] == "DE", "{countries}");
+        Ok(())
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment = header frames-in-batches zeros                       all integers big-endian
-//! header  = "PCSEGM\x00\x01" | number u64 | first index u64 | salt u64 | CRC32C of the former, u32 | zero u32     40 bytes
+//! header  = "PCSEGM\x00" version | number u64 | first index u64 | salt u64 | CRC32C of the former, u32 | zero u32     40 bytes
 //! batch   = salt u64 | first index u64 | bytes of frames u32 | frames u32 | CRC32C of the former, u32 | zero u32  32 bytes
 //!           frame*, zero bytes up to a multiple of 8
 //! frame   = length of payload u32 | CRC32C of length and payload u32 | payload
@@ -12,6 +12,7 @@
 //! the sync of this one returned. So a broken batch with a batch after it was durable once and is *corrupt*; a broken batch with none after it
 //! was the write that a crash interrupted, nobody was told that it is durable, and it is *torn*.
 //! The salt is random for each segment, so that no payload can look like a batch.
+//! Version 1 is written to; version 2 is a segment that retention thinned, which is written once and has no zeros behind its batches.
 
 use std::ops::Range;
 
@@ -25,6 +26,7 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 const MAGIC: [u8; 8] = *b"PCSEGM\x00\x01";
+const MAGIC_THINNED: [u8; 8] = *b"PCSEGM\x00\x02";
 
 /// What a segment says about itself in its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,14 @@ pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     pub(crate) first_index: u64,
     pub(crate) salt: u64,
+    /// Whether retention took the bodies and touches of its records.
+    pub(crate) thinned: bool,
 }
 
 impl SegmentHeader {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(if self.thinned { &MAGIC_THINNED } else { &MAGIC });
         out.extend_from_slice(&self.number.to_be_bytes());
         out.extend_from_slice(&self.first_index.to_be_bytes());
         out.extend_from_slice(&self.salt.to_be_bytes());
@@ -47,8 +51,12 @@ impl SegmentHeader {
     /// `None` if `bytes` do not begin with a whole header.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut read = Fields(unseal(bytes, 32)?);
-        (read.take::<8>()? == MAGIC).then_some(())?;
-        Some(Self { number: read.u64()?, first_index: read.u64()?, salt: read.u64()? })
+        let thinned = match read.take::<8>()? {
+            MAGIC => false,
+            MAGIC_THINNED => true,
+            _ => return None,
+        };
+        Some(Self { number: read.u64()?, first_index: read.u64()?, salt: read.u64()?, thinned })
     }
 }
 

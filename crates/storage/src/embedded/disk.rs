@@ -149,6 +149,33 @@ fn write_new(
     Ok(file)
 }
 
+/// Writes a file that is derived or a copy whole: as `unfinished` in the same directory, synced, then renamed to `whole`, whose name is durable when
+/// this returns. For its owner alone to read. What the record stands on goes through [`KeepSynced::replace`], which a simulation can cut short.
+///
+/// `fill` writes the content, `failed` says what becomes of an error of the file system.
+///
+/// # Errors
+/// Those of `fill` and of the file system; `whole` then leads where it led before, unless only the last sync failed.
+pub fn write_whole<E>(
+    unfinished: &Path,
+    whole: &Path,
+    failed: impl Fn(io::Error) -> E,
+    fill: impl FnOnce(File) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(unfinished).map_err(&failed)?;
+    let synced = file.try_clone().map_err(&failed)?;
+    if let Err(error) = fill(file).and_then(|()| synced.sync_all().map_err(&failed)) {
+        // What is left of it would be written over by the next try; the error is what matters.
+        let _left = fs::remove_file(unfinished);
+        return Err(error);
+    }
+    fs::rename(unfinished, whole).map_err(&failed)?;
+    let parent = whole.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()).map_err(&failed)
+}
+
 /// The directory that names `path`.
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
@@ -344,5 +371,36 @@ impl SyncedFile for LocalFile {
     fn identity(&self) -> io::Result<FileIdentity> {
         let metadata = self.0.metadata()?;
         Ok(FileIdentity::new(metadata.dev(), metadata.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (unfinished, whole) = (dir.path().join("a.tmp"), dir.path().join("a"));
+        let write = |content: &'static [u8], end: io::Result<()>| {
+            write_whole(
+                &unfinished,
+                &whole,
+                |error| error,
+                |file| {
+                    file.write_all_at(content, 0)?;
+                    // Nobody finds it before it is complete.
+                    assert_ne!(fs::read(&whole).unwrap_or_default(), content);
+                    end
+                },
+            )
+        };
+        write(b"first", Ok(())).unwrap();
+        assert_eq!(fs::metadata(&whole).unwrap().mode() & 0o777, 0o600);
+        write(b"second", Err(ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(fs::read(&whole).unwrap(), b"first");
+        assert!(!unfinished.exists());
+        write(b"third", Ok(())).unwrap();
+        assert_eq!(fs::read(&whole).unwrap(), b"third");
     }
 }

@@ -3,34 +3,44 @@
 //! Whoever asks first has everything taken in that is durable, so an answer holds the record of a release that was made a
 //! moment ago. Files are derived: one that is damaged, or of another log, is thrown away with all after it and made again.
 
-use crate::embedded::unavailable::OpenFailed;
+use crate::embedded::disk::write_whole;
+use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
-use crate::embedded::view::LogView;
+use crate::embedded::view::{LogView, Thinned};
+use crate::embedded::workers::workers;
 use exposure::index::{
-    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, Span, Table, Unreadable,
-    level, seal,
+    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Sealer, Span,
+    Table, Unreadable, level,
 };
+use ledger::record::Header;
+use model::{Pseudonym, SubjectOrdinal, UnixMicros};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the index lies in the data directory.
 pub const INDEX_DIR: &str = "index";
 
+/// Says how many records of the log were thinned when the files beside it began to be made; without it, none.
+const THINNED: &str = "thinned";
+
+/// In microseconds.
+const DAY: u64 = 86_400_000_000;
+
 /// The index of one log.
 pub struct ExposureIndex {
     dir: PathBuf,
     view: LogView,
-    vault: Arc<Vault>,
+    vault: Option<Arc<Vault>>,
     state: Mutex<State>,
-    /// Held by the one who writes files.
-    writing: Mutex<()>,
+    /// Held by the one who writes files, who works in it.
+    writing: Mutex<Sealer>,
 }
 
 struct State {
@@ -54,6 +64,9 @@ pub enum CannotIndex {
         /// Why.
         source: ledger::record::Malformed,
     },
+    /// The vault cannot be read.
+    #[error("the subject vault cannot be read")]
+    Vault(#[source] Unavailable),
     /// The index itself cannot be read or written.
     #[error(transparent)]
     Index(#[from] Unreadable),
@@ -68,18 +81,31 @@ impl From<io::Error> for CannotIndex {
 impl ExposureIndex {
     /// Opens the index under `root`, or begins an empty one. What is missing is taken in at the first [`ExposureIndex::catch_up`].
     ///
+    /// `vault`: which the log was written with; none for another node's log, in which nobody has a name here.
+    ///
     /// # Errors
     /// [`CannotIndex`].
-    pub fn open(root: &Path, view: LogView, vault: Arc<Vault>) -> Result<Self, CannotIndex> {
+    pub fn open(
+        root: &Path,
+        view: LogView,
+        vault: Option<Arc<Vault>>,
+    ) -> Result<Self, CannotIndex> {
         let dir = root.join(INDEX_DIR);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let files = files_of(&dir, &view)?;
+        let mut files = files_of(&dir, &view, vault.as_deref())?;
+        // Made from records that have lost their touches since: a crash came between the log and the index.
+        let made_of = fs::read_to_string(dir.join(THINNED)).unwrap_or_default();
+        if made_of.trim().parse().unwrap_or(0) != view.thinned().records {
+            throw_away(&dir, &view)?;
+            files.clear();
+        }
         let parts = || files.iter().filter(|file| file.span() == Span::Part);
-        let next = parts().next_back().map_or(0, |part| part.records().end);
+        let next = parts().next_back().map_or(view.first(), |part| part.records().end);
+        let ordinals = parts().next_back().map_or(0, |part| part.vault().0);
         let nameless = parts().flat_map(|part| part.nameless()).copied().collect();
-        let indexer = Indexer::resume(next, nameless);
+        let indexer = Indexer::resume(next, ordinals, nameless);
         let state = Mutex::new(State { files, sealing: Vec::new(), indexer });
-        Ok(Self { dir, view, vault, state, writing: Mutex::new(()) })
+        Ok(Self { dir, view, vault, state, writing: Mutex::default() })
     }
 
     /// Takes in what became durable, and writes the files of what is settled.
@@ -104,21 +130,29 @@ impl ExposureIndex {
         &self,
         answer: impl FnOnce(&Index<'_>) -> Result<T, Unreadable>,
     ) -> Result<T, CannotIndex> {
-        let mut state = self.state();
-        self.take_in(&mut state)?;
-        let answered = {
-            let sealing = state.sealing.iter().map(|table| &**table);
-            let tail = sealing.chain(state.indexer.tail());
-            answer(&Index::new(state.files.iter().map(|file| &**file), tail))
+        // Held while it is answered: files and tables as they are, which grow and go without it. Nobody waits for the answer.
+        let (files, tail) = {
+            let mut state = self.state();
+            self.take_in(&mut state)?;
+            let tail: Vec<Arc<Table>> =
+                state.sealing.iter().chain(state.indexer.tail()).cloned().collect();
+            (state.files.clone(), tail)
         };
+        let index = Index::new(files.iter().map(|file| &**file), tail.iter().map(|it| &**it));
+        let answered = answer(&index.with(workers()));
         if let Err(Unreadable::Damaged(what)) = answered {
-            tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
-            self.begin_again(&mut state)?;
+            let mut state = self.state();
+            // Unless another question met the damage before, and what there is was made since.
+            if state.files.iter().any(|there| files.iter().any(|file| Arc::ptr_eq(there, file))) {
+                tracing::error!(%what, "the exposure index is damaged, and is made again from the log");
+                self.begin_again(&mut state)?;
+            }
         }
         Ok(answered?)
     }
 
-    /// Removes every file and begins again with the log's first record: after an erasure, because by the ordinals in the files the
+    /// Removes every file and begins again with the log's first record: after records were thinned, because the files still have what
+    /// they lost; after an erasure, because by the ordinals in the files the
     /// pseudonyms of an erased subject are one person's in every quarter. What is made anew has them as pseudonyms without a subject.
     ///
     /// # Errors
@@ -133,16 +167,14 @@ impl ExposureIndex {
         *state = State {
             files: Vec::new(),
             sealing: Vec::new(),
-            indexer: Indexer::resume(0, Vec::new()),
+            indexer: Indexer::resume(self.view.first(), 0, Vec::new()),
         };
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            // What is under way when a question meets damage is left to whoever writes it.
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(File::open(&self.dir)?.sync_all()?)
+        throw_away(&self.dir, &self.view)
+    }
+
+    /// How far retention went, if it may have taken something of a window.
+    pub(crate) fn thinned_in(&self, from: UnixMicros, to: UnixMicros) -> Option<Thinned> {
+        self.view.thinned_in(from, to)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,12 +186,19 @@ impl ExposureIndex {
         while state.indexer.next_record() < end {
             for record in self.view.records_from(state.indexer.next_record()) {
                 let (index, stored) = record.map_err(CannotIndex::Log)?;
-                let record =
-                    stored.decode().map_err(|source| CannotIndex::Record { index, source })?;
-                let ordinal = |pseudonym: &_, quarter| self.vault.ordinal_of(pseudonym, quarter);
-                state.indexer.push(index, &record, ordinal);
+                let malformed = |source| CannotIndex::Record { index, source };
+                if stored.is_thinned() {
+                    let header = Header::decode(&stored.entry).map_err(malformed)?;
+                    state.indexer.pass(index, stored.leaf_hash(), header.time);
+                } else {
+                    let record = stored.decode().map_err(malformed)?;
+                    let ordinal = |pseudonym: &_, quarter| {
+                        self.vault.as_ref()?.ordinal_of(pseudonym, quarter)
+                    };
+                    state.indexer.push(index, &record, ordinal);
+                }
                 if let Some(table) = state.indexer.settled() {
-                    state.sealing.push(Arc::new(table));
+                    state.sealing.push(table);
                     if state.sealing.len() > 1 {
                         // Far behind: let files be written before memory is filled.
                         self.write_parts(state)?;
@@ -170,12 +209,19 @@ impl ExposureIndex {
         Ok(())
     }
 
+    /// What the vault says of the last row that is named up to the end of a part.
+    fn row_mark(&self, table: &Table) -> Result<RowMark, CannotIndex> {
+        let mark = mark_before(table.ordinals(), self.vault.as_deref())?;
+        // Whoever it was is being erased, and then the index is made anew; until then it fits no vault.
+        Ok(mark.unwrap_or_default())
+    }
+
     /// Writes every settled part, with the state held; unless somebody is at it already, who will come to them.
     fn write_parts(&self, state: &mut State) -> Result<(), CannotIndex> {
-        let Ok(_only) = self.writing.try_lock() else { return Ok(()) };
+        let Ok(mut sealer) = self.writing.try_lock() else { return Ok(()) };
         while let Some(table) = state.sealing.first().cloned() {
             // Taken out only when its file is there: until then it answers from memory.
-            let part = write_part(&self.dir, &table)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?, &mut sealer)?;
             state.sealing.remove(0);
             state.files.push(Arc::new(part));
         }
@@ -184,16 +230,18 @@ impl ExposureIndex {
 
     /// Writes settled parts, and weeks and months that are complete, while questions are answered.
     fn write_files(&self) -> Result<(), CannotIndex> {
-        let _only = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sealer = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(table) = self.state().sealing.first().cloned() else { break };
-            let part = write_part(&self.dir, &table)?;
+            let part = write_part(&self.dir, &table, self.row_mark(&table)?, &mut sealer)?;
             let mut state = self.state();
             if state.sealing.first().is_some_and(|first| Arc::ptr_eq(first, &table)) {
                 state.sealing.remove(0);
                 state.files.push(Arc::new(part));
             }
         }
+        // Its memory is not held for parts that come in hours.
+        *sealer = Sealer::default();
         let files = self.state().files.clone();
         for (span, day) in missing_levels(&files) {
             let file = write_level(&self.dir, span, day, &files)?;
@@ -207,13 +255,40 @@ impl ExposureIndex {
     }
 }
 
+/// Removes every file, and notes how far the log is thinned that the next ones are made from.
+fn throw_away(dir: &Path, view: &LogView) -> Result<(), CannotIndex> {
+    let thinned = view.thinned().records;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // What is under way when a question meets damage is left to whoever writes it.
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            fs::remove_file(path)?;
+        }
+    }
+    File::open(dir)?.sync_all()?;
+    // Behind the files: whoever finds an older number begins again.
+    let noted = dir.join(THINNED);
+    if thinned > 0 {
+        fs::write(&noted, format!("{thinned}\n"))?;
+        File::open(&noted)?.sync_all()?;
+    } else if noted.exists() {
+        fs::remove_file(noted)?;
+    }
+    Ok(File::open(dir)?.sync_all()?)
+}
+
 /// Writes the file of a settled part.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn write_part(dir: &Path, table: &Table) -> Result<IndexFile, CannotIndex> {
+pub fn write_part(
+    dir: &Path,
+    table: &Table,
+    row_mark: RowMark,
+    sealer: &mut Sealer,
+) -> Result<IndexFile, CannotIndex> {
     let name = format!("part-{:020}", table.first_record());
-    write(dir, &name, |file| file.write_all(&seal(table)).map_err(Unreadable::Disk))
+    write(dir, &name, |file| Ok(sealer.seal(table, row_mark, |bytes| file.write_all(bytes))?))
 }
 
 /// Writes the file of a week or month.
@@ -256,12 +331,17 @@ pub fn missing_levels(files: &[Arc<IndexFile>]) -> Vec<(Span, u32)> {
     missing
 }
 
-/// The files that are there and are of this log: parts without a gap from its first record on, and levels of them.
-fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
+/// The files that are there and are of this log and this vault: parts without a gap from its first record on, and levels of them.
+fn files_of(
+    dir: &Path,
+    view: &LogView,
+    vault: Option<&Vault>,
+) -> Result<Vec<Arc<IndexFile>>, CannotIndex> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir)? {
         names.push(entry?.path());
     }
+    names.retain(|path| path.file_name().is_none_or(|name| name != THINNED));
     names.sort();
     let (mut parts, mut levels) = (Vec::<(PathBuf, Arc<IndexFile>)>::new(), Vec::new());
     let mut discarded = Vec::new();
@@ -275,28 +355,31 @@ fn files_of(dir: &Path, view: &LogView) -> Result<Vec<Arc<IndexFile>>, CannotInd
                 continue;
             }
         };
-        let next = parts.last().map_or(0, |(_, part)| part.records().end);
+        let next = parts.last().map_or(view.first(), |(_, part)| part.records().end);
         match file.span() {
             Span::Week | Span::Month => levels.push((path, file)),
             Span::Part if file.records().start == next => parts.push((path, file)),
             Span::Part => discarded.push(path),
         }
     }
-    let mut of_log = 0;
+    let mut fitting = 0;
     for (_, part) in &parts {
-        if !is_of(part, view)? {
+        if !is_of(part, view)? || !is_of_vault(part, vault)? {
             break;
         }
-        of_log += 1;
+        fitting += 1;
     }
-    discarded.extend(parts.drain(of_log..).map(|(path, _)| path));
-    let end = parts.last().map_or(0, |(_, part)| part.records().end);
-    let last_leaf = |end: u64| {
-        parts.iter().find(|(_, part)| part.records().end == end).map(|(_, part)| *part.end_leaf())
+    discarded.extend(parts.drain(fitting..).map(|(path, _)| path));
+    let named = vault.and_then(|it| first_with_a_name(parts.iter().map(|(_, part)| &**part), it));
+    if let Some(first) = named {
+        discarded.extend(parts.drain(first..).map(|(path, _)| path));
+    }
+    let last_of = |file: &IndexFile| {
+        let last = parts.iter().find(|(_, part)| part.records().end == file.records().end);
+        last.map(|(_, part)| (*part.end_leaf(), part.vault()))
     };
     levels.retain(|(path, file)| {
-        let of_them =
-            file.records().end <= end && last_leaf(file.records().end) == Some(*file.end_leaf());
+        let of_them = last_of(file) == Some((*file.end_leaf(), file.vault()));
         if !of_them {
             discarded.push(path.clone());
         }
@@ -324,6 +407,46 @@ fn is_of(part: &IndexFile, view: &LogView) -> Result<bool, CannotIndex> {
     }
 }
 
+/// Whether the part's ordinals are of this vault: of an older one that was put back, the later ordinals are given to other people.
+fn is_of_vault(part: &IndexFile, vault: Option<&Vault>) -> Result<bool, CannotIndex> {
+    let (ordinals, row_mark) = part.vault();
+    Ok(mark_before(ordinals, vault)? == Some(*row_mark))
+}
+
+/// The mark of the row before an ordinal: zeros before the first, none if the row is not there.
+fn mark_before(ordinals: u32, vault: Option<&Vault>) -> Result<Option<RowMark>, CannotIndex> {
+    let Some(last) = ordinals.checked_sub(1) else { return Ok(Some(RowMark::default())) };
+    let Some(vault) = vault else { return Ok(None) };
+    vault.row_mark(SubjectOrdinal(last)).map_err(CannotIndex::Vault)
+}
+
+/// The place of the first part that has somebody without a name whom the vault knows: an older one was in its place when the part was made.
+///
+/// Costs an HMAC per subject for every quarter of which there are such parts.
+fn first_with_a_name<'a>(
+    parts: impl Iterator<Item = &'a IndexFile>,
+    vault: &Vault,
+) -> Option<usize> {
+    let mut nameless: BTreeMap<u32, HashMap<Pseudonym, usize>> = BTreeMap::new();
+    for (place, part) in parts.enumerate() {
+        let quarter = UnixMicros(u64::from(part.day()).saturating_mul(DAY)).quarter();
+        for pseudonym in part.nameless() {
+            // As when it was indexed: what was disclosed just before a quarter turned may be recorded just after it.
+            for quarter in [quarter, quarter.saturating_sub(1)] {
+                nameless.entry(quarter).or_default().entry(*pseudonym).or_insert(place);
+            }
+        }
+    }
+    let mut first = None;
+    for (quarter, places) in nameless {
+        vault.pseudonyms(quarter, |pseudonym, _| {
+            let place = places.get(&pseudonym).copied();
+            first = first.into_iter().chain(place).min();
+        });
+    }
+    first
+}
+
 /// Writes a file whole, durably, under its final name only when it is complete.
 fn write(
     dir: &Path,
@@ -331,13 +454,11 @@ fn write(
     content: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), Unreadable>,
 ) -> Result<IndexFile, CannotIndex> {
     let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(format!("{name}.idx")));
-    let file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let mut file = io::BufWriter::with_capacity(1 << 20, file);
-    content(&mut file)?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    File::open(dir)?.sync_all()?;
+    write_whole(&temporary, &path, Unreadable::Disk, |file| {
+        let mut file = io::BufWriter::with_capacity(1 << 20, file);
+        content(&mut file)?;
+        Ok(file.flush()?)
+    })?;
     Ok(open(&path)?)
 }
 

@@ -107,7 +107,7 @@ impl Journal {
         if numbers(&*disk).map_err(failed(SEGMENTS_DIR))?.is_empty() {
             prepare(&*disk, sizes, 0).map_err(failed(&path(0)))?;
         }
-        let Walk { next_index, last, unused, mut torn, kept } = Walk::over(&*disk, visit)?;
+        let Walk { next_index, last, unused, mut torn, kept, .. } = Walk::over(&*disk, visit)?;
         // Nothing is written before every segment was found whole, so that a corrupt directory stays as it is.
         // A process that died between giving a segment its name and syncing that leaves a name the disk may not have.
         disk.sync_dir(SEGMENTS_DIR).map_err(failed(SEGMENTS_DIR))?;
@@ -180,6 +180,7 @@ impl Journal {
                 number: current.number,
                 first_index: self.next_index,
                 salt: current.salt,
+                thinned: false,
             };
             header.encode(&mut self.buffer);
         }
@@ -298,6 +299,8 @@ pub(crate) struct Place {
     pub(crate) batch: u64,
     /// Whether it is the first of its batch.
     pub(crate) first: bool,
+    /// Whether its segment is thinned.
+    pub(crate) thinned: bool,
 }
 
 /// The walk over all segments, front to back.
@@ -309,6 +312,8 @@ struct Walk {
     unused: Vec<(u64, Arc<dyn SyncedFile>, bool)>,
     /// Whether the last write to the last segment was cut short.
     torn: bool,
+    /// How many segments are thinned: the first ones.
+    thinned: u64,
     kept: KeptFiles,
 }
 
@@ -354,6 +359,7 @@ impl Walk {
             last: None,
             unused: Vec::new(),
             torn: false,
+            thinned: 0,
             kept: KeptFiles::default(),
         };
         let numbers = numbers(disk).map_err(failed(SEGMENTS_DIR))?;
@@ -378,6 +384,12 @@ impl Walk {
             && walk.unused.iter().any(|(_, _, written)| *written)
         {
             return Err(corrupt(last.number, records.end, "a record that was durable is broken"));
+        }
+        // Only what is sealed is thinned, and what seals a segment is a record behind it.
+        if let Some((last, _)) = &walk.last
+            && walk.thinned > last.number
+        {
+            return broken_off(last.number);
         }
         Ok(walk)
     }
@@ -413,6 +425,12 @@ impl Walk {
         if header.first_index != self.next_index {
             return broken(number, 0, "records before the segment are missing");
         }
+        if header.thinned {
+            if self.thinned != number {
+                return broken(number, 0, "a segment is thinned, and one before it is not");
+            }
+            self.thinned += 1;
+        }
 
         let mut last_batch = 0;
         let mut end = SEGMENT_HEADER_BYTES;
@@ -429,6 +447,7 @@ impl Walk {
                             segment: number,
                             batch: end,
                             first: nth == 0,
+                            thinned: header.thinned,
                         };
                         visit(place, bytes)
                             .map_err(|what| WalkFailed::Corrupt(corrupt(number, end, &what)))?;
@@ -474,6 +493,10 @@ fn settle(file: &dyn SyncedFile, records: &Records) -> io::Result<()> {
 fn failed(path: &str) -> impl FnOnce(io::Error) -> OpenFailed {
     let path = path.to_owned();
     move |source| OpenFailed::Disk { path, source }
+}
+
+fn broken_off<T>(last: u64) -> Result<T, OpenFailed> {
+    Err(corrupt(last, 0, "it is thinned, and the segments behind it are missing"))
 }
 
 fn corrupt(segment: u64, offset: u64, what: &str) -> OpenFailed {

@@ -8,15 +8,18 @@ use crate::embedded::clocks::{ReadClocks, RecordTime};
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::{self, DurableEnd, Journal, JournalSizes, Place, Segment, Use};
 use crate::embedded::kept::KeptFiles;
+use crate::embedded::retention::Thinner;
 use crate::embedded::stored;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::Vault;
 use crate::embedded::view::LogView;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use ledger::note::SigningKey;
-use ledger::record::Header;
-use ledger::{Batch, Draft, NodeEvent, Receipt, Sequenced, Sequencer, StoredRecord, TreeHead};
+use ledger::{
+    Batch, Draft, NodeEvent, Receipt, Sequenced, Sequencer, StoredRecord, Thinning, TreeHead,
+};
 use model::{Micros, UnixMicros};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -81,6 +84,8 @@ impl Log {
     ) -> Result<(Self, Recovered), OpenFailed> {
         let mut sequencer = Sequencer::begin(key.name());
         let view = LogView::empty(Arc::clone(&disk));
+        // Each thinned segment's last record and its leaf hash, until a record announces it.
+        let mut unannounced = BTreeMap::new();
         let mut salts = Salts::default();
         let random = Box::new(move || {
             let salt = salts.next().unwrap_or_default();
@@ -89,12 +94,25 @@ impl Log {
         let (journal, tail) = Journal::open(disk, sizes, random, &mut |place, payload| {
             let record = stored::decode(payload).ok_or("its lengths do not fit")?;
             visit(&sequencer, Some(&record));
-            if place.first && view.wants_mark(place.index) {
-                let header = Header::decode(&record.entry).map_err(|e| e.to_string())?;
-                view.mark(place, header.time);
+            if place.thinned {
+                unannounced.insert(place.segment, (place.index, record.leaf_hash()));
+                sequencer.replay_kept(&record).map_err(|e| e.to_string())?;
+            } else {
+                sequencer.replay(&record).map_err(|e| e.to_string())?;
             }
-            sequencer.replay(&record).map_err(|e| e.to_string())
+            // Announcements stand behind what they are of, and what is thinned stands before everything else.
+            if !unannounced.is_empty()
+                && let Some(thinning) = Thinning::announced(place.index, &record)
+            {
+                unannounced.retain(|_, end| *end != (thinning.last, thinning.leaf));
+            }
+            view.pass(place, sequencer.time());
+            Ok(())
         })?;
+        if let Some(segment) = unannounced.keys().next() {
+            let what = "its records are thinned, and no record says that retention did it".into();
+            return Err(OpenFailed::Corrupt { path: journal::path(*segment), offset: 0, what });
+        }
         visit(&sequencer, None);
         view.advance(journal.durable_end());
         let recovered = Recovered { tree: sequencer.tree(), torn: tail.torn };
@@ -183,7 +201,8 @@ impl Log {
         assert_eq!(end.records, self.sequencer.size(), "sequenced and durable records differ");
         if self.view.wants_mark(first_index) {
             let batch = end.offset.saturating_sub(self.batch.encoded_bytes());
-            let place = Place { index: first_index, segment: end.segment, batch, first: true };
+            let (index, segment) = (first_index, end.segment);
+            let place = Place { index, segment, batch, first: true, thinned: false };
             self.view.mark(place, first_time);
         }
         self.view.advance(end);
@@ -218,6 +237,11 @@ impl Log {
     /// The files this log stands on.
     pub(crate) fn kept(&self) -> &Arc<KeptFiles> {
         self.journal.kept()
+    }
+
+    /// What thins this log. `disk`: the one that it is on.
+    pub fn thinner(&self, disk: Arc<dyn KeepSynced>) -> Thinner {
+        Thinner::new(disk, Arc::clone(self.kept()), self.view.clone())
     }
 
     /// The segment that should be made, if one should.

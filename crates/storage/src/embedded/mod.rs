@@ -4,18 +4,22 @@
 //! anything, replicate.
 
 mod batch;
+pub mod beside;
 pub mod clocks;
 pub mod disk;
 pub mod evidence;
+mod held;
 pub mod index;
 pub mod journal;
 pub mod keeper;
 mod kept;
 pub mod lock;
 pub mod log;
+pub mod logs;
 pub mod posture;
 pub mod publisher;
 pub mod recorder;
+pub mod retention;
 mod scan;
 pub mod segments;
 pub mod speed;
@@ -24,13 +28,16 @@ mod stored;
 pub mod unavailable;
 pub mod vault;
 pub mod view;
+pub mod workers;
 
 #[cfg(test)]
 mod fixtures;
 
+pub use beside::Beside;
 pub use index::{CannotIndex, ExposureIndex};
 pub use journal::JournalSizes;
 pub use keeper::{Changed, Keeper};
+pub use logs::Logs;
 pub use posture::PostureRegister;
 pub use recorder::Recorder;
 pub use unavailable::Unavailable;

@@ -17,6 +17,7 @@ use crate::embedded::journal::JournalSizes;
 use crate::embedded::lock::{DirectoryLock, LOCK_PATH};
 use crate::embedded::log::{Log, NotAdded, Recovered};
 use crate::embedded::publisher::{Published, Publisher};
+use crate::embedded::retention::Thinner;
 use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use crate::embedded::vault::{ERASED_ACTION, ErasedRow, Eraser, ROWS_PATH, Vault, VaultKeys, keys};
 use crate::embedded::view::LogView;
@@ -85,6 +86,8 @@ pub struct Opened {
     pub posture: Vec<Vec<u8>>,
     /// Erases subjects.
     pub eraser: Eraser,
+    /// Thins segments.
+    pub thinner: Thinner,
 }
 
 /// A handle to the recorder; clones share it. When the last is dropped without [`Recorder::stop`], the log ends without a stop record,
@@ -175,7 +178,7 @@ pub fn open_on(
     opening: Opening,
 ) -> Result<Opened, OpenFailed> {
     let (sizes, wait_max) = (opening.sizes, opening.wait_max);
-    let Parts { log, publisher, vault, recovered, checkpoint, posture, eraser } =
+    let Parts { log, publisher, vault, recovered, checkpoint, posture, eraser, thinner } =
         open_parts(&disk, clocks, opening)?;
     let named =
         |path: &'static str| move |source| OpenFailed::Disk { path: path.to_owned(), source };
@@ -198,7 +201,7 @@ pub fn open_on(
         .map_err(|source| OpenFailed::Disk { path: "thread".into(), source })?;
     let inner = Inner { shared, threads: Mutex::new(threads) };
     let recorder = Recorder { inner: Arc::new(inner) };
-    Ok(Opened { recorder, vault, view, recovered, checkpoint, posture, eraser })
+    Ok(Opened { recorder, vault, view, recovered, checkpoint, posture, eraser, thinner })
 }
 
 /// What a recorder is made of, opened and not yet given threads.
@@ -217,6 +220,8 @@ pub struct Parts {
     pub posture: Vec<Vec<u8>>,
     /// Erases subjects.
     pub eraser: Eraser,
+    /// Thins segments.
+    pub thinner: Thinner,
 }
 
 /// Opens a data directory for a caller that does the threads' work itself, such as a simulation.
@@ -261,6 +266,7 @@ pub fn open_parts(
         ring,
         key_is_due: AtomicBool::new(false),
     };
+    let thinner = log.thinner(Arc::clone(disk));
     // Whoever was erased and came back with an older copy of the vault, or whom a crash kept there, goes before anything is served.
     if vault.forget_again(&erased)? {
         vault.rewrite(&**disk, log.kept(), None).map_err(OpenFailed::NotErased)?;
@@ -276,7 +282,7 @@ pub fn open_parts(
         },
     )?;
     log.commit().map_err(OpenFailed::NoStartRecord)?;
-    Ok(Parts { log, publisher, vault, recovered, checkpoint, posture, eraser })
+    Ok(Parts { log, publisher, vault, recovered, checkpoint, posture, eraser, thinner })
 }
 
 /// What of the log has to be held against other files.

@@ -9,7 +9,7 @@ use crate::embedded::journal::{self, DurableEnd, Place};
 use crate::embedded::scan::{Found, Scan};
 use crate::embedded::stored;
 use crate::embedded::unavailable::OpenFailed;
-use crate::embedded::view::LogView;
+use crate::embedded::view::{LogView, Thinned};
 use ledger::record::Header;
 use model::UnixMicros;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct SegmentSpan {
     pub since: UnixMicros,
     /// Whether it is closed for good.
     pub sealed: bool,
+    /// Whether retention took the bodies and touches of its records.
+    pub thinned: bool,
 }
 
 impl Segments {
@@ -53,7 +55,7 @@ impl Segments {
         let mut all: Vec<SegmentSpan> = Vec::new();
         let mut begun = 0;
         for (number, expected) in segments.into_iter().zip(0..) {
-            let Some((first, since)) = begin(&**disk, number)? else { continue };
+            let Some((first, since, thinned)) = begin(&**disk, number)? else { continue };
             let in_place = number == expected && number == begun;
             let after = all.last().is_none_or(|last| last.first < first);
             if !in_place || !after || (number == 0 && first != 0) {
@@ -67,9 +69,15 @@ impl Segments {
             if let Some(last) = all.last_mut() {
                 (last.sealed, last.records) = (true, first - last.first);
             }
-            all.push(SegmentSpan { first, records: 0, since, sealed: false });
-            let place =
-                Place { index: first, segment: number, batch: SEGMENT_HEADER_BYTES, first: true };
+            if !thinned && all.last().is_some_and(|before| before.thinned) {
+                // The last thinned record is not younger than the first that is not.
+                let thinned = Thinned { segments: number, records: first, until: since };
+                durable.thin(thinned);
+                readable.thin(thinned);
+            }
+            all.push(SegmentSpan { first, records: 0, since, sealed: false, thinned });
+            let batch = SEGMENT_HEADER_BYTES;
+            let place = Place { index: first, segment: number, batch, first: true, thinned };
             durable.mark(place, since);
             readable.mark(place, since);
         }
@@ -83,8 +91,11 @@ impl Segments {
     }
 }
 
-/// Index and time of a segment's first record; `None` if it holds none.
-fn begin(disk: &dyn KeepSynced, number: u64) -> Result<Option<(u64, UnixMicros)>, OpenFailed> {
+/// Index and time of a segment's first record, and whether it is thinned; `None` if it holds none.
+fn begin(
+    disk: &dyn KeepSynced,
+    number: u64,
+) -> Result<Option<(u64, UnixMicros, bool)>, OpenFailed> {
     let (mut scan, path) = open(disk, number)?;
     let failed = |source| OpenFailed::Disk { path: path.clone(), source };
     let Some(header) = scan.header().map_err(failed)? else { return Ok(None) };
@@ -102,7 +113,7 @@ fn begin(disk: &dyn KeepSynced, number: u64) -> Result<Option<(u64, UnixMicros)>
         first.and_then(|record| Header::decode(&record.entry).ok()).map(|header| header.time);
     let time = time
         .ok_or_else(|| corrupt(number, SEGMENT_HEADER_BYTES, "the first record cannot be read"))?;
-    Ok(Some((header.first_index, time)))
+    Ok(Some((header.first_index, time, header.thinned)))
 }
 
 /// Where the open segment's last whole batch begins, and where it ends.

@@ -10,15 +10,26 @@ use model::{
     AccessRecord, ClassNumber, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId,
     OperationId, Outcome, Pseudonym, RequestId, SubjectId, Touch, UnixMicros, VendorId,
 };
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+/// Who appends.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    /// So many at once, each waiting for its receipt before the next.
+    Closed(usize),
+    /// So many records a second, at moments that do not depend on receipts (exponential pauses). A wait begins when the record was due,
+    /// so that what kept the generator is in it.
+    Open(u32),
+}
 
 /// One measurement of the record and of the disk under it.
 #[derive(Clone, Copy, Debug)]
 pub struct Speed {
-    /// How many appended at once, each waiting for its receipt before the next.
-    pub appenders: usize,
     /// Durable records in a second.
     pub records_per_s: f64,
     /// Median time from append to receipt.
@@ -43,7 +54,7 @@ pub struct Speed {
 ///
 /// # Errors
 /// Whatever kept the log from being opened or written.
-pub fn measure(root: &Path, appenders: usize, duration: Duration) -> io::Result<Speed> {
+pub fn measure(root: &Path, load: Load, duration: Duration) -> io::Result<Speed> {
     let key = SigningKey::new("bench/node/1", &[1; 32]).map_err(io::Error::other)?;
     let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
     let opened = recorder::open(root, Opening::standard(key, vault)).map_err(io::Error::other)?;
@@ -54,10 +65,14 @@ pub fn measure(root: &Path, appenders: usize, duration: Duration) -> io::Result<
     let (before, commits_before) = (view.end(), recorder.commits());
     let cpu_before = cpu();
     let began = Instant::now();
+    let tasks: Vec<_> = match load {
+        Load::Closed(appenders) => {
+            let append = || runtime.spawn(append_until(recorder.clone(), began + duration));
+            (0..appenders).map(|_| append()).collect()
+        }
+        Load::Open(rate) => append_when_due(&runtime, &recorder, rate, began, duration),
+    };
     let mut waits: Vec<Duration> = runtime.block_on(async {
-        let until = began + duration;
-        let tasks: Vec<_> =
-            (0..appenders).map(|_| tokio::spawn(append_until(recorder.clone(), until))).collect();
         let mut waits = Vec::new();
         for task in tasks {
             waits.extend(task.await.map_err(io::Error::other)?.map_err(io::Error::other)?);
@@ -84,7 +99,6 @@ pub fn measure(root: &Path, appenders: usize, duration: Duration) -> io::Result<
     })?;
     let disk_seconds: f64 = disk_waits.iter().map(Duration::as_secs_f64).sum();
     Ok(Speed {
-        appenders,
         records_per_s: ratio(waits.len() as u64, 1) / seconds,
         p50: percentile(&mut waits, 50),
         p99: percentile(&mut waits, 99),
@@ -108,6 +122,33 @@ async fn append_until(recorder: Recorder, until: Instant) -> Result<Vec<Duration
         began = now;
     }
     Ok(waits)
+}
+
+type Appending = JoinHandle<Result<Vec<Duration>, Unavailable>>;
+
+fn append_when_due(
+    runtime: &Runtime,
+    recorder: &Recorder,
+    rate: u32,
+    began: Instant,
+    duration: Duration,
+) -> Vec<Appending> {
+    let mut tasks = Vec::new();
+    let (mut due, mut state) = (Duration::ZERO, 1_u64);
+    while due < duration {
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        let recorder = recorder.clone();
+        tasks.push(runtime.spawn(async move {
+            recorder.append(Draft::Access(one_subject_read())).await?;
+            Ok(vec![began.elapsed().saturating_sub(due)])
+        }));
+        // The upper half of a linear congruential generator, never 0.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let share = (ratio(state >> 33, 1) + 1.0) / f64::from(1_u32 << 31);
+        due += Duration::from_secs_f64(-share.ln() / f64::from(rate));
+    }
+    tasks
 }
 
 /// An account read by an integration: one subject, three classes.
@@ -169,11 +210,12 @@ fn cpu() -> (Duration, Duration) {
     (next(), next())
 }
 
-/// How long [`Vault::row`] takes for a subject the vault knows, among `subjects` of them, in the empty directory `root`.
+/// How long [`Vault::row`] takes for a subject the vault knows, and [`Vault::ordinal_of`] for its pseudonym, among `subjects` of them that
+/// are asked for in another order, in the empty directory `root`.
 ///
 /// # Errors
 /// Whatever kept the vault from being opened or answering.
-pub fn known_subject(root: &Path, subjects: u32) -> io::Result<Duration> {
+pub fn known_subject(root: &Path, subjects: u32) -> io::Result<[Duration; 2]> {
     let keys = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
     let vault = Vault::open(&LocalDisk::new(root)?, &keys).map_err(io::Error::other)?;
     let now = UnixMicros(1_790_000_000_000_000);
@@ -189,7 +231,18 @@ pub fn known_subject(root: &Path, subjects: u32) -> io::Result<Duration> {
     for subject in &subjects {
         std::hint::black_box(vault.row(subject, now).map_err(io::Error::other)?);
     }
-    Ok(began.elapsed().div_f64(ratio(subjects.len() as u64, 1)))
+    let row = began.elapsed();
+    let pseudonym = |subject| vault.row(subject, now).map(|(_, pseudonym)| pseudonym);
+    let pseudonyms: Result<BTreeSet<_>, _> = subjects.iter().map(pseudonym).collect();
+    let pseudonyms = pseudonyms.map_err(io::Error::other)?;
+    // Makes the quarter's map, which costs an HMAC for each subject.
+    pseudonyms.first().map(|pseudonym| vault.ordinal_of(pseudonym, now.quarter()));
+    let began = Instant::now();
+    for pseudonym in &pseudonyms {
+        std::hint::black_box(vault.ordinal_of(pseudonym, now.quarter()));
+    }
+    let ordinal = began.elapsed();
+    Ok([row, ordinal].map(|all| all.div_f64(ratio(subjects.len() as u64, 1))))
 }
 
 fn percentile(waits: &mut [Duration], percent: usize) -> Duration {

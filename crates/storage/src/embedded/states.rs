@@ -95,7 +95,7 @@ impl LogView {
     }
 
     /// The state at the end of a sealed segment.
-    fn state_of(&self, segment: u64) -> Result<State, OpenFailed> {
+    pub(crate) fn state_of(&self, segment: u64) -> Result<State, OpenFailed> {
         let stored = |segment| State::from_bytes(&self.disk().read(&path(segment)).ok()?);
         if let Some(state) = stored(segment) {
             return Ok(state);

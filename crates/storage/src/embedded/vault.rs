@@ -14,6 +14,7 @@
 mod erase;
 pub mod keys;
 mod load;
+mod quarters;
 pub(crate) mod row;
 
 pub use erase::{ERASED_ACTION, ErasedRow, Eraser};
@@ -23,12 +24,13 @@ use crate::embedded::unavailable::{OpenFailed, Unavailable};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use model::{Pseudonym, SubjectId, SubjectOrdinal, UnixMicros};
+use quarters::Quarters;
 use row::{HEADER_BYTES, ROW_BYTES, RowHeader, WrappingKey};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use zeroize::Zeroize;
 
 /// Where the rows lie in the data directory.
@@ -65,8 +67,8 @@ pub struct Vault {
     index_key: hmac::Key,
     random: SystemRandom,
     shards: Vec<RwLock<Shard>>,
-    /// Lock order: a shard, then `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`. `forgotten` is last of all.
-    quarters: RwLock<BTreeMap<u32, Arc<QuarterMap>>>,
+    /// Lock order: a shard, then those of `quarters`, then `pending`; and `rewriting`, then `store`, then `pending`. `forgotten` is last of all.
+    quarters: Quarters,
     pending: Mutex<Pending>,
     /// Rows that are durable.
     durable: AtomicU32,
@@ -85,14 +87,6 @@ struct Store {
 }
 
 type Shard = HashMap<u128, Known, BuildHasherDefault<AlreadyHashed>>;
-type QuarterShard = HashMap<u128, SubjectOrdinal, BuildHasherDefault<AlreadyHashed>>;
-
-/// Ordinals by the pseudonyms of one quarter.
-struct QuarterMap {
-    shards: Vec<RwLock<QuarterShard>>,
-    /// Set when the subjects known before the map was made are in it.
-    filled: OnceLock<()>,
-}
 
 #[derive(Clone, Copy)]
 struct Known {
@@ -122,6 +116,7 @@ impl Vault {
     pub fn open(disk: &dyn KeepSynced, keys: &VaultKeys) -> Result<Self, OpenFailed> {
         let failed = |source| OpenFailed::Disk { path: ROWS_PATH.to_owned(), source };
         disk.create_dir("vault").map_err(failed)?;
+        erase::remove_new(disk).map_err(failed)?;
         let file = match disk.open(ROWS_PATH) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -164,7 +159,7 @@ impl Vault {
             index_key,
             random: SystemRandom::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            quarters: RwLock::default(),
+            quarters: Quarters::default(),
             pending: Mutex::new(Pending {
                 next_ordinal: 0,
                 rows: Vec::new(),
@@ -252,19 +247,31 @@ impl Vault {
         self.ordinal_of(pseudonym, quarter).map_or(Ok(None), |ordinal| self.subject(ordinal))
     }
 
-    /// The ordinal of the subject that had this pseudonym in this quarter. The first question about a quarter costs one HMAC per subject.
-    pub fn ordinal_of(&self, pseudonym: &Pseudonym, quarter: u32) -> Option<SubjectOrdinal> {
-        let key = u128::from_be_bytes(pseudonym.0);
-        let map = self.quarter(quarter);
-        let shard = map.shards.get(shard_of(key))?;
-        shard.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
-    }
-
     /// The subject with this ordinal; `None` if it was never given or its subject was erased.
     ///
     /// # Errors
     /// [`Unavailable::Stopped`] if the row cannot be read.
     pub fn subject(&self, ordinal: SubjectOrdinal) -> Result<Option<SubjectId>, Unavailable> {
+        Ok(self.opened(ordinal)?.map(|(subject, _)| subject))
+    }
+
+    /// What only the vault that made this row can say of it: HMAC-SHA-256(its seed, `portcullis/index-row/1`), the first 16 bytes. Rows are
+    /// added in order, so a vault that says the same of one has the same subjects before it. `None` as for [`Vault::subject`].
+    ///
+    /// # Errors
+    /// As for [`Vault::subject`].
+    pub fn row_mark(&self, ordinal: SubjectOrdinal) -> Result<Option<[u8; 16]>, Unavailable> {
+        let Some((_, seed)) = self.opened(ordinal)? else { return Ok(None) };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &seed);
+        let mark = hmac::sign(&key, b"portcullis/index-row/1");
+        Ok(mark.as_ref().first_chunk().copied())
+    }
+
+    /// The subject and the seed of a row; `None` if it is nobody's.
+    fn opened(
+        &self,
+        ordinal: SubjectOrdinal,
+    ) -> Result<Option<(SubjectId, [u8; 32])>, Unavailable> {
         if self.forgotten().contains_key(&ordinal) {
             return Ok(None);
         }
@@ -296,19 +303,9 @@ impl Vault {
         if header.erased {
             return Ok(None);
         }
-        let (subject, _) = row::open(&row, &store.key)
+        let opened = row::open(&row, &store.key)
             .ok_or_else(|| unreadable("the row does not open under the key of its vault"))?;
-        Ok(Some(subject))
-    }
-
-    /// Calls `visit` with the pseudonym in `quarter` and the ordinal of every subject, in no order.
-    pub fn pseudonyms(&self, quarter: u32, mut visit: impl FnMut(Pseudonym, SubjectOrdinal)) {
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            for known in shard.values() {
-                visit(pseudonym(&known.seed, quarter), known.ordinal);
-            }
-        }
+        Ok(Some(opened))
     }
 
     /// How many ordinals were given: all are below this.
@@ -405,52 +402,30 @@ impl Vault {
         seed.copy_from_slice(secret.get(..32).unwrap_or(&[0; 32]));
         nonce.copy_from_slice(secret.get(32..).unwrap_or(&[0; 12]));
 
-        let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
-        let mut pending = self.pending();
-        if let Some(why) = &pending.stopped {
-            return Err(Unavailable::Stopped(why.clone()));
-        }
-        let ordinal = SubjectOrdinal(pending.next_ordinal);
-        let next = pending.next_ordinal.checked_add(1);
-        let Some(next) = next.filter(|_| pending.rows.len() < PENDING_MAX) else {
-            return Err(Unavailable::Busy(std::time::Duration::ZERO));
-        };
-        let header = RowHeader {
-            erased: false,
-            wrapping_key: 0,
-            ordinal,
-            durable_before: self.durable.load(Ordering::Acquire),
-            index: tag,
-        };
-        let row = row::seal(&header, subject, &seed, nonce, &pending.key);
-        pending.rows.push(row.ok_or_else(|| Unavailable::Stopped("sealing a row failed".into()))?);
-        pending.next_ordinal = next;
-        drop(pending);
-        for (&quarter, map) in &*quarters {
-            insert(map, pseudonym(&seed, quarter), ordinal);
-        }
-        Ok(Known { ordinal, seed, quarter, pseudonym: pseudonym(&seed, quarter) })
-    }
-
-    /// The map of one quarter, filled.
-    ///
-    /// A row is queued under the read side of `quarters` and under its shard's lock. So a subject that did not find the map when
-    /// it was queued is in its shard, or will be when `pseudonyms` gets that shard's lock.
-    fn quarter(&self, quarter: u32) -> Arc<QuarterMap> {
-        let held =
-            self.quarters.read().unwrap_or_else(PoisonError::into_inner).get(&quarter).cloned();
-        let map = held.unwrap_or_else(|| {
-            let mut quarters = self.quarters.write().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || QuarterMap {
-                shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-                filled: OnceLock::new(),
+        let ordinal = self.quarters.adding(&seed, || {
+            let mut pending = self.pending();
+            if let Some(why) = &pending.stopped {
+                return Err(Unavailable::Stopped(why.clone()));
+            }
+            let ordinal = SubjectOrdinal(pending.next_ordinal);
+            let next = pending.next_ordinal.checked_add(1);
+            let Some(next) = next.filter(|_| pending.rows.len() < PENDING_MAX) else {
+                return Err(Unavailable::Busy(std::time::Duration::ZERO));
             };
-            Arc::clone(quarters.entry(quarter).or_insert_with(|| Arc::new(fresh())))
-        });
-        map.filled.get_or_init(|| {
-            self.pseudonyms(quarter, |pseudonym, ordinal| insert(&map, pseudonym, ordinal));
-        });
-        map
+            let header = RowHeader {
+                erased: false,
+                wrapping_key: 0,
+                ordinal,
+                durable_before: self.durable.load(Ordering::Acquire),
+                index: tag,
+            };
+            let row = row::seal(&header, subject, &seed, nonce, &pending.key);
+            let row = row.ok_or_else(|| Unavailable::Stopped("sealing a row failed".into()))?;
+            pending.rows.push(row);
+            pending.next_ordinal = next;
+            Ok(ordinal)
+        })?;
+        Ok(Known { ordinal, seed, quarter, pseudonym: pseudonym(&seed, quarter) })
     }
 
     fn store(&self) -> RwLockReadGuard<'_, Store> {
@@ -475,13 +450,6 @@ enum Refusal {
 fn pseudonym(seed: &[u8; 32], quarter: u32) -> Pseudonym {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), &quarter.to_be_bytes());
     Pseudonym(tag.as_ref().first_chunk().copied().unwrap_or_default())
-}
-
-fn insert(map: &QuarterMap, pseudonym: Pseudonym, ordinal: SubjectOrdinal) {
-    let key = u128::from_be_bytes(pseudonym.0);
-    if let Some(shard) = map.shards.get(shard_of(key)) {
-        shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, ordinal);
-    }
 }
 
 fn row_offset(ordinal: u32) -> u64 {

@@ -3,6 +3,7 @@
 //! A reader ends where the log was durable when it was made, so what it gives is what a checkpoint may cover. It decides nothing:
 //! whether a record is one of a window or an integration is for `exposure` to say.
 
+use crate::embedded::batch::SEGMENT_HEADER_BYTES;
 use crate::embedded::disk::KeepSynced;
 use crate::embedded::journal::{self, DurableEnd, Place};
 use crate::embedded::scan::{Found, Scan};
@@ -27,6 +28,27 @@ pub struct LogView {
 struct State {
     end: DurableEnd,
     marks: Vec<Mark>,
+    thinned: Thinned,
+}
+
+/// How far retention went: of the records before this place that name a caller, only entries are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thinned {
+    /// How many segments.
+    pub segments: u64,
+    /// How many records they hold, thinned or not.
+    pub records: u64,
+    /// Time of the last of them. Every record after that time is whole.
+    pub until: UnixMicros,
+}
+
+impl Thinned {
+    const NOTHING: Self = Self { segments: 0, records: 0, until: UnixMicros(0) };
+
+    /// Whether records at or after `time` may be thinned.
+    pub fn reaches(&self, time: UnixMicros) -> bool {
+        self.segments > 0 && time <= self.until
+    }
 }
 
 /// Where the batch of some record begins. Marks are in order of index, and so of time.
@@ -46,10 +68,10 @@ impl LogView {
     pub fn at_rest(disk: Arc<dyn KeepSynced>) -> Result<Self, OpenFailed> {
         let view = Self::empty(Arc::clone(&disk));
         let end = journal::walk(&*disk, &mut |place, payload| {
-            if place.first && view.wants_mark(place.index) {
+            if place.thinned || (place.first && view.wants_mark(place.index)) {
                 let record = stored::decode(payload).ok_or("its lengths do not fit")?;
                 let header = Header::decode(&record.entry).map_err(|e| e.to_string())?;
-                view.mark(place, header.time);
+                view.pass(place, header.time);
             }
             Ok(())
         })?;
@@ -59,12 +81,37 @@ impl LogView {
 
     pub(crate) fn empty(disk: Arc<dyn KeepSynced>) -> Self {
         let end = DurableEnd { segment: 0, offset: 0, records: 0 };
-        Self { disk, state: Arc::new(RwLock::new(State { end, marks: Vec::new() })) }
+        Self {
+            disk,
+            state: Arc::new(RwLock::new(State {
+                end,
+                marks: Vec::new(),
+                thinned: Thinned::NOTHING,
+            })),
+        }
     }
 
     /// Up to where the log is durable.
     pub fn end(&self) -> DurableEnd {
         self.state.read().unwrap_or_else(PoisonError::into_inner).end
+    }
+
+    /// The first record there is: not the log's, if what was before it is missing.
+    pub(crate) fn first(&self) -> u64 {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.marks.first().map_or(0, |mark| mark.index)
+    }
+
+    /// How far retention went.
+    pub fn thinned(&self) -> Thinned {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).thinned
+    }
+
+    /// The same, if it may have taken something of a window.
+    pub(crate) fn thinned_in(&self, from: UnixMicros, to: UnixMicros) -> Option<Thinned> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let begun = state.marks.first().is_some_and(|mark| mark.time < to);
+        Some(state.thinned).filter(|thinned| begun && thinned.reaches(from))
     }
 
     /// The records from `index` on.
@@ -78,7 +125,7 @@ impl LogView {
     pub fn records_since(&self, time: UnixMicros) -> Records {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let at = state.marks.partition_point(|mark| mark.time < time);
-        let mark = at.checked_sub(1).and_then(|at| state.marks.get(at));
+        let mark = state.marks.get(at.saturating_sub(1));
         self.records(mark.map_or(0, |mark| mark.index), mark, state.end)
     }
 
@@ -105,6 +152,22 @@ impl LogView {
         }
     }
 
+    /// Takes note of a record that is walked over.
+    pub(crate) fn pass(&self, place: Place, time: UnixMicros) {
+        if place.first && self.wants_mark(place.index) {
+            self.mark(place, time);
+        }
+        if place.thinned {
+            let (segments, records) = (place.segment + 1, place.index + 1);
+            self.thin(Thinned { segments, records, until: time });
+        }
+    }
+
+    /// Retention went this far.
+    pub(crate) fn thin(&self, thinned: Thinned) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).thinned = thinned;
+    }
+
     pub(crate) fn wants_mark(&self, index: u64) -> bool {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.marks.last().is_none_or(|last| index >= last.index + MARK_EVERY)
@@ -114,6 +177,17 @@ impl LogView {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let Place { index, segment, batch, .. } = place;
         state.marks.push(Mark { index, time, segment, batch });
+    }
+
+    /// As [`LogView::mark`], unless there is one there or behind it.
+    pub(crate) fn mark_later(&self, place: Place, time: UnixMicros) {
+        let known = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.marks.last().is_some_and(|last| last.index >= place.index)
+        };
+        if !known {
+            self.mark(place, time);
+        }
     }
 
     pub(crate) fn advance(&self, end: DurableEnd) {
@@ -172,7 +246,9 @@ impl Records {
                 let mut scan = Scan::new(file, end).map_err(failed)?;
                 let header = scan.header().map_err(failed)?;
                 let header = header.ok_or_else(|| corrupt(0, "the segment's header is broken"))?;
-                self.offset = self.offset.max(crate::embedded::batch::SEGMENT_HEADER_BYTES);
+                // Marks say where batches lay before the segment was thinned. What is left of it is read from the front.
+                let marked = if header.thinned { 0 } else { self.offset };
+                self.offset = marked.max(SEGMENT_HEADER_BYTES);
                 let (scan, salt) = self.open.insert((scan, header.salt));
                 (scan, *salt)
             }

@@ -4,7 +4,7 @@ mod questions;
 mod traffic;
 
 use anyhow::{Context as _, Result, ensure};
-use exposure::index::{Context, IndexFile, Indexer, Release, Sizes, Span};
+use exposure::index::{Context, IndexFile, Indexer, Release, RowMark, Sealer, Sizes, Span};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     ClassNumber, ClassSet, ClientIp, CredentialId, IntegrationId, OperationId, SubjectOrdinal,
@@ -190,6 +190,7 @@ fn generate(options: &Options, traffic: Traffic, countries: &[u8]) -> Result<Mad
     let mut builder = Builder {
         dir: &dir,
         indexer: Indexer::default(),
+        sealer: Sealer::default(),
         files: Vec::new(),
         record: 0,
         spent: Duration::ZERO,
@@ -256,6 +257,7 @@ struct Batch {
 struct Builder<'a> {
     dir: &'a Path,
     indexer: Indexer,
+    sealer: Sealer,
     files: Vec<Arc<IndexFile>>,
     record: u64,
     spent: Duration,
@@ -296,7 +298,8 @@ impl Builder<'_> {
 
     fn seal(&mut self) -> Result<()> {
         while let Some(table) = self.indexer.settled() {
-            self.files.push(Arc::new(index::write_part(self.dir, &table)?));
+            let mark = RowMark::default();
+            self.files.push(Arc::new(index::write_part(self.dir, &table, mark, &mut self.sealer)?));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use storage::embedded::workers::workers;
 
 /// A question by name.
 pub(super) struct Asked {
@@ -148,7 +149,8 @@ impl Asked {
         let mut reused = Subjects::default();
         let mut ask = || -> Result<(Duration, Vec<Vec<u32>>)> {
             let started = Instant::now();
-            let rows = self.ask(&question, &Index::new(files, []), countries, &mut reused)?;
+            let index = Index::new(files, []).with(workers());
+            let rows = self.ask(&question, &index, countries, &mut reused)?;
             Ok((started.elapsed(), black_box(rows)))
         };
         let (_, rows) = ask()?;

@@ -11,8 +11,7 @@
 
 use super::row::{self, ROW_BYTES, WrappingKey};
 use super::{
-    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, pseudonym, row_offset,
-    shard_of,
+    Pending, ROWS_PATH, Store, Vault, WRITE_ROWS_MAX, keys, map_key, row_offset, shard_of,
 };
 use crate::embedded::disk::{KeepSynced, SyncedFile};
 use crate::embedded::kept::KeptFiles;
@@ -180,6 +179,20 @@ impl Vault {
         kept: &KeptFiles,
         new_key: Option<WrappingKey>,
     ) -> Result<(), Unavailable> {
+        let written = self.write_anew(disk, kept, new_key);
+        if written.is_err() {
+            // A second copy of everybody's rows. If it cannot be removed either, the next try or start does it.
+            let _left = remove_new(disk);
+        }
+        written
+    }
+
+    fn write_anew(
+        &self,
+        disk: &dyn KeepSynced,
+        kept: &KeptFiles,
+        new_key: Option<WrappingKey>,
+    ) -> Result<(), Unavailable> {
         let _one_at_a_time = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
         let erase: BTreeSet<SubjectOrdinal> = self.forgotten().keys().copied().collect();
         let failed = |e: io::Error| refused(NEW_PATH, &e);
@@ -188,10 +201,7 @@ impl Vault {
             (Arc::clone(&store.file), Arc::clone(&store.key))
         };
         let key = new_key.map_or_else(|| Arc::clone(&old_key), Arc::new);
-        match disk.remove(NEW_PATH) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
-        }
+        remove_new(disk).map_err(failed)?;
         let new = disk.create(NEW_PATH, 0).map_err(failed)?;
         new.write_at(0, &row::header(&self.index_key)).map_err(failed)?;
         let copying = Copying {
@@ -248,13 +258,15 @@ impl Vault {
             self.forgotten().insert(known.ordinal, mark(&known.seed));
             known
         };
-        let quarters = self.quarters.read().unwrap_or_else(PoisonError::into_inner);
-        for (&quarter, map) in &*quarters {
-            let key = u128::from_be_bytes(pseudonym(&known.seed, quarter).0);
-            if let Some(shard) = map.shards.get(shard_of(key)) {
-                shard.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            }
-        }
+        self.quarters.forget(&known.seed);
+    }
+}
+
+/// Removes what a rewrite that failed, or that a crash cut short, left of the rows that were to take the place of the others.
+pub(super) fn remove_new(disk: &dyn KeepSynced) -> io::Result<()> {
+    match disk.remove(NEW_PATH) {
+        Err(none) if none.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| disk.sync_dir("vault")),
     }
 }
 

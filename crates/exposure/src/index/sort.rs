@@ -1,0 +1,77 @@
+//! Sorting at most 2^32 pairs by what is in their upper half, an ordinal mostly: digit by digit, because comparing takes three times as long.
+
+use super::packed;
+use std::ops::Range;
+
+/// Below this many, comparing is faster than counting digits.
+const FEW: usize = if cfg!(test) { 3 } else { 192 };
+
+/// So many are sorted by digits of twelve bits; fewer do not pay for the counters, and more than fit the second-level cache
+/// are written to too many places at once. Measured, as is the other.
+const WIDE: Range<usize> = if cfg!(test) { 9..40 } else { (1 << 12)..(1 << 18) };
+
+/// Sorts by the upper halves; items with the same one stay in the order they have. `spare` is room to work in: what it holds is lost.
+pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
+    if items.len() < FEW {
+        items.sort_by_key(|item| item >> 32);
+        return;
+    }
+    let all = items.iter().fold(0, |bits, item| bits | item);
+    let width = packed::width_of(u32::try_from(all >> 32).unwrap_or(u32::MAX));
+    let wide = WIDE.contains(&items.len());
+    let passes = width.div_ceil(if wide { 12 } else { 8 });
+    let digit = width.div_ceil(passes.max(1));
+    // What was in it before is written over, so it need not be emptied.
+    spare.resize(items.len(), 0);
+    for pass in 0..passes {
+        let shift = 32 + u32::from(pass * digit);
+        if wide {
+            scatter::<{ 1 << 12 }>(items, spare, shift, digit);
+        } else {
+            scatter::<{ 1 << 8 }>(items, spare, shift, digit);
+        }
+        std::mem::swap(items, spare);
+    }
+}
+
+/// Copies the items in order of one digit, of which there are at most `N`.
+fn scatter<const N: usize>(items: &[u64], to: &mut [u64], shift: u32, digit: u8) {
+    let mut places = [0_u32; N];
+    let mask = (1_u64 << digit) - 1;
+    // Divided by a constant once more, so that no place is checked.
+    let digit_of = |item: u64| usize::try_from(item >> shift & mask).unwrap_or(0) % N;
+    for item in items {
+        if let Some(place) = places.get_mut(digit_of(*item)) {
+            *place += 1;
+        }
+    }
+    let mut total = 0;
+    for place in &mut places {
+        total += std::mem::replace(place, total);
+    }
+    for item in items {
+        if let Some(place) = places.get_mut(digit_of(*item))
+            && let Some(slot) = to.get_mut(*place as usize)
+        {
+            *slot = *item;
+            *place += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_sorts_as_comparing_does(items in prop::collection::vec(any::<u64>(), 0..100), shift in 0_u32..33, stale in prop::collection::vec(any::<u64>(), 0..90)) {
+            let mut sorted: Vec<u64> = items.iter().map(|item| item >> shift).collect();
+            let mut wanted = sorted.clone();
+            wanted.sort_by_key(|item| item >> 32);
+            by_upper(&mut sorted, &mut { stale });
+            prop_assert_eq!(sorted, wanted);
+        }
+    }
+}
