@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 
-//= RFC 7523 section 2.2
+//= RFC 7523 section 2.2: the value of client_assertion_type
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Assertions and proofs remembered for one integration or key: 50 requests a second for the five minutes an assertion lives.
@@ -123,6 +123,7 @@ pub struct TokenResponse {
 impl TokenResponse {
     /// The body, `application/json` (RFC 6749 section 5.1). It holds the token: it goes to the socket and nowhere else.
     pub fn to_json(&self) -> String {
+        //= RFC 9449 section 5: the token_type of a token bound to a key is DPoP
         let token_type = match self.token_type {
             TokenType::Dpop => "DPoP",
             TokenType::Bearer => "Bearer",
@@ -131,6 +132,7 @@ impl TokenResponse {
             "access_token": self.access_token.expose(),
             "token_type": token_type,
             "expires_in": self.expires_in,
+            //= RFC 6749 section 3.3: the client is told which scope it got
             "scope": self.applicant.grant.to_string(),
         });
         if let Some(members) = body.as_object_mut() {
@@ -138,6 +140,7 @@ impl TokenResponse {
                 members.insert("refresh_token".to_owned(), refresh.expose().into());
             }
             if let Some(details) = &self.details {
+                //= RFC 9396 section 7: the response holds the details as granted
                 members.insert("authorization_details".to_owned(), details.clone());
             }
         }
@@ -298,6 +301,7 @@ impl TokenEndpoint {
         if form.get("client_secret").is_some() {
             return Err(Reason::TwoClients);
         }
+        //= RFC 6749 section 3.2.1: a client authenticates at the token endpoint, with more than its identifier
         if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
             return Err(Reason::Parameter("client_assertion_type"));
         }
@@ -372,6 +376,7 @@ impl TokenEndpoint {
             expires,
         };
         let (key, kid) = self.keys.signing();
+        //= RFC 8707 section 2.2: the token is for the resource and no other
         let access_token = token::sign(&facts, &self.issuer, &self.resource, &key, &kid, jti);
         let nonce = self.nonces.current(now);
         let token_type = proven.token_type;
@@ -459,6 +464,7 @@ pub enum Asked {
 impl Asked {
     fn read(form: &Form) -> Result<Self, Reason> {
         let own = |name: &str| form.get(name).map(str::to_owned);
+        //= RFC 9700 section 2.4: the password grant must not be used; nor is any other that is not named here
         match form.get("grant_type") {
             Some("client_credentials") => Ok(Self::Own { scope: own("scope") }),
             Some("authorization_code") => Ok(Self::Code {

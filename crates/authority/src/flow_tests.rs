@@ -155,6 +155,43 @@ fn each_wrong_parameter_refuses_the_push_by_its_name() {
 }
 
 #[test]
+fn a_push_is_its_clients_own() {
+    let world = world();
+    let sent = pushed(&world, 1);
+    push(&world, &sent).unwrap();
+    assert_eq!(push(&world, &sent).err(), Some(Reason::AssertionReplayed));
+    let mut stranger = pushed(&world, 2);
+    stranger.remove("client_assertion");
+    assert_eq!(push(&world, &stranger).err(), Some(Reason::Parameter("client_assertion")));
+    let mut two = pushed(&world, 3);
+    two.set("client_id", ANOTHER);
+    assert_eq!(push(&world, &two).err(), Some(Reason::TwoClients));
+}
+
+#[test]
+fn metadata_for_browsers_says_what_is_served() {
+    let metadata = world().endpoint.metadata(Some("https://connect.example"));
+    for (member, value) in [
+        ("authorization_endpoint", json!("https://connect.example/authorize")),
+        ("require_pushed_authorization_requests", json!(true)),
+        ("response_types_supported", json!(["code"])),
+        ("code_challenge_methods_supported", json!(["S256"])),
+        ("authorization_details_types_supported", json!([TYPE])),
+        ("authorization_response_iss_parameter_supported", json!(true)),
+        ("tls_client_certificate_bound_access_tokens", json!(true)),
+    ] {
+        assert_eq!(metadata[member], value, "{member}");
+    }
+    for algorithms in
+        ["dpop_signing_alg_values_supported", "token_endpoint_auth_signing_alg_values_supported"]
+    {
+        let names = metadata[algorithms].as_array().unwrap();
+        assert!(!names.is_empty(), "{algorithms}");
+        assert!(names.iter().all(|name| name != "none" && name != "HS256"), "{names:?}");
+    }
+}
+
+#[test]
 fn a_code_can_be_bound_to_a_key_when_it_is_asked_for() {
     let world = world();
     let nonce = world.nonce();
@@ -412,6 +449,30 @@ fn a_token_for_a_subject_names_it_and_its_consent_and_ends_with_it() {
     refused(&|consent| consent.details.grant = model::GrantId::from_bytes([9; 16]));
     refused(&|consent| consent.details.expires = NOW);
     refused(&|consent| consent.ended = Some((NOW, crate::consent::Ending::Subject)));
+}
+
+#[test]
+fn an_inquiry_needs_a_token_and_a_client() {
+    let world = world();
+    let inquire = |change: &dyn Fn(&mut Sent), jti| {
+        let mut sent = pushed(&world, jti);
+        sent.form.retain(|(name, _)| name.starts_with("client_assertion"));
+        sent.set("token", "x");
+        change(&mut sent);
+        let body = sent.body();
+        let request = TokenRequest {
+            body: body.as_bytes(),
+            dpop: &[],
+            network: sent.network,
+            client_certificate: None,
+        };
+        world.endpoint.inquire(&request, &world.directory, NOW).map_err(|error| error.code())
+    };
+    assert!(inquire(&|_| {}, 1).unwrap() == Inquiry::Nothing);
+    assert_eq!(inquire(&|_| {}, 1).err(), Some("invalid_client"), "an assertion that came before");
+    assert_eq!(inquire(&|sent| sent.remove("token"), 2).err(), Some("invalid_request"));
+    assert_eq!(inquire(&|sent| sent.remove("client_assertion"), 3).err(), Some("invalid_request"));
+    assert_eq!(inquire(&|sent| sent.set("client_secret", "x"), 4).err(), Some("invalid_client"));
 }
 
 #[test]

@@ -393,6 +393,46 @@ fn forms_that_say_too_little_or_too_much_are_refused() {
 }
 
 #[test]
+fn unknown_parameters_are_ignored() {
+    let world = World::new();
+    let mut sent = world.honest(1);
+    sent.set("code_challenge_methods_i_like", "plain");
+    world.send(&sent).unwrap();
+}
+
+/// `jku`, `x5u` and `jwk` would have us fetch or believe a key; this crate does no I/O, and only registered keys verify.
+#[test]
+fn a_key_named_by_address_is_not_fetched() {
+    let with_key = |world: &World, key: &SigningKey| {
+        let jwk: Value = serde_json::from_str(key.public().canonical_jwk()).unwrap();
+        world.assertion(key, |header, _| {
+            header["jku"] = json!("http://169.254.169.254/keys");
+            header["x5u"] = json!("http://169.254.169.254/certificate");
+            header["jwk"] = jwk;
+        })
+    };
+    check("invalid_client", "the assertion's signature does not verify", |world, sent| {
+        world.stranger = signing_key(Algorithm::Es256, 9);
+        sent.set("client_assertion", with_key(world, &world.stranger));
+    });
+    let world = World::new();
+    let mut sent = world.honest(1);
+    sent.set("client_assertion", with_key(&world, &world.asserting));
+    world.send(&sent).unwrap();
+}
+
+/// The memory of assertions and proofs is lost, and with it the nonces that proofs of before carry.
+#[test]
+fn what_was_seen_before_a_restart_obtains_nothing() {
+    let mut world = World::new();
+    let sent = world.honest(1);
+    world.send(&sent).unwrap();
+    let key = signing_key(Algorithm::EdDsa, 7);
+    world.endpoint = TokenEndpoint::new(ISSUER, RESOURCE, key, [8; 32]).unwrap();
+    assert_eq!(world.send(&sent).unwrap_err().code(), "use_dpop_nonce");
+}
+
+#[test]
 fn forged_assertions_are_refused() {
     fn assertion(reason: &str, change: fn(&mut Value, &mut Value)) {
         check("invalid_client", reason, |world, sent| {
@@ -574,7 +614,15 @@ fn the_next_key_signs_when_it_is_told_to_and_all_that_verify_are_published() {
     let header_by = |key: &SigningKey| {
         let binding = Binding::Key([1; 32]);
         let (integration, grant) = (INTEGRATION, GRANT);
-        let facts = Facts { integration, grant, subject: None, binding, issued: NOW, expires: NOW };
+        let facts = Facts {
+            integration,
+            grant,
+            subject: None,
+            consent: None,
+            binding,
+            issued: NOW,
+            expires: NOW,
+        };
         header(&token::sign(&facts, "", "", key, &key.public().thumbprint_text(), [0; 16]))
     };
     let published = || {

@@ -135,6 +135,7 @@ impl Posted {
         let form = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = form.unwrap_or("").split(';').next().unwrap_or("").trim();
         essence
+            //= RFC 6749 section 3.2: parameters are a form in the body of a POST
             .eq_ignore_ascii_case("application/x-www-form-urlencoded")
             .then(|| self.headers.get_all("dpop").iter().map(HeaderValue::as_bytes).collect())
     }
@@ -156,6 +157,7 @@ impl Posted {
 fn refusal(refused: &TokenError) -> Response {
     debug!(reason = %refused, "refused");
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    //= RFC 9449 section 8: the nonce is in a DPoP-Nonce header
     let nonce = refused.challenge().map(credential::Nonce::as_str);
     with_nonce(json(status, refused.to_json()), nonce)
 }
@@ -171,4 +173,46 @@ fn with_nonce(mut response: Response, nonce: Option<&str>) -> Response {
         response.headers_mut().insert("dpop-nonce", nonce);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authority::Reason;
+    use credential::NonceKey;
+    use model::UnixMicros;
+
+    #[test]
+    fn only_a_form_is_read() {
+        let is_read = |content_type: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(content_type) = content_type {
+                headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+            }
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            Posted { peer, headers, body: Bytes::new() }.dpop().is_some()
+        };
+        assert!(is_read(Some("application/x-www-form-urlencoded")));
+        assert!(is_read(Some("Application/X-WWW-Form-Urlencoded; charset=utf-8")));
+        for other in [None, Some("application/json"), Some("multipart/form-data; boundary=x")] {
+            assert!(!is_read(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn answers_with_tokens_are_not_cached() {
+        let nonce = NonceKey::new([7; 32]).current(UnixMicros(0));
+        let text = nonce.as_str().to_owned();
+        let challenge = TokenError { reason: Reason::NonceNeeded(nonce), integration: None };
+        let answers = [json(StatusCode::OK, "{}".to_owned()), refusal(&challenge)];
+        for answer in &answers {
+            let field = |name: &str| answer.headers().get(name).map(HeaderValue::as_bytes);
+            assert_eq!(field("cache-control"), Some(&b"no-store"[..]));
+            assert_eq!(field("content-type"), Some(&b"application/json"[..]));
+        }
+        let [_, challenged] = answers;
+        assert_eq!(challenged.status(), StatusCode::BAD_REQUEST);
+        let nonces: Vec<_> = challenged.headers().get_all("dpop-nonce").iter().collect();
+        assert_eq!(nonces, [text.as_str()]);
+    }
 }

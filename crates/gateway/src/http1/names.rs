@@ -23,6 +23,7 @@ const CONNECTION: [&str; 14] = [
 /// Only the gateway says that to the origin.
 const IDENTITY: [&str; 28] = [
     "authorization",
+    //= RFC 9700 section 4.13: header fields that claim an identity are not believed and not passed on
     "client-cert",
     "client-cert-chain",
     "cookie",
