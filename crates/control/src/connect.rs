@@ -151,7 +151,7 @@ impl Connect {
         now: UnixMicros,
     ) -> Result<Redirection, NotConnected> {
         let asked = self.shown(handle, browser, now)?;
-        //= RFC 9396 section 4: what is granted is what the subject agreed to
+        //= RFC 9396 section 3: what is granted is what the subject agreed to
         if !details.is_within(&asked.pushed.details) || details.operations.is_empty() {
             return Err(NotConnected::TooMuch);
         }
