@@ -128,8 +128,11 @@ fn sign_in(passkeys: &Passkeys, key: &EcdsaKeyPair, passkey: &Passkey, says: &Sa
     passkeys.signed_in(&signed, state, kept).map(|verified| verified.counter())
 }
 
+/// What is wrong, and how to make it so.
+type Wrong = (&'static str, fn(&mut Says));
+
 /// What is wrong in both ceremonies alike.
-fn wrong() -> Vec<(&'static str, fn(&mut Says))> {
+fn wrong() -> Vec<Wrong> {
     vec![
         ("another challenge", |says| says.challenge = Some(base64url::encode(&[1; 32]))),
         ("another origin", |says| says.origin = "https://evil.example"),
