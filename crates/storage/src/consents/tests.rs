@@ -33,7 +33,8 @@ fn given(n: u8, subject: &str) -> Consent {
 }
 
 fn first(n: u8) -> Refresh {
-    let bound_to = if n % 2 == 0 { Binding::Key([n; 32]) } else { Binding::Certificate([n; 32]) };
+    let bound_to =
+        if n.is_multiple_of(2) { Binding::Key([n; 32]) } else { Binding::Certificate([n; 32]) };
     Refresh { bound_to, current: [n; 32], before: None, issued: NOW }
 }
 
