@@ -1,6 +1,7 @@
 //! What the project does to itself: installs what the tests need, runs every check, keeps the tree tidy.
 
 mod needs;
+mod standards;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,8 @@ use std::time::Instant;
 
 const USAGE: &str = "\
 cargo xtask test     install what the tests need, then run every test and check
-cargo xtask tidy     only the checks on the tree itself: dependency direction, core purity, stray files
+cargo xtask tidy     only the checks on the tree itself: dependency direction, core purity, stray files, tables of standards
+cargo xtask standards  each demand of a standard with the lines that meet it and the tests, then what is not met
 cargo xtask needs    only install what the tests need, saying what and why
 
 `cargo test` alone passes with nothing installed; it leaves out the tests against foreign clients and servers.";
@@ -21,7 +23,13 @@ fn main() -> Result<()> {
     let root = root()?;
     match words.as_slice() {
         ["test"] => test(&root),
-        ["tidy"] => tidy::check(&root),
+        ["tidy"] => tidy::check(&root).map(|tally| say(&tally.summary())),
+        ["standards"] => {
+            let tally = tidy::check(&root)?;
+            tally.met.iter().chain(&tally.not_met).for_each(|row| say(row));
+            say(&tally.summary());
+            Ok(())
+        }
         ["needs"] => needs::install(&root),
         _ => bail!("{USAGE}"),
     }
@@ -30,7 +38,7 @@ fn main() -> Result<()> {
 /// Cheap checks first, so that a slip is known before the long ones run.
 fn test(root: &Path) -> Result<()> {
     let started = Instant::now();
-    tidy::check(root)?;
+    say(&tidy::check(root)?.summary());
     cargo(root, &["fmt", "--all", "--check"], &[])?;
     needs::install(root)?;
     cargo(root, &["deny", "--locked", "check", "bans", "licenses", "sources"], &[])?;

@@ -1,5 +1,6 @@
 //! Checks on the tree itself: which crate may lean on which, that core crates do no I/O, that nothing stray lies about.
 
+use crate::standards::{self, Sources, Tally};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -86,14 +87,16 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "
 ///
 /// # Errors
 /// If anything is wrong, or `cargo metadata` or `git` cannot be run.
-pub(crate) fn check(root: &Path) -> Result<()> {
+pub(crate) fn check(root: &Path) -> Result<Tally> {
     let mut wrong = Vec::new();
     let depends = dependencies(root)?;
     direction(&depends, &mut wrong);
     core_purity(root, &depends, &mut wrong);
-    files(root, &mut wrong)?;
+    let sources = sources(root)?;
+    files(&sources, &mut wrong);
+    let tally = standards::check(root, &sources, &mut wrong)?;
     if wrong.is_empty() {
-        return Ok(());
+        return Ok(tally);
     }
     bail!("the tree is not tidy:\n  {}", wrong.join("\n  "))
 }
@@ -163,22 +166,32 @@ fn core_purity(root: &Path, depends: &BTreeMap<String, BTreeSet<String>>, wrong:
     }
 }
 
-fn files(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
-    let output = Command::new("git").args(["ls-files"]).current_dir(root).output()?;
+/// The Rust files of the tree that are not ignored.
+fn sources(root: &Path) -> Result<Sources> {
+    let list = ["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"];
+    let output = Command::new("git").args(list).current_dir(root).output()?;
+    let mut sources = Sources::new();
     for path in String::from_utf8(output.stdout)?.lines() {
+        // What git lists and was deleted is as good as not listed.
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        sources.insert(path.to_owned(), text);
+    }
+    Ok(sources)
+}
+
+fn files(sources: &Sources, wrong: &mut Vec<String>) {
+    for (path, text) in sources {
         let name = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
-        if path.ends_with(".rs") && EMPTY_NAMES.contains(&name) {
+        if EMPTY_NAMES.contains(&name) {
             wrong.push(format!("{path}: the name says nothing about what is in it"));
         }
-        if path.starts_with("crates/") && path.contains("/src/") && path.ends_with(".rs") {
-            let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        if path.starts_with("crates/") && path.contains("/src/") {
             let is_tests = path.ends_with("tests.rs") || path.contains("/tests/");
             if !is_tests && !text.starts_with("//!") {
                 wrong.push(format!("{path}: starts with no `//!` line that says what it is for"));
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

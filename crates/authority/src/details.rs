@@ -96,9 +96,11 @@ impl Details {
         let elements: Vec<Element> =
             serde_json::from_str(text).map_err(|_| BadDetails::Malformed)?;
         let [element] = &elements[..] else { return Err(BadDetails::Malformed) };
+        //= RFC 9396 section 2: each element has a type that is known
         if element.r#type != TYPE {
             return Err(BadDetails::Type);
         }
+        //= RFC 9396 section 2.2: locations are those we issue tokens for
         if element.locations.as_ref().is_some_and(|all| all.iter().any(|one| one != resource)) {
             return Err(BadDetails::Location);
         }
@@ -143,6 +145,7 @@ impl Details {
 
     /// Whether this is no more than `other`: what a subject may make of what it is asked, and a client of what it was given.
     pub fn is_within(&self, other: &Self) -> bool {
+        //= RFC 9396 section 6: what was given is never widened
         self.grant == other.grant
             && self.operations.is_subset(&other.operations)
             && self.classes.is_subset(&other.classes)

@@ -10,7 +10,7 @@ use credential::authenticate::may_come_from;
 use credential::certificate::{Fault, Shown};
 use credential::dpop::{self, Expected, Proved, Unproved};
 use credential::replay::{FirstUse, NotFirst, holder_of};
-use credential::token::{self, Binding, Facts};
+use credential::token::{self, Binding, CLOCK_AHEAD, Facts};
 use credential::{AccessToken, BadProof, Nonce, NonceKey, SigningKey};
 use model::{
     ClientIp, Credential, CredentialId, CredentialState, Digest, Directory, Grant, GrantId,
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
 
-//= RFC 7523 section 2.2
+//= RFC 7523 section 2.2: the value of client_assertion_type
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Assertions and proofs remembered for one integration or key: 50 requests a second for the five minutes an assertion lives.
@@ -28,8 +28,8 @@ const USES_MAX: usize = 1 << 14;
 
 /// The token endpoint's keys, names and memory. One for each node, shared by its threads.
 ///
-/// After a restart the assertions seen before it are forgotten. An assertion alone obtains nothing: it must come with a
-/// proof that carries a nonce of this start, or over a connection with the client's certificate.
+/// After a restart the assertions seen before it are forgotten. At the token endpoint an assertion must come with a proof that carries a
+/// nonce of this start, or over a connection with the client's certificate; elsewhere one that may be from before the start is refused.
 pub struct TokenEndpoint {
     pub(crate) issuer: String,
     token_url: String,
@@ -39,6 +39,8 @@ pub struct TokenEndpoint {
     pub(crate) nonces: NonceKey,
     proofs: FirstUse,
     assertions: FirstUse,
+    /// When this node began to remember assertions.
+    began: UnixMicros,
 }
 
 /// An issuer identifier we do not serve; the configuration is at fault.
@@ -124,6 +126,7 @@ pub struct TokenResponse {
 impl TokenResponse {
     /// The body, `application/json` (RFC 6749 section 5.1). It holds the token: it goes to the socket and nowhere else.
     pub fn to_json(&self) -> String {
+        //= RFC 9449 section 5: the token_type of a token bound to a key is DPoP
         let token_type = match self.token_type {
             TokenType::Dpop => "DPoP",
             TokenType::Bearer => "Bearer",
@@ -132,6 +135,7 @@ impl TokenResponse {
             "access_token": self.access_token.expose(),
             "token_type": token_type,
             "expires_in": self.expires_in,
+            //= RFC 6749 section 3.3: the client is told which scope it got
             "scope": self.applicant.grant.to_string(),
         });
         if let Some(members) = body.as_object_mut() {
@@ -139,6 +143,7 @@ impl TokenResponse {
                 members.insert("refresh_token".to_owned(), refresh.expose().into());
             }
             if let Some(details) = &self.details {
+                //= RFC 9396 section 7: the response holds the details as granted
                 members.insert("authorization_details".to_owned(), details.clone());
             }
         }
@@ -171,7 +176,14 @@ impl TokenEndpoint {
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(USES_MAX),
             assertions: FirstUse::new(USES_MAX),
+            began: UnixMicros(0),
         })
+    }
+
+    /// An endpoint that began to remember at `now`: what may have been used before that is not accepted by its assertion alone.
+    #[must_use]
+    pub fn beginning(self, now: UnixMicros) -> Self {
+        Self { began: now, ..self }
     }
 
     /// The issuer identifier.
@@ -302,6 +314,7 @@ impl TokenEndpoint {
         if form.get("client_secret").is_some() {
             return Err(Reason::TwoClients);
         }
+        //= RFC 6749 section 3.2.1: a client authenticates at the token endpoint, with more than its identifier
         let client_id = form.get("client_id");
         if let Some(client_id) = client_id
             && form.get("client_assertion_type").is_none()
@@ -383,6 +396,7 @@ impl TokenEndpoint {
             expires,
         };
         let (key, kid) = self.keys.signing();
+        //= RFC 8707 section 2.2: the token is for the resource and no other
         let access_token = token::sign(&facts, &self.issuer, &self.resource, &key, &kid, jti);
         let nonce = self.nonces.current(now);
         let token_type = proven.token_type;
@@ -437,6 +451,12 @@ impl TokenEndpoint {
                 .map_err(|not_first| refused(not_first, Reason::Proof(BadProof::Replayed)))?;
         }
         let ClientProof::Assertion(asserted) = client else { return Ok(()) };
+        // An issue date may be ahead by as much as is accepted; without one, the end says that it was made after the start.
+        let made_since = asserted.issued.is_some_and(|it| it >= self.began + CLOCK_AHEAD)
+            || asserted.until > self.began + assertion::LIFETIME;
+        if possession.is_none() && !made_since && self.began != UnixMicros(0) {
+            return Err(Reason::Unavailable);
+        }
         //= RFC 7523 section 3: the jti is kept until exp, so that the assertion is used once
         self.assertions
             .observe(*asserted.integration.as_bytes(), asserted.used, asserted.until, now)
@@ -471,6 +491,7 @@ pub enum Asked {
 impl Asked {
     fn read(form: &Form) -> Result<Self, Reason> {
         let own = |name: &str| form.get(name).map(str::to_owned);
+        //= RFC 9700 section 2.4: the password grant must not be used; nor is any other that is not named here
         match form.get("grant_type") {
             Some("client_credentials") => Ok(Self::Own { scope: own("scope") }),
             Some("authorization_code") => Ok(Self::Code {

@@ -105,7 +105,9 @@ impl TokenError {
             | Reason::TwoClients
             | Reason::Certificate(_)
             | Reason::NoClientProof => "invalid_client",
+            //= RFC 9449 section 5: the error of a bad proof
             Reason::Proof(_) | Reason::UnknownKey => "invalid_dpop_proof",
+            //= RFC 9449 section 8: 400 with use_dpop_nonce
             Reason::NonceNeeded(_) => "use_dpop_nonce",
             Reason::Network | Reason::NotAdmitted => "unauthorized_client",
             Reason::Resource => "invalid_target",
@@ -116,6 +118,7 @@ impl TokenError {
 
     /// The HTTP status. 400 for `invalid_client` too: no header authentication was tried that a 401 could ask to repeat.
     pub const fn status(&self) -> u16 {
+        //= RFC 6749 section 5.2: 400, and 401 only where an Authorization header was tried
         if matches!(self.reason, Reason::Unavailable) { 503 } else { 400 }
     }
 
@@ -133,5 +136,34 @@ impl TokenError {
     //= RFC 6749 section 5.2: characters of error_description must not include '"' and '\'
     fn description(&self) -> String {
         self.reason.to_string().replace('`', "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_hold_the_characters_that_they_may() {
+        let reasons = [
+            Reason::Form,
+            Reason::Parameter("code_challenge"),
+            Reason::GrantType,
+            Reason::Assertion(BadAssertion::Audience),
+            Reason::TwoClients,
+            Reason::Proof(BadProof::Several),
+            Reason::NotRefreshed(NotRefreshed::Asleep),
+            Reason::Details(BadDetails::Grant),
+            Reason::NotServed("request"),
+            Reason::Unavailable,
+        ];
+        for reason in reasons {
+            let refused = TokenError { reason, integration: None };
+            let description = refused.description();
+            let is_allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '`');
+            assert!(description.chars().all(is_allowed), "{description}");
+            let is_ours = matches!(refused.reason, Reason::Unavailable);
+            assert_eq!(refused.status(), if is_ours { 503 } else { 400 }, "{description}");
+        }
     }
 }

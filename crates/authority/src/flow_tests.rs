@@ -4,8 +4,8 @@ use super::tests::{GRANT, INTEGRATION, ISSUER, NOW, RESOURCE, Sent, World};
 use crate::consent::{Consent, RefreshToken};
 use crate::details::{BadDetails, Details, LIFE_MAX, TYPE};
 use crate::flows::{BadCode, CODE_FOR, Flows, NoFlow, PUSHED_FOR, Pushed, SHOWN_FOR};
-use crate::{Asked, Inquiry, Reason, TokenRequest};
-use credential::token::Binding;
+use crate::{Asked, Inquiry, Reason, TokenEndpoint, TokenRequest};
+use credential::token::{Binding, CLOCK_AHEAD};
 use credential::{base64url, sha256};
 use model::{
     ClassTable, ConsentId, DataClass, IntegrationId, Micros, OperationId, SubjectId, SubjectScope,
@@ -152,6 +152,43 @@ fn each_wrong_parameter_refuses_the_push_by_its_name() {
         world.directory.integrations.get_mut(&INTEGRATION).unwrap().state =
             model::IntegrationState::Severed;
     });
+}
+
+#[test]
+fn a_push_is_its_clients_own() {
+    let world = world();
+    let sent = pushed(&world, 1);
+    push(&world, &sent).unwrap();
+    assert_eq!(push(&world, &sent).err(), Some(Reason::AssertionReplayed));
+    let mut stranger = pushed(&world, 2);
+    stranger.remove("client_assertion");
+    assert_eq!(push(&world, &stranger).err(), Some(Reason::Parameter("client_assertion")));
+    let mut two = pushed(&world, 3);
+    two.set("client_id", ANOTHER);
+    assert_eq!(push(&world, &two).err(), Some(Reason::TwoClients));
+}
+
+#[test]
+fn metadata_for_browsers_says_what_is_served() {
+    let metadata = world().endpoint.metadata(Some("https://connect.example"));
+    for (member, value) in [
+        ("authorization_endpoint", json!("https://connect.example/authorize")),
+        ("require_pushed_authorization_requests", json!(true)),
+        ("response_types_supported", json!(["code"])),
+        ("code_challenge_methods_supported", json!(["S256"])),
+        ("authorization_details_types_supported", json!([TYPE])),
+        ("authorization_response_iss_parameter_supported", json!(true)),
+        ("tls_client_certificate_bound_access_tokens", json!(true)),
+    ] {
+        assert_eq!(metadata[member], value, "{member}");
+    }
+    for algorithms in
+        ["dpop_signing_alg_values_supported", "token_endpoint_auth_signing_alg_values_supported"]
+    {
+        let names = metadata[algorithms].as_array().unwrap();
+        assert!(!names.is_empty(), "{algorithms}");
+        assert!(names.iter().all(|name| name != "none" && name != "HS256"), "{names:?}");
+    }
 }
 
 #[test]
@@ -415,6 +452,30 @@ fn a_token_for_a_subject_names_it_and_its_consent_and_ends_with_it() {
 }
 
 #[test]
+fn an_inquiry_needs_a_token_and_a_client() {
+    let world = world();
+    let inquire = |change: &dyn Fn(&mut Sent), jti| {
+        let mut sent = pushed(&world, jti);
+        sent.form.retain(|(name, _)| name.starts_with("client_assertion"));
+        sent.set("token", "x");
+        change(&mut sent);
+        let body = sent.body();
+        let request = TokenRequest {
+            body: body.as_bytes(),
+            dpop: &[],
+            network: sent.network,
+            client_certificate: None,
+        };
+        world.endpoint.inquire(&request, &world.directory, NOW).map_err(|error| error.code())
+    };
+    assert!(inquire(&|_| {}, 1).unwrap() == Inquiry::Nothing);
+    assert_eq!(inquire(&|_| {}, 1).err(), Some("invalid_client"), "an assertion that came before");
+    assert_eq!(inquire(&|sent| sent.remove("token"), 2).err(), Some("invalid_request"));
+    assert_eq!(inquire(&|sent| sent.remove("client_assertion"), 3).err(), Some("invalid_request"));
+    assert_eq!(inquire(&|sent| sent.set("client_secret", "x"), 4).err(), Some("invalid_client"));
+}
+
+#[test]
 fn a_client_learns_of_its_own_tokens_and_of_no_others() {
     let world = world();
     let issued = world.send(&world.honest(1)).unwrap();
@@ -450,6 +511,29 @@ fn a_client_learns_of_its_own_tokens_and_of_no_others() {
     let mut other = super::flow_tests::world();
     other.become_client(ANOTHER);
     assert!(inquire(&other, token, 9).unwrap() == Inquiry::Nothing);
+}
+
+#[test]
+fn an_assertion_of_before_the_start_is_refused_where_it_stands_alone() {
+    let mut world = world();
+    let began = |world: &mut World, at: UnixMicros| {
+        let issuer_key = super::tests::issuer_key();
+        let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key, [7; 32]).unwrap();
+        world.endpoint = endpoint.beginning(at);
+    };
+    // Made at NOW by a clock that may be ten seconds ahead: of before a start at NOW, for all that anybody knows.
+    let sent = pushed(&world, 1);
+    for (start, refused) in [(NOW, true), (NOW - CLOCK_AHEAD, false), (UnixMicros(0), false)] {
+        began(&mut world, start);
+        let answer = push(&world, &sent).err();
+        assert_eq!(answer, refused.then_some(Reason::Unavailable), "{start}");
+    }
+    // With a proof that carries a nonce of this start it is as good as ever.
+    began(&mut world, NOW);
+    let nonce = world.nonce();
+    let mut proved = pushed(&world, 2);
+    proved.dpop = vec![world.proof_for(&world.working, "/par", Some(&nonce), 2)];
+    assert!(push(&world, &proved).is_ok());
 }
 
 proptest! {

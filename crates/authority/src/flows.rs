@@ -121,7 +121,9 @@ impl Flows {
         if of_one.count() >= OF_ONE_MAX || inner.pushed.len() >= ALL_MAX {
             return Err(Full);
         }
+        //= RFC 9126 section 7.1: a request_uri cannot be guessed
         let handle = base64url::encode(&random);
+        //= FAPI 2.0 security profile section 5.3.2.2: a request_uri lives for less than 600 seconds
         inner.pushed.insert(sha256(handle.as_bytes()), (pushed, now + PUSHED_FOR));
         Ok(format!("{URN}{handle}"))
     }
@@ -191,6 +193,7 @@ impl Flows {
         if inner.codes.len() >= ALL_MAX {
             return Err(NoFlow);
         }
+        //= RFC 6749 section 10.10: 256 random bits where 128 are demanded
         let code = base64url::encode(&random);
         let to = answer(&request, issuer, &[("code", &code)]);
         let coded = Coded { request, consent, until: now + CODE_FOR, redeemed: false };
@@ -232,6 +235,7 @@ impl Flows {
         let mut inner = self.lock(now);
         let coded = inner.codes.get_mut(&sha256(code.as_bytes())).ok_or(BadCode::Unknown)?;
         // A code that another client was made to send is neither redeemed nor used up by it.
+        //= RFC 6749 section 4.1.3: the code was issued to this client
         if coded.request.integration != integration {
             return Err(BadCode::Unknown);
         }
@@ -239,12 +243,15 @@ impl Flows {
         if std::mem::replace(&mut coded.redeemed, true) {
             return Err(BadCode::Reused(coded.consent));
         }
+        //= FAPI 2.0 security profile section 5.3.2.1: a code lives for 60 seconds at most
         if now >= coded.until {
             return Err(BadCode::Unknown);
         }
+        //= RFC 6749 section 4.1.3: redirect_uri is identical with that of the request
         if redirect_uri != Some(coded.request.redirect_uri.as_str()) {
             return Err(BadCode::Redirect);
         }
+        //= RFC 7636 section 4.6: the verifier hashes to the challenge of the code
         if challenge_of(verifier.unwrap_or("")) != Some(coded.request.challenge) {
             return Err(BadCode::Verifier);
         }
@@ -300,6 +307,7 @@ fn challenge_of(verifier: &str) -> Option<Digest> {
 
 fn answer(request: &Pushed, issuer: &str, with: &[(&str, &str)]) -> Redirection {
     let mut parameters = with.to_vec();
+    //= RFC 6749 section 4.1.2: state comes back exactly as it came
     if let Some(state) = &request.state {
         parameters.push(("state", state));
     }

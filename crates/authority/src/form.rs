@@ -31,6 +31,7 @@ impl Form {
         Some(Self(parameters))
     }
 
+    //= RFC 6749 section 3.2: unknown parameters are ignored: nobody asks for them
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

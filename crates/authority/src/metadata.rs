@@ -36,6 +36,7 @@ impl TokenEndpoint {
         let methods = methods.get(..if tls { 3 } else { 1 }).unwrap_or_default();
         //= RFC 8705 section 5: without `mtls_endpoint_aliases`, certificates are taken at the endpoints themselves
         let mut document = json!({
+            //= RFC 8414 section 2: what the document has to have
             "issuer": issuer,
             "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
             "jwks_uri": format!("{issuer}{JWKS_PATH}"),
@@ -45,11 +46,13 @@ impl TokenEndpoint {
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
+            //= RFC 9449 section 5.1: the algorithms of proofs
             "dpop_signing_alg_values_supported": Algorithm::NAMES,
             "introspection_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": Algorithm::NAMES,
+            //= RFC 8705 section 3.3: says that tokens can be bound to certificates
             "tls_client_certificate_bound_access_tokens": tls,
         });
         if let (Some(portal), Some(members)) = (portal, document.as_object_mut()) {
@@ -60,8 +63,11 @@ impl TokenEndpoint {
                 "response_types_supported": ["code"],
                 "response_modes_supported": ["query"],
                 "grant_types_supported": ["client_credentials", "authorization_code", "refresh_token"],
+                //= RFC 9700 section 2.1.1: clients can find out that PKCE is supported
                 "code_challenge_methods_supported": ["S256"],
+                //= RFC 9396 section 10: the types that are served
                 "authorization_details_types_supported": [details::TYPE],
+                //= RFC 9207 section 3: says that iss is in every response
                 "authorization_response_iss_parameter_supported": true,
             });
             if let Value::Object(browsers) = browsers {
@@ -77,6 +83,7 @@ impl TokenEndpoint {
             let mut jwk: Value = serde_json::from_str(key.canonical_jwk()).unwrap_or_default();
             if let Some(members) = jwk.as_object_mut() {
                 members.insert("kid".to_owned(), kid.into());
+                //= RFC 8414 section 2: keys say what they are for
                 members.insert("use".to_owned(), "sig".into());
                 members.insert("alg".to_owned(), key.algorithm().name().into());
             }

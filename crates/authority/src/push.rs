@@ -29,6 +29,7 @@ impl TokenEndpoint {
     ) -> Result<Pushed, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
+        //= RFC 9126 section 2: the client authenticates as at the token endpoint
         let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
         self.pushed(&form, &proof, request, directory, classes, now)
             .map_err(|reason| TokenError { reason, integration: Some(proof.integration()) })
@@ -63,12 +64,14 @@ impl TokenEndpoint {
         if form.get("request").is_some() {
             return Err(Reason::NotServed("request"));
         }
+        //= RFC 6749 section 3.1.1: response_type is required
         if form.get("response_type") != Some("code") {
             return Err(Reason::NotServed("response_type"));
         }
         if form.get("response_mode").is_some_and(|mode| mode != "query") {
             return Err(Reason::NotServed("response_mode"));
         }
+        //= RFC 6749 section 3.1.2.3: compared with the registered addresses, and required
         let asked = form.get("redirect_uri").ok_or(Reason::Parameter("redirect_uri"))?;
         if !integration.redirects.iter().any(|ours| redirect::is_same(ours, asked)) {
             return Err(Reason::Redirect);
@@ -83,6 +86,7 @@ impl TokenEndpoint {
         if state.is_some_and(|state| state.len() > STATE_BYTES_MAX) {
             return Err(Reason::Parameter("state"));
         }
+        //= RFC 8707 section 2.1: invalid_target for a resource we do not issue tokens for
         if form.get("resource").is_some_and(|resource| resource != self.resource) {
             return Err(Reason::Resource);
         }

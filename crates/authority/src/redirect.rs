@@ -38,6 +38,7 @@ pub fn registrable(uri: &str) -> Result<(), BadRedirect> {
     if loopback(uri).is_some() {
         return Ok(());
     }
+    //= RFC 9700 section 2.6: no http address but those of native applications on loopback
     let rest = uri.strip_prefix("https://").ok_or(BadRedirect::Scheme)?;
     let host = rest.split(['/', '?']).next().unwrap_or("");
     // It comes to stand in a header of the consent page, so no more than a host and a port.

@@ -53,13 +53,17 @@ impl TokenEndpoint {
         let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
         let integration = proof.integration();
         let by_it = |reason| TokenError { reason, integration: Some(integration) };
+        //= RFC 7662 section 2.1: whoever asks is authenticated
         self.use_up(None, &proof, now).map_err(by_it)?;
+        //= RFC 7009 section 2.1: the token must be sent
         let text = form.get("token").ok_or(by_it(Reason::Parameter("token")))?;
         let digest = sha256(text.as_bytes());
+        //= RFC 7009 section 2.1: the hint is only a hint
         if let Some(consent) = RefreshToken::consent_of(text) {
             return Ok(Inquiry::Refresh { integration, consent, digest });
         }
         let keys = self.issuer_keys();
+        //= RFC 7662 section 4: signature and dates are checked
         let facts = token::read(text, &self.issuer, &self.resource, &keys, now);
         //= RFC 7662 section 4: a client must not learn of tokens that are not its own
         let facts = facts.filter(|facts| facts.integration == integration);
@@ -74,6 +78,7 @@ impl TokenEndpoint {
             Binding::Key(jkt) => json!({ "jkt": base64url::encode(jkt) }),
             Binding::Certificate(x5t) => json!({ "x5t#S256": base64url::encode(x5t) }),
         };
+        //= RFC 9449 section 6.2: the key is named in cnf.jkt, as in the token
         let token_type = match &facts.binding {
             Binding::Key(_) => "DPoP",
             Binding::Certificate(_) => "Bearer",

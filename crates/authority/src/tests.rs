@@ -53,6 +53,10 @@ fn signing_key(algorithm: Algorithm, secret: u8) -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::pkcs8(algorithm, [secret; 32]).unwrap()).unwrap()
 }
 
+pub(super) fn issuer_key() -> SigningKey {
+    signing_key(Algorithm::EdDsa, 7)
+}
+
 fn until() -> UnixMicros {
     NOW + Micros::from_secs(86_400)
 }
@@ -137,8 +141,7 @@ impl World {
             ]),
             grants: BTreeMap::from([grant(GRANT)]),
         };
-        let issuer_key = signing_key(Algorithm::EdDsa, 7);
-        let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key, [7; 32]).unwrap();
+        let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key(), [7; 32]).unwrap();
         let stranger = signing_key(Algorithm::EdDsa, 3);
         let standing = Standing::Admitted;
         let (trust, client) = (Arc::default(), INTEGRATION);
@@ -394,6 +397,46 @@ fn forms_that_say_too_little_or_too_much_are_refused() {
     check("invalid_target", "the resource is not served here", |_, sent| {
         sent.set("resource", "https://other.example");
     });
+}
+
+#[test]
+fn unknown_parameters_are_ignored() {
+    let world = World::new();
+    let mut sent = world.honest(1);
+    sent.set("code_challenge_methods_i_like", "plain");
+    world.send(&sent).unwrap();
+}
+
+/// `jku`, `x5u` and `jwk` would have us fetch or believe a key; this crate does no I/O, and only registered keys verify.
+#[test]
+fn a_key_named_by_address_is_not_fetched() {
+    let with_key = |world: &World, key: &SigningKey| {
+        let jwk: Value = serde_json::from_str(key.public().canonical_jwk()).unwrap();
+        world.assertion(key, |header, _| {
+            header["jku"] = json!("http://169.254.169.254/keys");
+            header["x5u"] = json!("http://169.254.169.254/certificate");
+            header["jwk"] = jwk;
+        })
+    };
+    check("invalid_client", "the assertion's signature does not verify", |world, sent| {
+        world.stranger = signing_key(Algorithm::Es256, 9);
+        sent.set("client_assertion", with_key(world, &world.stranger));
+    });
+    let world = World::new();
+    let mut sent = world.honest(1);
+    sent.set("client_assertion", with_key(&world, &world.asserting));
+    world.send(&sent).unwrap();
+}
+
+/// The memory of assertions and proofs is lost, and with it the nonces that proofs of before carry.
+#[test]
+fn what_was_seen_before_a_restart_obtains_nothing() {
+    let mut world = World::new();
+    let sent = world.honest(1);
+    world.send(&sent).unwrap();
+    let key = signing_key(Algorithm::EdDsa, 7);
+    world.endpoint = TokenEndpoint::new(ISSUER, RESOURCE, key, [8; 32]).unwrap();
+    assert_eq!(world.send(&sent).unwrap_err().code(), "use_dpop_nonce");
 }
 
 #[test]

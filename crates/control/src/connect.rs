@@ -155,6 +155,7 @@ impl Connect {
         now: UnixMicros,
     ) -> Result<Redirection, NotConnected> {
         let asked = self.shown(handle, browser, now)?;
+        //= RFC 9396 section 3: what is granted is what the subject agreed to
         if !details.is_within(&asked.pushed.details) || details.operations.is_empty() {
             return Err(NotConnected::TooMuch);
         }
@@ -243,6 +244,7 @@ impl Connect {
                 self.consents.redeem(&consent, &first).await
             }
         };
+        //= RFC 9700 section 4.14.2: the rotation is stored before the token is sent
         if !stored.map_err(unavailable).map_err(refused)? {
             return Err(refused(Reason::NotRefreshed(NotRefreshed::JustReplaced)));
         }
@@ -390,6 +392,7 @@ impl Connect {
         match self.endpoint.inquire(request, &registered.directory, now)? {
             Inquiry::Nothing => Ok(()),
             Inquiry::Access { facts, digest } => {
+                //= RFC 7009 section 2.1: invalid from the answer on
                 self.consents.revoke(digest, &facts).await.map_err(unjudged)
             }
             Inquiry::Refresh { integration, consent, digest } => {
@@ -400,6 +403,7 @@ impl Connect {
                     refresh.current == digest || refresh.before == Some(digest)
                 });
                 if known {
+                    //= RFC 7009 section 2.1: a refresh token takes what was issued on it along
                     let ended = self.consents.end(&consent, Ending::Integration, now).await;
                     ended.map_err(unjudged)?;
                 }

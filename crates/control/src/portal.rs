@@ -130,7 +130,8 @@ async fn guarded(State(portal): State<Arc<Portal>>, request: Request, next: Next
         next.run(request).await
     };
     let leads_to = response.extensions_mut().remove::<LeadsTo>();
-    browser::dress(&mut response, leads_to.as_ref().map(|LeadsTo(origin)| origin.as_str()));
+    let leads_to = leads_to.as_ref().map(|LeadsTo(origin)| origin.as_str());
+    browser::dress(&mut response, leads_to, portal.is_secure());
     response
 }
 
@@ -176,11 +177,7 @@ async fn authorize(
 impl Portal {
     /// Sends a browser on within the portal, or to where an authorization ends.
     fn lead(&self, browser: &Browser, to: &str) -> Response {
-        //= RFC 9700 section 4.12: 303, so that what was posted is not posted again
-        let mut response = StatusCode::SEE_OTHER.into_response();
-        if let Ok(to) = HeaderValue::from_str(to) {
-            response.headers_mut().insert(LOCATION, to);
-        }
+        let mut response = see_other(to);
         browser.remember(&mut response, self.is_secure());
         response
     }
@@ -190,6 +187,15 @@ impl Portal {
         let again = if again { "&again=1" } else { "" };
         self.lead(browser, &format!("/sign-in?next={path}{again}"))
     }
+}
+
+fn see_other(to: &str) -> Response {
+    //= RFC 9700 section 4.12: 303, so that what was posted is not posted again
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
+    response
 }
 
 /// What a subject is asked.
@@ -205,6 +211,7 @@ async fn ask(
         Ok(asked) => asked,
         Err(why) => return portal.not_connected(&browser, &why),
     };
+    //= RFC 6749 section 3.1: the subject is identified before it is asked
     if who.is_none() {
         return portal.to_sign_in(&browser, &format!("/connect/{handle}"), false);
     }
@@ -235,6 +242,7 @@ async fn answer(
     let path = format!("/connect/{handle}");
     let Some(who) = who else { return portal.to_sign_in(&browser, &path, false) };
     if form.get("decision") != Some("agree") {
+        //= RFC 6749 section 10.2: nothing is authorized without its subject agreeing, each time
         return match portal.connect.decline(&handle, &digest, now) {
             Ok(to) => portal.lead(&browser, &to.0),
             Err(why) => portal.not_connected(&browser, &why),
@@ -339,6 +347,7 @@ fn inside(next: &str) -> &str {
     let is_handle = |handle: &str| {
         handle.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
+    //= RFC 9700 section 4.11.2: the portal leads nowhere but into itself
     if next.strip_prefix("/connect/").is_some_and(is_handle) { next } else { "/connections" }
 }
 
@@ -352,6 +361,13 @@ fn origin_of(uri: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_browser_is_sent_on_by_303() {
+        let response = see_other("/connections");
+        assert_eq!(response.status(), 303, "307 would have the form posted again");
+        assert_eq!(response.headers()[LOCATION], "/connections");
+    }
 
     #[test]
     fn a_sign_in_leads_nowhere_else() {

@@ -117,6 +117,7 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let form = request.headers().get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
         let essence = form.unwrap_or("").split(';').next().unwrap_or("").trim();
+        //= RFC 6749 section 3.2: parameters are a form in the body of a POST
         if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
         }
@@ -160,6 +161,7 @@ impl Posted {
 fn refusal(refused: &TokenError) -> Response {
     debug!(reason = %refused, "refused");
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    //= RFC 9449 section 8: the nonce is in a DPoP-Nonce header
     let nonce = refused.challenge().map(credential::Nonce::as_str);
     with_nonce(json(status, refused.to_json()), nonce)
 }
@@ -175,4 +177,47 @@ fn with_nonce(mut response: Response, nonce: Option<&str>) -> Response {
         response.headers_mut().insert("dpop-nonce", nonce);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authority::Reason;
+    use credential::NonceKey;
+    use model::UnixMicros;
+
+    async fn is_read(content_type: Option<&str>) -> bool {
+        let mut request = Request::new("a=b".into());
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        Posted::from_request(request, &()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_a_form_is_read() {
+        assert!(is_read(Some("application/x-www-form-urlencoded")).await);
+        assert!(is_read(Some("Application/X-WWW-Form-Urlencoded; charset=utf-8")).await);
+        for other in [None, Some("application/json"), Some("multipart/form-data; boundary=x")] {
+            assert!(!is_read(other).await, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn answers_with_tokens_are_not_cached() {
+        let nonce = NonceKey::new([7; 32]).current(UnixMicros(0));
+        let text = nonce.as_str().to_owned();
+        let challenge = TokenError { reason: Reason::NonceNeeded(nonce), integration: None };
+        let answers = [json(StatusCode::OK, "{}".to_owned()), refusal(&challenge)];
+        for answer in &answers {
+            let field = |name: &str| answer.headers().get(name).map(HeaderValue::as_bytes);
+            assert_eq!(field("cache-control"), Some(&b"no-store"[..]));
+            assert_eq!(field("content-type"), Some(&b"application/json"[..]));
+        }
+        let [_, challenged] = answers;
+        assert_eq!(challenged.status(), StatusCode::BAD_REQUEST);
+        let nonces: Vec<_> = challenged.headers().get_all("dpop-nonce").iter().collect();
+        assert_eq!(nonces, [text.as_str()]);
+    }
 }

@@ -31,6 +31,8 @@ pub struct Asserted {
     pub used: Used,
     /// The last moment at which it could be accepted.
     pub until: UnixMicros,
+    /// When it says it was made, if it says so.
+    pub issued: Option<UnixMicros>,
 }
 
 /// What is wrong with an assertion; the client is at fault.
@@ -96,6 +98,7 @@ pub fn verify(
         serde_json::from_slice(&payload).map_err(|_| BadAssertion::Malformed)?;
     let integration = claims.client(directory)?;
     let credential =
+        //= RFC 7523 section 3: the signature is the client's, by a key registered for it
         signer(&compact, header.kid.as_deref(), algorithm, integration, directory, now)?;
     claims.check(issuer, now)?;
     Ok(Asserted {
@@ -103,6 +106,7 @@ pub fn verify(
         credential,
         used: dpop::used(&claims.jti),
         until: claims.exp.moment(),
+        issued: claims.iat.map(|iat| iat.moment()),
     })
 }
 
@@ -183,6 +187,7 @@ impl Claims<'_> {
         //= FAPI 2.0 security profile section 5.3.2.1: the issuer identifier as a string, no array
         let audience: Text<'_> =
             serde_json::from_str(self.aud.get()).map_err(|_| BadAssertion::Audience)?;
+        //= RFC 7523 section 3: the audience is this server
         if &*audience != issuer {
             return Err(BadAssertion::Audience);
         }
@@ -190,6 +195,7 @@ impl Claims<'_> {
             return Err(BadAssertion::Malformed);
         }
         let exp = self.exp.moment();
+        //= RFC 7523 section 3: exp is required and not past
         if now >= exp {
             return Err(BadAssertion::Expired);
         }

@@ -183,6 +183,7 @@ enum Scheme {
 }
 
 fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
+    //= RFC 6750 section 2: one way of sending a token for each request: the Authorization header
     let header = match headers {
         [] => return Err(Denied::Missing),
         [header] => *header,
@@ -200,6 +201,7 @@ fn presented<'a>(headers: &[&'a [u8]]) -> Result<(Scheme, &'a str), Denied> {
         _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
         _ => return Err(Denied::Malformed),
     };
+    //= RFC 6750 section 2.1: one token after the scheme
     let one_token = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
     if one_token { Ok((scheme, text)) } else { Err(Denied::Malformed) }
 }

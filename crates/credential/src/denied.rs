@@ -255,6 +255,7 @@ impl Denied {
         if matches!(self, Self::Missing) {
             return Some(format!(r#"DPoP algs="{algs}""#));
         }
+        //= RFC 6750 section 3: the challenge names its scheme and the error, each attribute once
         Some(format!(r#"DPoP error="{}", algs="{algs}""#, self.code()))
     }
 

@@ -23,7 +23,7 @@ pub const BYTES_MAX: usize = 8 * 1024;
 pub const LIFETIME: Micros = Micros::from_secs(300);
 
 /// How far another clock may be ahead of ours.
-pub(crate) const CLOCK_AHEAD: Micros = Micros::from_secs(10);
+pub const CLOCK_AHEAD: Micros = Micros::from_secs(10);
 
 /// A token as it is sent. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub fn sign(
         consent: facts.consent.map(|consent| consent.to_string().into()),
     };
     let alg = key.public().algorithm().name();
+    //= RFC 9068 section 2.1: typ is at+jwt
     let header = serde_json::json!({ "typ": "at+jwt", "alg": alg, "kid": kid }).to_string();
     // A struct of strings and numbers always serialises; an empty payload would verify nowhere.
     let claims = serde_json::to_string(&claims).unwrap_or_default();
@@ -105,6 +106,7 @@ pub fn sign(
 /// The wire form of the claims.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+//= RFC 9068 section 2.2: the claims that a token has to have
 struct Claims<'a> {
     #[serde(borrow)]
     iss: Text<'a>,
@@ -134,6 +136,7 @@ struct Confirmation<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     jkt: Option<Text<'a>>,
     #[serde(borrow, default, rename = "x5t#S256", skip_serializing_if = "Option::is_none")]
+    //= RFC 8705 section 3.1: base64url of the SHA-256 of the certificate's DER
     x5t_s256: Option<Text<'a>>,
 }
 
@@ -141,6 +144,7 @@ impl Confirmation<'_> {
     fn of(binding: Binding) -> Self {
         let text = |digest: Digest| Some(base64url::encode(&digest).into());
         match binding {
+            //= RFC 9449 section 6.1: jkt is the key's SHA-256 thumbprint
             Binding::Key(jkt) => Self { jkt: text(jkt), x5t_s256: None },
             Binding::Certificate(x5t) => Self { jkt: None, x5t_s256: text(x5t) },
         }
@@ -207,17 +211,21 @@ pub(crate) fn verify(
     let kid = header.kid.as_deref().ok_or(BadToken::UnknownKey)?;
     let key = keys.get(kid).ok_or(BadToken::UnknownKey)?;
     let algorithm = header.algorithm().ok_or(BadToken::Algorithm)?;
+    //= RFC 9068 section 2.1: signed, and never with none
     if algorithm != key.algorithm() {
         return Err(BadToken::Algorithm);
     }
+    //= RFC 9068 section 4: the signature verifies by a key of the issuer
     if !compact.verify(key, algorithm) {
         return Err(BadToken::Signature);
     }
     let payload = compact.payload_bytes().ok_or(BadToken::Malformed)?;
     let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadToken::Malformed)?;
+    //= RFC 9068 section 4: iss is exactly the issuer
     if &*claims.iss != issuer {
         return Err(BadToken::Issuer);
     }
+    //= RFC 9068 section 4: aud is this resource
     if &*claims.aud != audience {
         return Err(BadToken::Audience);
     }
@@ -279,6 +287,7 @@ impl VerifiedToken {
             return Err(BadToken::NotYetValid);
         }
         //= RFC 7519 section 4.1.4: not accepted on or after the expiration time
+        //= RFC 9068 section 4: the current time is before exp
         if now >= expires {
             return Err(BadToken::Expired);
         }

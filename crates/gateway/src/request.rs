@@ -60,7 +60,7 @@ impl Request {
 
     /// Gathers what proves the sender. `external_url`: scheme and authority that integrations know us by.
     pub(crate) fn proofs(&self, external_url: &str) -> Proofs<'_> {
-        //= RFC 9449 section 4.3, check 9: the URL without query and fragment, as the client sees it
+        //= RFC 9449 section 4.3 check 9: the URL without query and fragment, as the client sees it
         let url = [external_url, self.target.path_as_sent()].concat();
         let is_signed = !self.headers.all("signature-input").is_empty();
         Proofs {

@@ -283,6 +283,7 @@ impl Config {
         let data = beside.unwrap_or(Path::new(".")).to_path_buf();
         let mut listeners = vec![file.listen.data_plane, file.listen.authority];
         listeners.extend(file.portal.as_ref().map(|portal| portal.listen));
+        //= RFC 6749 section 3.1: TLS for the authorization and token endpoints
         if file.clear_text && !listeners.iter().all(|address| is_loopback(address.ip())) {
             bail!("in `{}`: `clear_text` is for loopback addresses only", path.display());
         }

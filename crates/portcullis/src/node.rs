@@ -156,7 +156,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let InUse { signing, published } = token_keys.in_use();
     let endpoint =
         TokenEndpoint::new(&issuer, &external_url, Arc::clone(&signing), keys::random()?)
-            .context("the authority's address cannot be an issuer")?;
+            .context("the authority's address cannot be an issuer")?
+            .beginning(clock::unix_now());
     endpoint.replace_keys(signing, published);
     let endpoint = Arc::new(endpoint);
 

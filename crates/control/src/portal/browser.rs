@@ -12,6 +12,7 @@ use storage::clock;
 const HEADERS: [(&str, &str); 7] = [
     ("x-content-type-options", "nosniff"),
     // Not `no-referrer`: a form of ours would then say that its origin is `null` (Fetch section 3.2.2).
+    //= RFC 9700 section 4.2.4: no address of ours is told to another site
     ("referrer-policy", "same-origin"),
     ("cache-control", "no-store"),
     ("cross-origin-opener-policy", "same-origin"),
@@ -20,14 +21,21 @@ const HEADERS: [(&str, &str); 7] = [
         "permissions-policy",
         "camera=(), microphone=(), geolocation=(), payment=(), usb=(), clipboard-read=()",
     ),
+    //= RFC 9700 section 4.16: pages are not framed, in browsers without the policy below
     ("x-frame-options", "DENY"),
 ];
 
-/// Puts on an answer what every answer has. `leads_to`: an origin beside our own that the page's form may end at.
-pub(super) fn dress(response: &mut Response, leads_to: Option<&str>) {
+/// Puts on an answer what every answer has. `leads_to`: an origin beside our own that the page's form may end at. `secure`: whether we are
+/// reached by TLS, and by nothing else from then on.
+pub(super) fn dress(response: &mut Response, leads_to: Option<&str>, secure: bool) {
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if secure {
+        //= FAPI 2.0 security profile section 5.2.3: HSTS, for a year; other hosts of the domain are not ours to speak for
+        let policy = HeaderValue::from_static("max-age=31536000");
+        response.headers_mut().insert("strict-transport-security", policy);
     }
     // Browsers apply form-action to redirects after a form was sent, too.
     let leads_to = leads_to.map(|origin| format!(" {origin}")).unwrap_or_default();
@@ -35,6 +43,7 @@ pub(super) fn dress(response: &mut Response, leads_to: Option<&str>) {
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'{leads_to}; \
          frame-ancestors 'none'; base-uri 'none'"
     );
+    //= RFC 9700 section 4.16: frame-ancestors
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert("content-security-policy", policy);
     }
@@ -125,5 +134,97 @@ pub(super) fn is_ours(headers: &HeaderMap, portal: &str) -> bool {
         if values.next().is_some() { Some("twice".to_owned()) } else { value }
     };
     let site = one(HeaderName::from_static("sec-fetch-site"));
+    //= RFC 6749 section 10.12: what another site sends changes nothing
     one(ORIGIN).as_deref() == Some(portal) && site.is_none_or(|site| site == "same-origin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sessions::Sessions;
+    use super::*;
+    use axum::response::IntoResponse;
+    use model::SubjectId;
+    use sever::BootMicros;
+
+    const PORTAL: &str = "https://connect.example";
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn every_answer_forbids_framing_and_other_sites() {
+        for (secure, hsts) in [(true, Some("max-age=31536000")), (false, None)] {
+            let mut response = "a page".into_response();
+            dress(&mut response, Some("https://app.example"), secure);
+            let field = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap());
+            let policy = field("content-security-policy").unwrap();
+            assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert!(policy.contains("default-src 'none'"), "{policy}");
+            assert!(policy.contains("form-action 'self' https://app.example;"), "{policy}");
+            assert_eq!(field("x-frame-options"), Some("DENY"));
+            assert_eq!(field("referrer-policy"), Some("same-origin"));
+            assert_eq!(field("cache-control"), Some("no-store"));
+            assert_eq!(field("access-control-allow-origin"), None);
+            assert_eq!(field("strict-transport-security"), hsts);
+        }
+    }
+
+    #[test]
+    fn what_another_site_sends_changes_nothing() {
+        let ours = |lines: &[_]| is_ours(&headers(lines), PORTAL);
+        assert!(ours(&[("origin", PORTAL)]));
+        assert!(ours(&[("origin", PORTAL), ("sec-fetch-site", "same-origin")]));
+        assert!(!ours(&[]), "no origin");
+        for other in [
+            "null",
+            "https://evil.example",
+            "http://connect.example",
+            "https://connect.example:444",
+        ] {
+            assert!(!ours(&[("origin", other)]), "{other}");
+        }
+        assert!(!ours(&[("origin", PORTAL), ("origin", "https://evil.example")]));
+        for site in ["cross-site", "same-site", "none"] {
+            assert!(!ours(&[("origin", PORTAL), ("sec-fetch-site", site)]), "{site}");
+        }
+        let browser = Browser::of(&headers(&[("cookie", &cookie(&"a".repeat(43)))]), true);
+        assert!(browser.sent(Some(&browser.csrf())));
+        assert!(!browser.sent(None));
+        assert!(!browser.sent(Some(&Browser::new().csrf())), "of another browser's page");
+        let cookieless = Browser::of(&HeaderMap::new(), true);
+        assert!(!cookieless.sent(Some(&cookieless.csrf())), "nothing is kept of its first visit");
+    }
+
+    #[test]
+    fn a_planted_secret_is_nobodys_after_sign_in() {
+        let (planted, own) = ("p".repeat(43), "o".repeat(43));
+        let both = format!("{}; {}", cookie(&planted), cookie(&own));
+        let browser = Browser::of(&headers(&[("cookie", &both)]), true);
+        assert!(browser.is_new, "two of one name");
+        let browser = Browser::of(&headers(&[("cookie", &format!("portal={planted}"))]), true);
+        assert!(browser.is_new, "without the prefix that only we can set");
+        let browser = Browser::of(&headers(&[("cookie", &cookie(&planted))]), true);
+        assert_eq!(browser.secret(), planted);
+
+        let (sessions, now) = (Sessions::default(), BootMicros(0));
+        let fresh = sessions.open_anew(&browser, SubjectId::new("alice").unwrap(), now);
+        assert!(sessions.find(&planted, now).is_none());
+        assert!(sessions.find(fresh.secret(), now).is_some());
+        let mut response = "".into_response();
+        fresh.remember(&mut response, true);
+        let set = response.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+        assert_eq!(
+            set,
+            format!("{}; Path=/; HttpOnly; SameSite=Lax; Secure", cookie(fresh.secret()))
+        );
+    }
+
+    fn cookie(secret: &str) -> String {
+        format!("__Host-portal={secret}")
+    }
 }

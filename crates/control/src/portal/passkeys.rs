@@ -22,8 +22,9 @@ use storage::clock;
 use storage::consents::{ConsentsError, StoredPasskey};
 use tracing::{debug, error, warn};
 use webauthn_rs::prelude::{
-    DiscoverableAuthentication, DiscoverableKey, Passkey, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, Url, Uuid, Webauthn, WebauthnBuilder,
+    AuthenticationResult, DiscoverableAuthentication, DiscoverableKey, Passkey,
+    PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid, Webauthn,
+    WebauthnBuilder,
 };
 
 /// How long a challenge waits for its answer, microseconds.
@@ -87,6 +88,42 @@ impl Passkeys {
         }
         all.insert(browser, (asked, now + CHALLENGE_LIFE));
         true
+    }
+
+    /// The passkey that was made, if it is one for us.
+    fn made(
+        &self,
+        made: &RegisterPublicKeyCredential,
+        asked: &PasskeyRegistration,
+    ) -> Option<Passkey> {
+        //= WebAuthn Level 3 section 7.1 step 10: not in a frame of another origin
+        if is_framed(made.response.client_data_json.as_ref()) {
+            return None;
+        }
+        //= WebAuthn Level 3 section 7.1 steps 5 to 25
+        let made = self.webauthn.finish_passkey_registration(made, asked);
+        let passkey = made.map_err(|why| debug!(%why, "a passkey was not accepted")).ok()?;
+        //= WebAuthn Level 3 section 7.1 step 25: at most 1023 bytes, which the library does not look at
+        (passkey.cred_id().len() <= 1_023).then_some(passkey)
+    }
+
+    /// What the authenticator signed with `passkey`, if it holds.
+    fn signed_in(
+        &self,
+        signed: &PublicKeyCredential,
+        asked: DiscoverableAuthentication,
+        passkey: Passkey,
+    ) -> Option<AuthenticationResult> {
+        //= WebAuthn Level 3 section 7.2 step 13: not in a frame of another origin
+        if is_framed(signed.response.client_data_json.as_ref()) {
+            return None;
+        }
+        let passkey = DiscoverableKey::from(passkey);
+        //= WebAuthn Level 3 section 7.2 steps 8 to 21
+        let verified = self.webauthn.finish_discoverable_authentication_v2(signed, asked, passkey);
+        let verified = verified.map_err(|why| debug!(%why, "a passkey was not accepted")).ok()?;
+        //= WebAuthn Level 3 section 7.2 step 17: user verification, which was required
+        verified.user_verified().then_some(verified)
     }
 
     /// What the browser was asked, once.
@@ -157,10 +194,8 @@ impl Portal {
 
     /// A session for `subject`, in a browser that is given another secret, so that nobody who knew the one before is in it.
     fn open_session(&self, browser: &Browser, subject: SubjectId, to: &str) -> Response {
-        let fresh = Browser::new();
+        let fresh = self.sessions.open_anew(browser, subject, clock::boot_now());
         self.connect.flows.moved(&browser.digest(), fresh.digest());
-        self.sessions.close(browser.secret());
-        self.sessions.open(fresh.secret(), subject, clock::boot_now());
         let mut response = Json(json!({ "next": to })).into_response();
         fresh.remember(&mut response, self.is_secure());
         response
@@ -193,6 +228,7 @@ pub(super) async fn sign_in(
 ) -> Result<Response, Refused> {
     let (browser, said) = portal.said(&headers, &body)?;
     let passkeys = portal.passkeys()?;
+    //= WebAuthn Level 3 section 7.2 step 11: the challenge of this browser, once
     let Some(Asked::ToSignIn(state)) = passkeys.take(&browser.digest()) else {
         return Err(Refused::Passkey);
     };
@@ -205,34 +241,40 @@ pub(super) async fn sign_in(
         .identify_discoverable_authentication(&signed)
         .map_err(|_| Refused::Passkey)?;
     let store = portal.connect.consents.store();
-    let kept = store.passkey(id).await?.ok_or(Refused::Passkey)?;
-    //= WebAuthn Level 3 section 7.2 step 6: the credential belongs to the user that the user handle names
-    if kept.handle != *handle.as_bytes() {
-        return Err(Refused::Passkey);
-    }
+    let kept = owned(store.passkey(id).await?, &handle)?;
     let passkey: Passkey = serde_json::from_str(&kept.passkey).map_err(|_| Refused::Passkey)?;
-    let verified = passkeys
-        .webauthn
-        .finish_discoverable_authentication_v2(&signed, *state, DiscoverableKey::from(passkey))
-        .map_err(|why| {
-            debug!(%why, "a passkey was not accepted");
-            Refused::Passkey
-        })?;
-    //= WebAuthn Level 3 section 7.2 step 17: user verification, which was required
-    if !verified.user_verified() {
-        return Err(Refused::Passkey);
-    }
+    let verified = passkeys.signed_in(&signed, *state, passkey).ok_or(Refused::Passkey)?;
     //= WebAuthn Level 3 section 7.2 step 22: a counter that does not grow is a signal, not proof, of a clone
-    if verified.counter() > 0 && verified.counter() <= kept.counter {
+    if went_back(verified.counter(), kept.counter) {
         warn!(
             counter = verified.counter(),
             known = kept.counter,
             "a passkey's counter went back: it may have been cloned"
         );
     }
+    //= WebAuthn Level 3 section 7.2 step 24: the counter is kept
     store.passkey_used(&kept.credential, verified.counter(), clock::unix_now()).await?;
     let next = said.next.unwrap_or_default();
     Ok(portal.open_session(&browser, kept.subject, inside(&next)))
+}
+
+/// Whether a browser says that it ran in a frame of another origin; the library looks at that for no sign-in. What is not JSON is the library's to
+/// refuse.
+fn is_framed(client_data: &[u8]) -> bool {
+    let said: Value = serde_json::from_slice(client_data).unwrap_or_default();
+    said.get("crossOrigin").is_some_and(|framed| *framed != Value::Bool(false))
+        || said.get("topOrigin").is_some()
+}
+
+/// The passkey that is kept, if it is of the user that the authenticator says it is.
+fn owned(kept: Option<StoredPasskey>, handle: &Uuid) -> Result<StoredPasskey, Refused> {
+    //= WebAuthn Level 3 section 7.2 step 6: the credential belongs to the user that the user handle names
+    kept.filter(|kept| kept.handle == *handle.as_bytes()).ok_or(Refused::Passkey)
+}
+
+/// Whether a counter did not grow. Zero is that of an authenticator without one.
+fn went_back(counter: u32, known: u32) -> bool {
+    counter > 0 && counter <= known
 }
 
 /// The page that an enrolment link leads to.
@@ -306,6 +348,7 @@ pub(super) async fn enrol(
 ) -> Result<Response, Refused> {
     let (browser, said) = portal.said(&headers, &body)?;
     let passkeys = portal.passkeys()?;
+    //= WebAuthn Level 3 section 7.1 step 8: the challenge of this browser, once
     let Some(Asked::ToEnrol { registration, ticket, subject, handle }) =
         passkeys.take(&browser.digest())
     else {
@@ -315,11 +358,7 @@ pub(super) async fn enrol(
         .credential
         .and_then(|made| serde_json::from_value(made).ok())
         .ok_or(Refused::Passkey)?;
-    let passkey =
-        passkeys.webauthn.finish_passkey_registration(&made, &registration).map_err(|why| {
-            debug!(%why, "a passkey was not accepted");
-            Refused::Passkey
-        })?;
+    let passkey = passkeys.made(&made, &registration).ok_or(Refused::Passkey)?;
     let stored = StoredPasskey {
         credential: passkey.cred_id().to_vec(),
         handle: *handle.as_bytes(),
@@ -330,6 +369,7 @@ pub(super) async fn enrol(
     let codes: [String; CODES] = std::array::from_fn(|_| base64url::encode(&clock::random::<16>()));
     let hashes: Vec<Digest> = codes.iter().map(|code| sha256(code.as_bytes())).collect();
     let (store, now) = (portal.connect.consents.store(), clock::unix_now());
+    //= WebAuthn Level 3 section 7.1 step 26: of nobody else
     if !store.add_passkey(&ticket, &stored, &hashes, now + CODES_FOR, now).await? {
         return Err(Refused::Ticket);
     }
@@ -372,3 +412,6 @@ pub(super) async fn recover(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

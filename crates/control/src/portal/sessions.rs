@@ -3,6 +3,7 @@
 //! A browser has a secret from its first visit, to which an authorization under way is tied. When somebody signs in it gets another one,
 //! so that whoever planted the first one is left behind with nobody's session.
 
+use super::browser::Browser;
 use credential::sha256;
 use model::{Digest, SubjectId};
 use sever::BootMicros;
@@ -68,6 +69,19 @@ impl Sessions {
         }
         let who = SignedIn { subject, at: now };
         open.insert(sha256(cookie.as_bytes()), Session { who, touched: now });
+    }
+
+    /// Opens a session under another secret than the browser had, so that nobody who knew that one is in it.
+    pub(super) fn open_anew(
+        &self,
+        browser: &Browser,
+        subject: SubjectId,
+        now: BootMicros,
+    ) -> Browser {
+        let fresh = Browser::new();
+        self.close(browser.secret());
+        self.open(fresh.secret(), subject, now);
+        fresh
     }
 
     /// Who is signed in with this cookie.

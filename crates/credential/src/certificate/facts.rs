@@ -133,6 +133,7 @@ impl Certificate {
     }
 
     /// Whether it has the name that the rule asks for and is what the rule's kind asks of a leaf besides.
+    //= RFC 8705 section 2.1.2: one rule over one of its names, the subject or a subject alternative name
     pub(super) fn meets(&self, rule: &CertificateRule) -> bool {
         if self.is_ca || self.use_of_key == KeyUse::Other {
             return false;

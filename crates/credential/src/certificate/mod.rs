@@ -120,6 +120,7 @@ impl Shown<'_> {
     pub(crate) fn is_meant_by(&self, credential: &Credential) -> bool {
         match &credential.means {
             Means::Key { .. } => false,
+            //= RFC 8705 section 2.2: a self-signed certificate is the registered one, whoever signed it
             Means::Certificate { thumbprint, .. } => self.thumbprint() == *thumbprint,
             Means::Ca { rule, .. } => self.certificate.leaf.meets(rule),
         }

@@ -112,6 +112,7 @@ fn is_lower_token(byte: u8) -> bool {
 }
 
 fn push_field(base: &mut String, value: Option<Cow<'_, [u8]>>) -> Result<(), BadSignature> {
+    //= RFC 9421 section 2.5: a component without a value fails the base
     let value = value.ok_or(BadSignature::Component)?;
     base.push_str(std::str::from_utf8(&value).map_err(|_| BadSignature::Component)?);
     Ok(())

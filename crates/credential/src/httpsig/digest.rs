@@ -14,10 +14,12 @@ pub(crate) fn check(field: &[u8], content: &[u8]) -> Result<(), BadSignature> {
     let mut holds = false;
     for (algorithm, expected) in byte_sequences(field)? {
         let algorithm = match algorithm {
+            //= RFC 9530 section 5: active algorithms only
             "sha-256" => &SHA256,
             "sha-512" => &SHA512,
             _ => continue,
         };
+        //= RFC 9530 section 2: the digest is of the content as received
         if digest(algorithm, content).as_ref() != expected {
             return Err(BadSignature::Digest);
         }

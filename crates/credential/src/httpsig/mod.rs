@@ -112,7 +112,9 @@ pub(crate) fn verify(
     let input = the_one(fields::inputs(&value)?)?;
     let parameters = Parameters::of(&input)?;
     parameters.check_key(key, credential)?;
+    //= RFC 9421 section 3.2: created and expires are looked at
     let created = parameters.check_times(now)?;
+    //= RFC 9421 section 3.2.1: what the application demands is covered
     check_covered(&input.covered, !proof.body.is_empty())?;
     let base = base::signature_base(proof, &input)?;
     // What stands before the first full stop is ours, what follows is the signer's own; together they are used once.
@@ -126,6 +128,7 @@ pub(crate) fn verify(
     //= RFC 9421 section 4.2: the label is the one of the Signature-Input
     let signature = signatures.iter().find(|(label, _)| *label == input.label);
     let (_, signature) = signature.ok_or(BadSignature::Missing)?;
+    //= RFC 9421 section 3.2: the signature base verifies
     if !key.verifies(base.as_bytes(), signature) {
         return Err(BadSignature::Signature.into());
     }
@@ -199,6 +202,7 @@ impl<'a> Parameters<'a> {
     }
 
     fn check_key(&self, key: &PublicKey, credential: CredentialId) -> Result<(), BadSignature> {
+        //= RFC 9421 section 3.2: the key is the one that is expected
         let named = self.keyid.ok_or(BadSignature::Malformed)?;
         let is_it = base64url::decode_digest(named) == Some(key.thumbprint());
         if !is_it && named.parse() != Ok(credential) {
@@ -247,6 +251,7 @@ fn text<'a>(value: &'a BareItemFromInput<'_>) -> Result<&'a str, BadSignature> {
 }
 
 fn moment(value: &BareItemFromInput<'_>) -> Result<UnixMicros, BadSignature> {
+    //= RFC 9421 section 2.3: created and expires are integers
     let BareItemFromInput::Integer(seconds) = value else { return Err(BadSignature::Malformed) };
     let seconds = u64::try_from(i64::from(*seconds)).ok().filter(|seconds| *seconds < SECONDS_END);
     seconds.map(UnixMicros::from_secs).ok_or(BadSignature::Malformed)

@@ -49,6 +49,7 @@ const IDENTITY: [&str; 24] = [
 ];
 
 /// Families of the same kind, by prefix.
+//= RFC 9700 section 4.13: header fields that claim an identity are not believed and not passed on
 const IDENTITY_PREFIXES: [&str; 10] = [
     "cf-",
     "client-cert",

@@ -66,6 +66,32 @@ async fn what_is_stored_comes_back() {
 }
 
 #[tokio::test]
+async fn a_passkey_is_one_subjects_and_its_counter_never_falls() {
+    let (_dir, consents) = open().await;
+    let passkey = |subject: &str| StoredPasskey {
+        credential: vec![7; 16],
+        handle: [8; 16],
+        subject: SubjectId::new(subject).unwrap(),
+        passkey: "{}".to_owned(),
+        counter: 0,
+    };
+    let later = NOW + Micros::from_secs(60);
+    for (ticket, subject, is_added) in
+        [([1; 32], "alice", true), ([2; 32], "alice", false), ([3; 32], "bob", false)]
+    {
+        let whose = SubjectId::new(subject).unwrap();
+        consents.add_enrolment(&ticket, &whose, false, later).await.unwrap();
+        let added = consents.add_passkey(&ticket, &passkey(subject), &[], later, NOW).await;
+        assert_eq!(added.unwrap(), is_added, "{subject}");
+    }
+    for (counter, kept) in [(5, 5), (3, 5), (9, 9)] {
+        consents.passkey_used(&[7; 16], counter, NOW).await.unwrap();
+        let found = consents.passkey(&[7; 16]).await.unwrap().unwrap();
+        assert_eq!((found.subject.as_str(), found.counter), ("alice", kept));
+    }
+}
+
+#[tokio::test]
 async fn of_two_refreshes_with_one_token_one_is_first() {
     let (_dir, consents) = open().await;
     let consent = given(2, "alice");
