@@ -73,7 +73,7 @@ async function visit() {
   await strangers(page, shown);
 
   // What was agreed to is less than what was asked, and the token says so.
-  await page.uncheck(`input[name="${task.withhold}"]`);
+  await page.uncheck(`input[name="class:${task.withhold}"]`);
   const { token, details } = await redeem(first, await answer(page, "Agree"));
   assert.equal(token.token_type, "dpop");
   assert.ok(!details.datatypes.includes(task.withhold), JSON.stringify(details));
@@ -260,7 +260,7 @@ async function strangers(page, shown) {
   assert.equal((await send({}, forged)).status, 403, "no origin at all");
   assert.equal((await send({ origin, "sec-fetch-site": "cross-site" }, forged)).status, 403);
   assert.equal((await send({ origin }, forged)).status, 400, "a page's token is not guessed");
-  const widened = new URLSearchParams({ decision: "agree", csrf, "user.payment": "on" });
+  const widened = new URLSearchParams({ decision: "agree", csrf, "class:user.payment": "on" });
   assert.equal((await send({ origin }, widened)).status, 400, "nothing that was asked for was ticked");
 
   const framed = (await fetch(shown)).headers;

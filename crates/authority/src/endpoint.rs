@@ -320,7 +320,8 @@ impl TokenEndpoint {
             && form.get("client_assertion_type").is_none()
             && form.get("client_assertion").is_none()
         {
-            return by_certificate(client_id, request, directory, now);
+            let proof = by_certificate(client_id, request, directory, now)?;
+            return from_its_network(proof, request, directory, now);
         }
         if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
             return Err(Reason::Parameter("client_assertion_type"));
@@ -332,7 +333,7 @@ impl TokenEndpoint {
         if client_id.is_some_and(|id| id != asserted.integration.to_string()) {
             return Err(Reason::TwoClients);
         }
-        Ok(ClientProof::Assertion(asserted))
+        from_its_network(ClientProof::Assertion(asserted), request, directory, now)
     }
 
     #[expect(clippy::too_many_arguments, reason = "as for `issue`")]
@@ -585,6 +586,18 @@ fn by_certificate(
     let client = Client { integration, directory, now };
     let (credential, _) = client.by_certificate(shown)?;
     Ok(ClientProof::Certificate { integration, credential: credential.id })
+}
+
+/// Whoever is proved, if its credential may be used from there.
+fn from_its_network(
+    proof: ClientProof,
+    request: &TokenRequest<'_>,
+    directory: &Directory,
+    now: UnixMicros,
+) -> Result<ClientProof, Reason> {
+    let client = Client { integration: proof.integration(), directory, now };
+    let (credential, _) = client.by_id(proof.credential())?;
+    if may_come_from(credential, request.network) { Ok(proof) } else { Err(Reason::Network) }
 }
 
 /// What the client proved that it holds.

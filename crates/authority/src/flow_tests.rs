@@ -523,7 +523,9 @@ fn an_assertion_of_before_the_start_is_refused_where_it_stands_alone() {
     };
     // Made at NOW by a clock that may be ten seconds ahead: of before a start at NOW, for all that anybody knows.
     let sent = pushed(&world, 1);
-    for (start, refused) in [(NOW, true), (NOW - CLOCK_AHEAD, false), (UnixMicros(0), false)] {
+    for (start, refused) in
+        [(NOW, true), (NOW - CLOCK_AHEAD - Micros::from_secs(1), false), (UnixMicros(0), false)]
+    {
         began(&mut world, start);
         let answer = push(&world, &sent).err();
         assert_eq!(answer, refused.then_some(Reason::Unavailable), "{start}");

@@ -146,7 +146,10 @@ impl Flows {
         let key = sha256(handle.as_bytes());
         let (pushed, _) = inner.pushed.get(&key).filter(|(_, until)| now < *until).ok_or(NoFlow)?;
         //= RFC 9126 section 4: the request_uri is bound to the client that pushed it
-        if pushed.integration.to_string() != client_id || inner.shown.len() >= ALL_MAX {
+        let client = pushed.integration;
+        let of_one = inner.shown.values().filter(|(other, _, _)| other.integration == client);
+        let full = of_one.count() >= OF_ONE_MAX || inner.shown.len() >= ALL_MAX;
+        if client.to_string() != client_id || full {
             return Err(NoFlow);
         }
         //= RFC 9126 section 4: request_uri values are used once
@@ -260,6 +263,14 @@ impl Flows {
             return Err(BadCode::Key);
         }
         Ok(coded.consent)
+    }
+
+    /// Nothing was issued on a code that was redeemed, through no fault of its client's: it may come once more.
+    pub fn not_issued(&self, code: &str) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(coded) = inner.codes.get_mut(&sha256(code.as_bytes())) {
+            coded.redeemed = false;
+        }
     }
 
     fn lock(&self, now: UnixMicros) -> MutexGuard<'_, Inner> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 /// Longest accepted body. An assertion is at most 4 KiB.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Most parameters, known or not.
-const PARAMETERS_MAX: usize = 32;
+/// Most parameters, known or not: a consent page has one for each of 256 classes at most.
+const PARAMETERS_MAX: usize = 272;
 
 /// The parameters that were sent with a value.
 pub struct Form(BTreeMap<String, String>);

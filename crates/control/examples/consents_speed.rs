@@ -64,7 +64,7 @@ async fn main() {
             operations: details.operations.clone(),
             classes: details.classes,
         };
-        book.put(*id, terms, now, details.expires);
+        book.put(*id, terms, details.expires);
     }
     let bytes = (resident() - of_ids) / wanted;
     println!("put in force: {wanted} in {:.2?}, {bytes} bytes each", began.elapsed());
@@ -78,7 +78,7 @@ async fn main() {
     );
 
     let began = Instant::now();
-    book.end_all(integration, now + Micros(1));
+    book.end_all(integration);
     let until_none = began.elapsed();
     let left = ids.iter().filter(|id| book.in_force(id, now).is_some()).count();
     println!("all ended: none in force after {until_none:.1?}, {left} left");

@@ -85,6 +85,7 @@ impl Connect {
     /// # Errors
     /// [`TokenError`].
     pub fn push(&self, request: &TokenRequest<'_>, now: UnixMicros) -> Result<Value, TokenError> {
+        self.admit_network(request)?;
         let registered = (self.registered)();
         let (directory, classes) = (&registered.directory, &registered.classes);
         let pushed = self.endpoint.push(request, directory, classes, now)?;
@@ -126,6 +127,11 @@ impl Connect {
         self.admit(&registered, &pushed, now)?;
         let integration = registered.directory.integrations.get(&pushed.integration);
         let integration = integration.ok_or(NotConnected::NotAdmitted)?;
+        // Redirect addresses may have been taken back since the request was pushed.
+        let back = &pushed.redirect_uri;
+        if !integration.redirects.iter().any(|ours| authority::redirect::is_same(ours, back)) {
+            return Err(NotConnected::NotAdmitted);
+        }
         let grant = registered.directory.grants.get(&pushed.details.grant);
         let vendor = registered.directory.vendors.get(&integration.vendor);
         let asked = registered.classes.names(&pushed.details.classes);
@@ -210,6 +216,7 @@ impl Connect {
         request: &TokenRequest<'_>,
         now: UnixMicros,
     ) -> Result<TokenResponse, TokenError> {
+        self.admit_network(request)?;
         let registered = (self.registered)();
         let directory = &registered.directory;
         let standing = |applicant: &Applicant| standing(&self.keeper, applicant);
@@ -230,8 +237,8 @@ impl Connect {
         };
         let (grant, jti) = (consent.details.grant, clock::random());
         let endpoint = &self.endpoint;
-        let issued =
-            endpoint.issue(&proven, grant, Some(&consent), directory, &standing, now, jti)?;
+        let issued = endpoint.issue(&proven, grant, Some(&consent), directory, &standing, now, jti);
+        let issued = issued.inspect_err(|_| self.not_issued(&proven))?;
         let next = RefreshToken::new(&consent.id, clock::random());
         let (bound_to, current) = (*proven.binding(), next.digest());
         let stored = match &proven.asked {
@@ -245,11 +252,52 @@ impl Connect {
             }
         };
         //= RFC 9700 section 4.14.2: the rotation is stored before the token is sent
-        if !stored.map_err(unavailable).map_err(refused)? {
+        let stored = stored.map_err(unavailable).inspect_err(|_| self.not_issued(&proven));
+        if !stored.map_err(refused)? {
             return Err(refused(Reason::NotRefreshed(NotRefreshed::JustReplaced)));
         }
+        // Storing took time: who was cut off or frozen meanwhile obtains nothing.
+        let (registered, integration) = ((self.registered)(), consent.integration);
+        let admitted = match &proven.asked {
+            Asked::Code { .. } => {
+                self.admit_details(&registered, integration, &consent.details, now)
+            }
+            Asked::Refresh { .. } | Asked::Own { .. } => {
+                self.admit_grant(&registered, integration, &grant, now)
+            }
+        };
+        if admitted.is_err() {
+            if matches!(proven.asked, Asked::Code { .. }) {
+                let ended = self.consents.end(&consent.id, Ending::Operator, now).await;
+                ended.map_err(unavailable).map_err(refused)?;
+            }
+            return Err(refused(Reason::NotAdmitted));
+        }
+        let directory = &registered.directory;
         let details = consent.details.to_json(directory, &registered.classes, endpoint.resource());
         Ok(TokenResponse { refresh_token: Some(next), details: Some(details), ..issued })
+    }
+
+    /// Nothing was issued and nothing stored: the code, if it was one, may come once more.
+    fn not_issued(&self, proven: &Proven) {
+        if let Asked::Code { code, .. } = &proven.asked {
+            self.flows.not_issued(code);
+        }
+    }
+
+    /// Refuses a severed network, whoever asks from there.
+    fn admit_network(&self, request: &TokenRequest<'_>) -> Result<(), TokenError> {
+        let posture = self.keeper.switch().posture();
+        let cut = posture.severed().any(|(target, _)| match target {
+            Target::Network(network) => network.contains(&request.network.addr()),
+            Target::Vendor(_)
+            | Target::Integration(_)
+            | Target::Credential(_)
+            | Target::Grant(_)
+            | Target::Operation(_) => false,
+        });
+        let refused = TokenError { reason: Reason::NotAdmitted, integration: None };
+        if cut { Err(refused) } else { Ok(()) }
     }
 
     /// The consent that a code stands for.
@@ -275,7 +323,8 @@ impl Connect {
                 return Err(Reason::Code);
             }
         };
-        let consent = self.consents.find(&id).await.map_err(unavailable)?.ok_or(Reason::Code)?;
+        let found = self.consents.find(&id).await.map_err(unavailable);
+        let consent = found.inspect_err(|_| self.flows.not_issued(code))?.ok_or(Reason::Code)?;
         // Who was cut off or frozen since the subject agreed obtains nothing.
         self.admit_details(registered, integration, &consent.details, now)
             .map_err(|_| Reason::NotAdmitted)?;
@@ -325,6 +374,7 @@ impl Connect {
         request: &TokenRequest<'_>,
         now: UnixMicros,
     ) -> Result<Value, TokenError> {
+        self.admit_network(request)?;
         let registered = (self.registered)();
         let inactive = json!({ "active": false });
         let (integration, consent, facts) =
@@ -388,6 +438,7 @@ impl Connect {
         request: &TokenRequest<'_>,
         now: UnixMicros,
     ) -> Result<(), TokenError> {
+        self.admit_network(request)?;
         let registered = (self.registered)();
         match self.endpoint.inquire(request, &registered.directory, now)? {
             Inquiry::Nothing => Ok(()),
@@ -429,7 +480,11 @@ impl Connect {
         details: &Details,
         now: UnixMicros,
     ) -> Result<(), NotConnected> {
-        if registered.frozen {
+        // What is in the sandbox reads synthetic subjects, who agree to nothing.
+        let known = registered.directory.integrations.get(&integration);
+        let in_sandbox =
+            known.is_some_and(|known| matches!(known.state, IntegrationState::Sandbox { .. }));
+        if registered.frozen || in_sandbox {
             return Err(NotConnected::NotAdmitted);
         }
         self.admit_grant(registered, integration, &details.grant, now)

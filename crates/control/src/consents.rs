@@ -3,6 +3,7 @@
 //! The order is the point. What is given is stored before it is in the book; what ends leaves the book first, so that nobody waits for a disk
 //! to stop reading, and whoever asked is answered when both are done.
 
+use crate::portal::sessions::Sessions;
 use authority::consent::{Consent, Ending, Refresh};
 use credential::token::Facts;
 use credential::{base64url, sha256};
@@ -23,6 +24,8 @@ pub struct Kept {
     book: Arc<ConsentBook>,
     /// Whose gates abort what is in flight.
     keeper: Arc<Keeper>,
+    /// Who is signed in to the portal.
+    sessions: Arc<Sessions>,
     revoke: RevokeToken,
 }
 
@@ -41,7 +44,7 @@ impl Kept {
         for (token, until) in store.revoked_tokens(now).await? {
             revoke(token, until);
         }
-        let kept = Self { store, book, keeper, revoke };
+        let kept = Self { store, book, keeper, sessions: Arc::default(), revoke };
         let book = &kept.book;
         kept.store
             .each_in_force(now, |consent| {
@@ -125,12 +128,12 @@ impl Kept {
 
     /// Takes a consent out of force. When this returns nothing is read on it, and nothing in flight goes on.
     fn leave(&self, id: &ConsentId) {
-        if self.book.end(id) {
-            self.keeper.switch().abort(|bearing| bearing.consent == Some(*id));
-        }
+        self.book.end(id);
+        // Whoever ended it a moment ago may not have got so far yet.
+        self.keeper.switch().abort(|bearing| bearing.consent == Some(*id));
     }
 
-    /// Ends all consents to some integrations. Returns how many.
+    /// Ends all consents to some integrations, whenever they were given: no clock is asked. Returns how many.
     ///
     /// # Errors
     /// As for [`Kept::end`].
@@ -139,16 +142,21 @@ impl Kept {
         integrations: &[IntegrationId],
         now: UnixMicros,
     ) -> Result<u64, ConsentsError> {
-        for integration in integrations {
-            self.book.end_all(*integration, now);
-        }
-        self.keeper.switch().abort(|bearing| {
-            bearing.consent.is_some() && integrations.contains(&bearing.integration)
-        });
+        let leave_all = || {
+            for integration in integrations {
+                self.book.end_all(*integration);
+            }
+            self.keeper.switch().abort(|bearing| {
+                bearing.consent.is_some() && integrations.contains(&bearing.integration)
+            });
+        };
+        leave_all();
         let mut ended = 0;
         for integration in integrations {
             ended += self.store.end_all(integration, Ending::Operator, now).await?;
         }
+        // What was being redeemed meanwhile, and was put in force before the file said that it had ended.
+        leave_all();
         self.book.tidy(now);
         Ok(ended)
     }
@@ -166,10 +174,21 @@ impl Kept {
     /// # Errors
     /// [`ConsentsError`]; the rows are still there.
     pub async fn erase(&self, subject: &SubjectId) -> Result<(), ConsentsError> {
+        // Before the rows go and after: whoever agrees meanwhile finds out that the session is gone, and takes it back.
+        self.sessions.close_all(subject);
+        for consent in self.store.of_subject(subject).await? {
+            self.leave(&consent.id);
+        }
         for id in self.store.erase(subject).await? {
             self.leave(&id);
         }
+        self.sessions.close_all(subject);
         Ok(())
+    }
+
+    /// Who is signed in to the portal.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Refuses an access token from here on, also after a restart.
@@ -227,5 +246,5 @@ fn put(book: &ConsentBook, consent: &Consent) {
         operations: details.operations.clone(),
         classes: details.classes,
     };
-    book.put(consent.id, terms, consent.given, details.expires);
+    book.put(consent.id, terms, details.expires);
 }

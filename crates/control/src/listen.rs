@@ -2,7 +2,11 @@
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{ConnectInfo, Extension};
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, Extension, Request};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use credential::ClientCertificate;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -66,6 +70,17 @@ pub async fn serve(
             }
             drop(place);
         });
+    }
+}
+
+/// Reads a request's content whole before anybody looks at it: `bytes` at most, within [`PATIENCE`]. A stranger who sends slowly holds a
+/// connection for that long and no longer.
+pub(crate) async fn in_time(bytes: usize, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match timeout(PATIENCE, to_bytes(body, bytes)).await {
+        Ok(Ok(content)) => next.run(Request::from_parts(parts, content.into())).await,
+        Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 

@@ -9,14 +9,15 @@ pub mod passkeys;
 pub mod sessions;
 
 use crate::connect::{Connect, NotConnected};
+use crate::listen;
 use authority::consent::Ending;
 use authority::{AUTHORIZE_PATH, Form};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use browser::Browser;
@@ -40,8 +41,6 @@ pub struct Portal {
     pub company: String,
     /// What connects an integration.
     pub connect: Arc<Connect>,
-    /// Who is signed in.
-    pub sessions: Sessions,
     /// How subjects sign in, if the company has no provider of its own.
     pub passkeys: Option<Passkeys>,
     /// The pages.
@@ -49,6 +48,10 @@ pub struct Portal {
 }
 
 impl Portal {
+    fn sessions(&self) -> &Sessions {
+        self.connect.consents.sessions()
+    }
+
     fn is_secure(&self) -> bool {
         self.origin.starts_with("https://")
     }
@@ -56,7 +59,7 @@ impl Portal {
     /// The browser and who is signed in with it.
     fn visitor(&self, headers: &HeaderMap) -> (Browser, Option<SignedIn>) {
         let browser = Browser::of(headers, self.is_secure());
-        let who = self.sessions.find(browser.secret(), clock::boot_now());
+        let who = self.sessions().find(browser.secret(), clock::boot_now());
         (browser, who)
     }
 
@@ -113,7 +116,7 @@ pub fn routes(portal: Arc<Portal>) -> Router {
         .route("/passkey.js", get(script))
         .route("/portal.css", get(style))
         .fallback(nothing)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(|request, next| listen::in_time(BODY_BYTES_MAX, request, next)))
         .layer(from_fn_with_state(Arc::clone(&portal), guarded))
         .with_state(portal)
 }
@@ -250,7 +253,8 @@ async fn answer(
     }
     let registered = (portal.connect.registered)();
     let mut details = asked.pushed.details.clone();
-    let ticked = asked.classes.iter().filter(|class| form.get(class) == Some("on"));
+    let ticked =
+        asked.classes.iter().filter(|class| form.get(&format!("class:{class}")) == Some("on"));
     let numbers = ticked.filter_map(|class| registered.classes.number(&DataClass::new(class)?));
     details.classes = numbers.collect::<ClassSet>();
     if details.classes.is_empty() && !asked.classes.is_empty() {
@@ -260,12 +264,21 @@ async fn answer(
     if let Some(days) = days {
         details.expires = details.expires.min(now + Micros::from_secs(days.min(366) * 86_400));
     }
-    let sensitive = asked.classes.iter().filter(|class| form.get(class) == Some("on"));
+    let sensitive =
+        asked.classes.iter().filter(|class| form.get(&format!("class:{class}")) == Some("on"));
     let sensitive = sensitive.into_iter().any(|class| is_sensitive(class));
     if sensitive && !who.is_fresh(clock::boot_now()) {
         return portal.to_sign_in(&browser, &path, true);
     }
+    let subject = who.subject.clone();
     match portal.connect.agree(&handle, &digest, who.subject, details, now).await {
+        // The subject may have been erased meanwhile; its sessions went first.
+        Ok(_) if portal.sessions().find(browser.secret(), clock::boot_now()).is_none() => {
+            match portal.connect.consents.erase(&subject).await {
+                Ok(()) => portal.to_sign_in(&browser, "/connections", false),
+                Err(error) => portal.not_connected(&browser, &NotConnected::NotStored(error)),
+            }
+        }
         Ok(to) => portal.lead(&browser, &to.0),
         Err(why) => portal.not_connected(&browser, &why),
     }
@@ -338,7 +351,7 @@ async fn sign_out(State(portal): State<Arc<Portal>>, headers: HeaderMap, body: B
     if !form.is_some_and(|form| browser.sent(form.get("csrf"))) {
         return portal.lead(&browser, "/connections");
     }
-    portal.sessions.close(browser.secret());
+    portal.sessions().close(browser.secret());
     portal.lead(&Browser::new(), "/sign-in")
 }
 

@@ -2,6 +2,7 @@
 //! may ask for client certificates.
 
 use crate::connect::Connect;
+use crate::listen;
 use authority::{
     INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH, TokenError,
     TokenRequest,
@@ -10,6 +11,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use credential::ClientCertificate;
@@ -42,6 +44,9 @@ impl Registered {
     }
 }
 
+/// Longest form: of an assertion, its parameters and a token.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+
 /// The routes, relative to the issuer.
 pub fn routes(connect: Arc<Connect>) -> Router {
     let clients = Router::new()
@@ -54,7 +59,8 @@ pub fn routes(connect: Arc<Connect>) -> Router {
         Some(_) => clients.route(PUSH_PATH, post(push)),
         None => clients,
     };
-    clients.with_state(connect)
+    let in_time = from_fn(|request, next| listen::in_time(FORM_BYTES_MAX, request, next));
+    clients.layer(in_time).with_state(connect)
 }
 
 async fn metadata(State(connect): State<Arc<Connect>>) -> Response {

@@ -105,6 +105,11 @@ impl Caller {
         self.signed
     }
 
+    /// SHA-256 of its token.
+    pub fn token(&self) -> &Digest {
+        &self.token.digest
+    }
+
     /// When its token ends.
     pub fn token_expires(&self) -> UnixMicros {
         self.token.facts.expires

@@ -86,11 +86,15 @@ impl Verifier {
         Challenge::new(error, &self.nonce(now), now, has_content)
     }
 
+    /// Whether a token was given back. `token`: its SHA-256.
+    pub fn is_revoked(&self, token: &Digest) -> bool {
+        self.any_revoked.load(Ordering::Acquire)
+            && self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(token)
+    }
+
     pub(crate) fn token(&self, token: &str) -> Result<Arc<VerifiedToken>, BadToken> {
         let digest = sha256(token.as_bytes());
-        if self.any_revoked.load(Ordering::Acquire)
-            && self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(&digest)
-        {
+        if self.is_revoked(&digest) {
             return Err(BadToken::Revoked);
         }
         if let Some(known) = self.tokens.get(&digest) {

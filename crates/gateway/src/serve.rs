@@ -14,7 +14,7 @@ use crate::request::Request;
 use credential::Caller;
 use disclosure::{Match, OriginBatch};
 use ledger::Draft;
-use model::{AccessRecord, OperationId, Outcome, RequestId, Touch, UnixMicros};
+use model::{AccessRecord, Digest, OperationId, Outcome, RequestId, Touch, UnixMicros};
 use policy::{OperationKind, Permit};
 use sever::Bearing;
 use std::fmt;
@@ -100,8 +100,14 @@ async fn serve(
         forward::fetch(node, request, &matched, &admitted, id).await.map_err(refused)?;
 
     // disclose, record, release
-    let decided =
-        Decided { view: Arc::clone(&view), permit, bearing: bearing.clone(), restricted, id };
+    let decided = Decided {
+        view: Arc::clone(&view),
+        permit,
+        bearing: bearing.clone(),
+        token: *caller.token(),
+        restricted,
+        id,
+    };
     let reply = decided.release(node, connection, &matched, part).await.map_err(refused)?;
     Ok(match rest {
         None => reply,
@@ -117,6 +123,8 @@ struct Decided {
     view: Arc<View>,
     permit: Permit,
     bearing: Bearing,
+    /// SHA-256 of the token it was asked with.
+    token: Digest,
     /// Whether posture restricted it when it was decided.
     restricted: bool,
     id: RequestId,
@@ -162,9 +170,10 @@ impl Decided {
         }
     }
 
-    /// Whether the subject's consent, if it rests on one, is in force.
+    /// Whether the subject's consent, if it rests on one, is in force, and the token was not given back.
     fn is_consented(&self, node: &Node, now: UnixMicros) -> bool {
         self.permit.consent().is_none_or(|id| node.consents.in_force(&id, now).is_some())
+            && !node.verifier.is_revoked(&self.token)
     }
 
     /// What was decided holds until its time is over, or posture restricts what it did not restrict then.

@@ -4,7 +4,7 @@
 //! and put in here before the first token that rests on it is issued; a consent that is not in here is not in force.
 
 use model::{ClassSet, ConsentId, GrantId, IntegrationId, OperationId, UnixMicros};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -26,8 +26,6 @@ pub struct Terms {
 pub struct InForce {
     /// What it allows.
     pub terms: Arc<Terms>,
-    /// When it was given.
-    pub given: UnixMicros,
     /// The first moment at which it is over.
     pub expires: UnixMicros,
 }
@@ -37,29 +35,23 @@ const SHARDS: usize = 64;
 
 /// The consents in force. One for each node, shared by its threads: about 70 bytes a consent.
 ///
-/// Ending a consent takes one lock for as long as a removal takes; ending everything an integration was allowed before a moment is one
-/// entry in `ended`, however many consents that are.
+/// Ending a consent takes one lock for as long as a removal takes; ending everything an integration was allowed looks at all of them, a
+/// share at a time, and by no clock.
 pub struct ConsentBook {
     shards: [RwLock<HashMap<ConsentId, InForce>>; SHARDS],
-    /// Integrations whose consents that were given before the moment are over.
-    ended: RwLock<BTreeMap<IntegrationId, UnixMicros>>,
     /// The terms that consents share.
     terms: RwLock<BTreeSet<Arc<Terms>>>,
 }
 
 impl Default for ConsentBook {
     fn default() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            ended: RwLock::default(),
-            terms: RwLock::default(),
-        }
+        Self { shards: std::array::from_fn(|_| RwLock::default()), terms: RwLock::default() }
     }
 }
 
 impl ConsentBook {
     /// Puts a consent in force. One with the same id is replaced.
-    pub fn put(&self, id: ConsentId, terms: Terms, given: UnixMicros, expires: UnixMicros) {
+    pub fn put(&self, id: ConsentId, terms: Terms, expires: UnixMicros) {
         let known = read(&self.terms).get(&terms).cloned();
         let terms = known.unwrap_or_else(|| {
             let terms = Arc::new(terms);
@@ -69,7 +61,7 @@ impl ConsentBook {
             all.insert(Arc::clone(&kept));
             kept
         });
-        write(self.shard(&id)).insert(id, InForce { terms, given, expires });
+        write(self.shard(&id)).insert(id, InForce { terms, expires });
     }
 
     /// Ends a consent: nothing is decided by it once this returns. Whether it was in force.
@@ -77,37 +69,31 @@ impl ConsentBook {
         write(self.shard(id)).remove(id).is_some()
     }
 
-    /// Ends all consents to an integration that were given before `before`, with one entry.
-    pub fn end_all(&self, integration: IntegrationId, before: UnixMicros) {
-        let mut ended = write(&self.ended);
-        let latest = ended.entry(integration).or_insert(before);
-        *latest = before.max(*latest);
+    /// Ends all consents to an integration that are in force.
+    pub fn end_all(&self, integration: IntegrationId) {
+        self.retain(|consent| consent.terms.integration != integration);
     }
 
     /// The consent, if it is in force at `now`.
     pub fn in_force(&self, id: &ConsentId, now: UnixMicros) -> Option<InForce> {
-        let found =
-            read(self.shard(id)).get(id).filter(|consent| now < consent.expires).cloned()?;
-        let ended = read(&self.ended).get(&found.terms.integration).copied();
-        ended.is_none_or(|before| found.given >= before).then_some(found)
+        read(self.shard(id)).get(id).filter(|consent| now < consent.expires).cloned()
     }
 
-    /// Forgets what ran out or was ended together with others, so that memory follows what is in force. Returns how many are left.
+    /// Forgets what ran out, so that memory follows what is in force. Returns how many are left.
     pub fn tidy(&self, now: UnixMicros) -> usize {
-        let ended = read(&self.ended).clone();
-        let holds = |consent: &InForce| {
-            let before = ended.get(&consent.terms.integration);
-            now < consent.expires && before.is_none_or(|before| consent.given >= *before)
-        };
+        let left = self.retain(|consent| now < consent.expires);
+        // Only this set holds terms that no consent has any more.
+        write(&self.terms).retain(|terms| Arc::strong_count(terms) > 1);
+        left
+    }
+
+    fn retain(&self, holds: impl Fn(&InForce) -> bool) -> usize {
         let left = self.shards.iter().map(|shard| {
             let mut shard = write(shard);
             shard.retain(|_, consent| holds(consent));
             shard.len()
         });
-        let left = left.sum();
-        // Only this set holds terms that no consent has any more.
-        write(&self.terms).retain(|terms| Arc::strong_count(terms) > 1);
-        left
+        left.sum()
     }
 
     fn shard(&self, id: &ConsentId) -> &RwLock<HashMap<ConsentId, InForce>> {
@@ -138,6 +124,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     const GRANT: GrantId = GrantId::from_bytes([1; 16]);
 
@@ -156,17 +143,17 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Put(u8, u8, u64, u64),
+        Put(u8, u8, u64),
         End(u8),
-        EndAll(u8, u64),
+        EndAll(u8),
         Tidy(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0_u8..8, 0_u8..3, 0_u64..20, 0_u64..20).prop_map(|(a, b, c, d)| Step::Put(a, b, c, d)),
+            (0_u8..8, 0_u8..3, 0_u64..20).prop_map(|(a, b, c)| Step::Put(a, b, c)),
             (0_u8..8).prop_map(Step::End),
-            (0_u8..3, 0_u64..20).prop_map(|(a, b)| Step::EndAll(a, b)),
+            (0_u8..3).prop_map(Step::EndAll),
             (0_u64..20).prop_map(Step::Tidy),
         ]
     }
@@ -176,22 +163,21 @@ mod tests {
         #[test]
         fn nothing_ended_is_in_force(steps in prop::collection::vec(step(), 0..40), now in 0_u64..20) {
             let book = ConsentBook::default();
-            let mut known: BTreeMap<u8, (u8, u64, u64)> = BTreeMap::new();
-            let mut ended: Vec<(u8, u64)> = Vec::new();
+            let mut known: BTreeMap<u8, (u8, u64)> = BTreeMap::new();
             let mut tidied = 0;
             for step in steps {
                 match step {
-                    Step::Put(n, of, given, expires) => {
-                        book.put(id(n), terms(of), UnixMicros(given), UnixMicros(expires));
-                        known.insert(n, (of, given, expires));
+                    Step::Put(n, of, expires) => {
+                        book.put(id(n), terms(of), UnixMicros(expires));
+                        known.insert(n, (of, expires));
                     }
                     Step::End(n) => {
                         book.end(&id(n));
                         known.remove(&n);
                     }
-                    Step::EndAll(of, before) => {
-                        book.end_all(integration(of), UnixMicros(before));
-                        ended.push((of, before));
+                    Step::EndAll(of) => {
+                        book.end_all(integration(of));
+                        known.retain(|_, (which, _)| *which != of);
                     }
                     Step::Tidy(at) => {
                         book.tidy(UnixMicros(at));
@@ -201,9 +187,7 @@ mod tests {
             }
             let now = now.max(tidied);
             for n in 0..8 {
-                let expected = known.get(&n).is_some_and(|(of, given, expires)| {
-                    now < *expires && !ended.iter().any(|(which, before)| which == of && given < before)
-                });
+                let expected = known.get(&n).is_some_and(|(_, expires)| now < *expires);
                 prop_assert_eq!(book.in_force(&id(n), UnixMicros(now)).is_some(), expected);
             }
         }
@@ -213,10 +197,10 @@ mod tests {
     fn equal_terms_are_kept_once() {
         let book = ConsentBook::default();
         for n in 0..9 {
-            book.put(id(n), terms(n % 3), UnixMicros(1), UnixMicros(10));
+            book.put(id(n), terms(n % 3), UnixMicros(10));
         }
         assert_eq!(read(&book.terms).len(), 3);
-        book.end_all(integration(0), UnixMicros(2));
+        book.end_all(integration(0));
         assert_eq!(book.tidy(UnixMicros(5)), 6);
         assert_eq!(read(&book.terms).len(), 2);
     }

@@ -290,7 +290,6 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             origin: portal.url.clone(),
             company: portal.company.clone(),
             connect,
-            sessions: portal::sessions::Sessions::default(),
             passkeys: Some(Passkeys::new(&portal.url, &portal.company)?),
             pages: portal::pages::Pages::default(),
         })))
@@ -348,7 +347,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(index_along(Arc::downgrade(&logs)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
-    tokio::spawn(forget_consents_hourly(consents, stopped.clone()));
+    tokio::spawn(forget_consents_hourly(consents, opened.recorder.clone(), stopped.clone()));
     tokio::spawn(rotation::advance_when_due(Arc::downgrade(&rotation)));
     if let Some(days) = config.retention_days {
         tokio::spawn(retain_hourly(Arc::downgrade(&desk), days));
@@ -491,14 +490,20 @@ async fn keep_consents(
 }
 
 /// Deletes consents that nobody used for ninety days. Ends with the node.
-async fn forget_consents_hourly(consents: Kept, mut stop: watch::Receiver<bool>) {
+async fn forget_consents_hourly(
+    consents: Kept,
+    recorder: Recorder,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut hourly = tokio::time::interval(Duration::from_secs(3_600));
     loop {
         tokio::select! {
             _ = hourly.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if let Err(error) = consents.forget(clock::unix_now()).await {
+        // By the record's time, which no step of the clock moves before an operator has seen it.
+        let Ok(now) = recorder.now() else { continue };
+        if let Err(error) = consents.forget(now).await {
             warn!(%error, "unused consents are not deleted");
         }
     }

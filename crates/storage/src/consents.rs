@@ -211,7 +211,7 @@ impl Consents {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Ends all consents to an integration that were given before `now`. Returns how many.
+    /// Ends all consents to an integration. Returns how many.
     ///
     /// # Errors
     /// [`ConsentsError::Unavailable`]; none was ended.
@@ -222,7 +222,7 @@ impl Consents {
         now: UnixMicros,
     ) -> Result<u64, ConsentsError> {
         let done = sqlx::query(
-            "UPDATE consents SET ended = $2, ending = $3 WHERE integration = $1 AND ended IS NULL AND given < $2",
+            "UPDATE consents SET ended = $2, ending = $3 WHERE integration = $1 AND ended IS NULL",
         )
         .bind(integration.to_string())
         .bind(signed(now.0))
@@ -288,6 +288,12 @@ impl Consents {
                 .fetch_all(&mut *tx)
                 .await?;
         tx.commit().await?;
+        // What was deleted stands in the write-ahead log until that is emptied.
+        let (busy, _, _): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+        if busy != 0 {
+            return Err(ConsentsError::Corrupt("a write-ahead log that is in use".to_owned()));
+        }
         rows.iter().map(|(id,)| parse(id)).collect()
     }
 

@@ -194,7 +194,7 @@ impl Portal {
 
     /// A session for `subject`, in a browser that is given another secret, so that nobody who knew the one before is in it.
     fn open_session(&self, browser: &Browser, subject: SubjectId, to: &str) -> Response {
-        let fresh = self.sessions.open_anew(browser, subject, clock::boot_now());
+        let fresh = self.sessions().open_anew(browser, subject, clock::boot_now());
         self.connect.flows.moved(&browser.digest(), fresh.digest());
         let mut response = Json(json!({ "next": to })).into_response();
         fresh.remember(&mut response, self.is_secure());
@@ -253,7 +253,10 @@ pub(super) async fn sign_in(
         );
     }
     //= WebAuthn Level 3 section 7.2 step 24: the counter is kept
-    store.passkey_used(&kept.credential, verified.counter(), clock::unix_now()).await?;
+    // It may have gone with its subject while the signature was checked.
+    if !store.passkey_used(&kept.credential, verified.counter(), clock::unix_now()).await? {
+        return Err(Refused::Passkey);
+    }
     let next = said.next.unwrap_or_default();
     Ok(portal.open_session(&browser, kept.subject, inside(&next)))
 }
@@ -374,7 +377,7 @@ pub(super) async fn enrol(
         return Err(Refused::Ticket);
     }
     // Whoever was signed in as this subject before may be whom it locks out.
-    portal.sessions.close_all(&subject);
+    portal.sessions().close_all(&subject);
     let opened = portal.open_session(&browser, subject, "/connections");
     let (parts, _) = opened.into_parts();
     let body = Json(json!({ "next": "/connections", "codes": codes })).into_response().into_body();

@@ -213,7 +213,7 @@ fn a_consent_narrows_its_grant_and_ends_at_once() {
         classes: email,
     };
     let until = LATER - Micros::from_secs(9);
-    world.consents.put(consent, terms.clone(), NOW, until);
+    world.consents.put(consent, terms.clone(), until);
     let permit = read(&named).unwrap();
     assert_eq!(world.names(&permit), ["user.contact.email"]);
     assert_eq!((permit.valid_until(), permit.consent()), (until, Some(consent)));
@@ -221,19 +221,19 @@ fn a_consent_narrows_its_grant_and_ends_at_once() {
     assert!(matches!(listed.unwrap_err(), Refused::OperationNotConsented { .. }));
 
     let nothing = Terms { classes: ClassSet::EMPTY, ..terms.clone() };
-    world.consents.put(consent, nothing, NOW, until);
+    world.consents.put(consent, nothing, until);
     assert!(matches!(read(&named).unwrap_err(), Refused::NothingPermitted { .. }));
     let of_another_grant = Terms { grant: grant_id(1), ..terms.clone() };
-    world.consents.put(consent, of_another_grant, NOW, until);
+    world.consents.put(consent, of_another_grant, until);
     assert_eq!(read(&named).unwrap_err(), over, "of another grant");
 
-    world.consents.put(consent, terms.clone(), NOW, until);
-    world.consents.end_all(INTEGRATION, NOW);
-    assert!(read(&named).is_ok(), "what was given at that moment stays");
-    world.consents.end_all(INTEGRATION, NOW + Micros(1));
+    world.consents.put(consent, terms.clone(), until);
+    world.consents.end_all(IntegrationId::from_bytes([99; 16]));
+    assert!(read(&named).is_ok(), "another's");
+    world.consents.end_all(INTEGRATION);
     assert_eq!(read(&named).unwrap_err(), over, "ended with all the others");
     let again = ConsentId::from_bytes([8; 16]);
-    world.consents.put(again, terms, NOW + Micros(1), until);
+    world.consents.put(again, terms, until);
     let named = Asking { consent: Some(again), ..named };
     assert!(read(&named).is_ok());
     assert!(world.consents.end(&again));

@@ -13,7 +13,7 @@ use storage::registry::command::{Listing, SubjectText};
 pub(crate) enum SubjectCommand {
     /// Everything that went out about one person: when, to whom, which classes, from where
     Show(Box<SubjectShow>),
-    /// Print a link with which one person adds a passkey to the portal, once, within a day; whoever has it is that person
+    /// Print a link with which one person adds a passkey to the portal, once, within a day; whoever has it is that person (two operators)
     Enrol {
         subject: String,
         #[command(flatten)]

@@ -182,7 +182,7 @@ impl Consents {
         read.collect()
     }
 
-    /// Notes that a passkey was used. The counter never goes back.
+    /// Notes that a passkey was used. The counter never goes back. False if there is no such passkey any more.
     ///
     /// # Errors
     /// [`ConsentsError::Unavailable`].
@@ -191,8 +191,8 @@ impl Consents {
         credential: &[u8],
         counter: u32,
         now: UnixMicros,
-    ) -> Result<(), ConsentsError> {
-        sqlx::query(
+    ) -> Result<bool, ConsentsError> {
+        let done = sqlx::query(
             "UPDATE passkeys SET counter = MAX(counter, $2), used = $3 WHERE credential = $1",
         )
         .bind(credential)
@@ -200,6 +200,6 @@ impl Consents {
         .bind(signed(now.0))
         .execute(&self.writer)
         .await?;
-        Ok(())
+        Ok(done.rows_affected() == 1)
     }
 }

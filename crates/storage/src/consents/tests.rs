@@ -142,8 +142,8 @@ async fn what_ended_is_in_force_nowhere_and_stays_ended() {
     assert!(!consents.rotate(&id(1), &[1; 32], &[9; 32], NOW).await.unwrap());
     assert!(!consents.wake(&id(1), NOW).await.unwrap());
     let of = given(1, "alice").integration;
-    assert_eq!(consents.end_all(&of, Ending::Operator, NOW).await.unwrap(), 0, "none is older");
-    assert_eq!(consents.end_all(&of, Ending::Operator, NOW + Micros(1)).await.unwrap(), 3);
+    // Also those that a clock which was ahead dated later.
+    assert_eq!(consents.end_all(&of, Ending::Operator, NOW - Micros(1)).await.unwrap(), 3);
     drop(consents);
     let consents = Consents::open(&dir.path().join("consents.db")).await.unwrap();
     let mut seen = 0;
@@ -186,10 +186,10 @@ async fn the_file_does_not_hold_an_erased_subject() {
     let subject = SubjectId::new(name).unwrap();
     assert_eq!(consents.erase(&subject).await.unwrap().len(), 3);
     assert_eq!(consents.of_subject(&subject).await.unwrap(), []);
-    consents.writer.close().await;
-    consents.reader.close().await;
-    let bytes = std::fs::read(dir.path().join("consents.db")).unwrap();
-    assert!(!bytes.windows(name.len()).any(|window| window == name.as_bytes()));
+    for file in ["consents.db", "consents.db-wal"] {
+        let bytes = std::fs::read(dir.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{file}");
+    }
 }
 
 proptest! {

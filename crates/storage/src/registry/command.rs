@@ -180,7 +180,7 @@ pub enum Command {
         target: Target,
         reason: String,
     },
-    /// Asks for a link with which a subject adds a passkey, once, within a day; changes nothing that can be read.
+    /// Asks for a link with which a subject adds a passkey, once, within a day.
     SubjectEnrol { subject: SubjectText },
     /// Declares a subject to be a decoy that nobody has reason to read.
     HoneyPlant { subject: SubjectText },
@@ -465,6 +465,8 @@ impl Command {
         match self {
             Self::IntegrationReview { .. }
             | Self::IntegrationApprove { .. }
+            // Whoever has the link is the subject.
+            | Self::SubjectEnrol { .. }
             // A code goes to whoever answers there.
             | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
@@ -503,7 +505,6 @@ impl Command {
             Self::ExposureQuery { .. }
             | Self::Evidence { .. }
             | Self::SubjectExport { .. }
-            | Self::SubjectEnrol { .. }
             | Self::List { .. }
             | Self::ConsoleOpen {}
             | Self::IncidentOpen { .. }
@@ -535,6 +536,7 @@ impl Command {
                 | Self::IntegrationReview { .. }
                 | Self::IntegrationApprove { .. }
                 | Self::RedirectsSet { .. }
+                | Self::SubjectEnrol { .. }
                 | Self::CredentialAdd { .. }
                 | Self::CertificateAdd { .. }
                 | Self::GrantAdd { .. }

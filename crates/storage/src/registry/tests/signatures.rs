@@ -219,7 +219,7 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::Evidence { scope: "acme".into() }, 1),
         (Command::SubjectExport { from: UnixMicros(0), to: UnixMicros(1) }, 1),
         (Command::List { what: Listing::Grants }, 1),
-        (Command::SubjectEnrol { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 1),
+        (Command::SubjectEnrol { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
         (Command::ConsoleOpen {}, 1),
         (case_open(), 1),
         (case_step(CaseStep::Show {}), 1),
