@@ -574,7 +574,15 @@ fn the_next_key_signs_when_it_is_told_to_and_all_that_verify_are_published() {
     let header_by = |key: &SigningKey| {
         let binding = Binding::Key([1; 32]);
         let (integration, grant) = (INTEGRATION, GRANT);
-        let facts = Facts { integration, grant, subject: None, binding, issued: NOW, expires: NOW };
+        let facts = Facts {
+            integration,
+            grant,
+            subject: None,
+            consent: None,
+            binding,
+            issued: NOW,
+            expires: NOW,
+        };
         header(&token::sign(&facts, "", "", key, &key.public().thumbprint_text(), [0; 16]))
     };
     let published = || {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod erasing;
+pub(crate) mod registering;
 
 use crate::answers::Wanted;
 use crate::cases::{Letters, NoStep, Office};
@@ -256,6 +257,7 @@ impl Desk {
             | Listing::Credentials
             | Listing::Grants
             | Listing::Erasures
+            | Listing::Registrations
             | Listing::Operators => Ok(lists::rows(&self.registry, what).await?),
         }
     }
@@ -366,6 +368,8 @@ impl Desk {
             | Command::IntegrationRetire { .. }
             | Command::RedirectsSet { .. }
             | Command::CredentialAdd { .. }
+            | Command::RegistrationTicket { .. }
+            | Command::RegistrationApprove { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
@@ -546,6 +550,8 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::IntegrationRetire { integration }
         | Command::RedirectsSet { integration, .. }
         | Command::CredentialAdd { integration, .. }
+        | Command::RegistrationTicket { integration, .. }
+        | Command::RegistrationApprove { integration, .. }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
         | Command::ConsentsEnd { .. }

@@ -1,8 +1,10 @@
 //! What is registered, as rows: `portcullis.list/1`.
 
+use credential::base64url;
 use model::{CredentialState, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use storage::clock;
 use storage::registry::command::Listing;
 use storage::registry::{Registry, RegistryError};
 
@@ -49,6 +51,7 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
             };
             registry.erasures().await?.into_iter().map(row).collect()
         }
+        Listing::Registrations => registrations(registry).await?,
         Listing::Incidents => Vec::new(),
     })
 }
@@ -75,6 +78,23 @@ async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> 
         })
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+async fn registrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
+    let integrations = registry.directory().await?.integrations;
+    let row = |registration: storage::registry::Registration| {
+        let integration = integrations.get(&registration.integration);
+        let waits = !registration.pending.is_empty();
+        json!({
+            "id": registration.integration.to_string(),
+            "slug": integration.map(|integration| &integration.slug),
+            "asked": registration.asked.to_string(),
+            "request": waits.then(|| base64url::encode(&registration.request())),
+            "pending": registration.pending.to_json(),
+            "effective": registration.effective.to_json(),
+        })
+    };
+    Ok(registry.registrations(clock::unix_now()).await?.into_iter().map(row).collect())
 }
 
 /// What the checks last said, and who looked at it.

@@ -24,6 +24,7 @@ use control::operators::{self, Operators};
 use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
 use control::questions::Archive;
+use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
@@ -272,7 +273,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         registered: Arc::new(move || registered.load_full()),
         portal: config.portal.as_ref().map(|portal| portal.url.clone()),
     });
-    let tokens = tokens::routes(Arc::clone(&connect));
+    let tokens =
+        tokens::routes(Arc::clone(&connect)).merge(register::routes(Arc::new(Registration {
+            desk: Arc::clone(&desk),
+            issuer: issuer.clone(),
+        })));
     let portal = config.portal.as_ref().map(|portal| -> Result<_> {
         Ok(portal::routes(Arc::new(Portal {
             origin: portal.url.clone(),

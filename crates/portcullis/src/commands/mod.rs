@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod onboard;
 pub(crate) mod print;
+mod registration;
 mod subject;
 mod verify;
 

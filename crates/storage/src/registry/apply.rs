@@ -4,7 +4,8 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, cases, erasures, read};
+use super::{Registry, RegistryError, cases, erasures, read, registrations};
+use authority::register::REDIRECTS_MAX;
 use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
@@ -38,9 +39,6 @@ pub struct Applied {
     /// The registry's revision after it.
     pub revision: u64,
 }
-
-/// Redirect addresses of one integration.
-const REDIRECTS_MAX: usize = 32;
 
 impl Registry {
     /// Carries out `command`: checks its signatures against the roster, that it was never carried out before, that no
@@ -205,6 +203,13 @@ async fn carry_out(
             future(*until, now)?;
             let jwk = serde_json::Value::Object(jwk.clone()).to_string();
             credential_add(tx, *credential, *integration, &jwk, *until, networks).await
+        }
+        Command::RegistrationTicket { integration, ticket, until } => {
+            registrations::issue_ticket(tx, *integration, ticket, *until, now).await
+        }
+        Command::RegistrationApprove { integration, keys, redirect_uris, until, networks } => {
+            future(*until, now)?;
+            registrations::approve(tx, *integration, keys, redirect_uris, *until, networks).await
         }
         Command::CredentialRetire { credential } => {
             let done = sqlx::query("UPDATE credentials SET retired = 1 WHERE id = $1")
@@ -376,7 +381,7 @@ pub(super) async fn stage(
     Ok((read(&stage)?, before.as_deref().map(read).transpose()?))
 }
 
-async fn redirects_set(
+pub(super) async fn redirects_set(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
     uris: &BTreeSet<String>,
@@ -404,7 +409,7 @@ async fn redirects_set(
     Ok(())
 }
 
-async fn credential_add(
+pub(super) async fn credential_add(
     tx: &mut SqliteConnection,
     credential: CredentialId,
     integration: IntegrationId,

@@ -111,6 +111,26 @@ pub enum Command {
         /// Empty: any network.
         networks: Vec<String>,
     },
+    /// Lets a vendor ask, once, for keys and redirect addresses of an integration; lets nothing be read. `ticket`: its SHA-256.
+    RegistrationTicket {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        #[serde(with = "text::bytes")]
+        ticket: Digest,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+    },
+    /// Gives an integration the keys and redirect addresses that its vendor asked for: all of them, and no others.
+    RegistrationApprove {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        keys: Vec<ApprovedKey>,
+        redirect_uris: BTreeSet<String>,
+        /// As for `CredentialAdd`, of every key.
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+        networks: Vec<String>,
+    },
     /// Takes a key out of use for good.
     CredentialRetire {
         #[serde(with = "text::plain")]
@@ -211,6 +231,16 @@ pub enum Command {
     },
 }
 
+/// A key that a vendor asked for, and the credential that it becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in `Command::CredentialAdd`")]
+pub struct ApprovedKey {
+    #[serde(with = "text::plain")]
+    pub credential: CredentialId,
+    pub jwk: serde_json::Map<String, serde_json::Value>,
+}
+
 /// What a list is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -223,6 +253,7 @@ pub enum Listing {
     Operators,
     Incidents,
     Erasures,
+    Registrations,
 }
 
 /// What a case was opened for.
@@ -410,6 +441,8 @@ impl Command {
             Self::RedirectsSet { .. } => "redirects_set",
             Self::ConsentsEnd { .. } => "consents_end",
             Self::CredentialAdd { .. } => "credential_add",
+            Self::RegistrationTicket { .. } => "registration_ticket",
+            Self::RegistrationApprove { .. } => "registration_approve",
             Self::CredentialRetire { .. } => "credential_retire",
             Self::GrantAdd { .. } => "grant_add",
             Self::GrantWithdraw { .. } => "grant_withdraw",
@@ -442,6 +475,7 @@ impl Command {
             // A code goes to whoever answers there.
             | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
+            | Self::RegistrationApprove { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
@@ -461,6 +495,8 @@ impl Command {
             Self::VendorAdd { .. }
             | Self::IntegrationApply { .. }
             | Self::EvidenceAdd { .. }
+            // Whoever has it asks; what was asked for waits for two.
+            | Self::RegistrationTicket { .. }
             | Self::ReviewAll { .. }
             | Self::IntegrationRestrict { .. }
             | Self::IntegrationRetire { .. }
@@ -509,6 +545,8 @@ impl Command {
                 | Self::IntegrationApprove { .. }
                 | Self::RedirectsSet { .. }
                 | Self::CredentialAdd { .. }
+                | Self::RegistrationTicket { .. }
+                | Self::RegistrationApprove { .. }
                 | Self::GrantAdd { .. }
         )
     }
