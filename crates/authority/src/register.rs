@@ -38,9 +38,6 @@ pub enum BadMetadata {
     /// A key.
     #[error("a key in jwks cannot be used: {0}")]
     Key(BadKey),
-    /// A key of which the private half was sent; it is nobody's secret now.
-    #[error("a key in jwks is private or symmetric: make another one, and send its public half")]
-    PrivateKey,
     /// A key twice.
     #[error("a key stands twice in jwks")]
     KeyTwice,
@@ -69,7 +66,6 @@ impl BadMetadata {
             Self::Malformed(_)
             | Self::JwksUri
             | Self::Key(_)
-            | Self::PrivateKey
             | Self::KeyTwice
             | Self::TooMany
             | Self::NotServed(_)
@@ -193,11 +189,6 @@ fn read_keys(jwks: &Value) -> Result<BTreeMap<Digest, String>, BadMetadata> {
     }
     let mut read = BTreeMap::new();
     for key in keys {
-        let members = key.as_object().ok_or(BadMetadata::Malformed("jwks"))?;
-        //= RFC 7518 section 6: `d` and `k` are the secrets of asymmetric and symmetric keys
-        if members.contains_key("d") || members.contains_key("k") {
-            return Err(BadMetadata::PrivateKey);
-        }
         let key = PublicKey::from_jwk(&key.to_string()).map_err(BadMetadata::Key)?;
         if read.insert(key.thumbprint(), key.canonical_jwk().to_owned()).is_some() {
             return Err(BadMetadata::KeyTwice);
@@ -274,7 +265,7 @@ mod tests {
         assert_eq!(refused(&twice, None), "invalid_client_metadata");
         let private = KEY.replace(r#""x""#, r#""d":"AAAA","x""#);
         let private = format!(r#"{{"jwks":{{"keys":[{private}]}}}}"#);
-        assert_eq!(ClientMetadata::parse(private.as_bytes(), None), Err(BadMetadata::PrivateKey));
+        assert_eq!(refused(&private, None), "invalid_client_metadata");
     }
 
     #[test]

@@ -19,8 +19,9 @@ const SANDBOX_FROM_TIER: u8 = 2;
 impl Desk {
     /// Grants and keys stay within what their integration applied for: that is what was vetted.
     pub(super) async fn check_applied_for(&self, command: &Command) -> Result<(), NotDone> {
-        let (Command::GrantAdd { integration, .. } | Command::CredentialAdd { integration, .. }) =
-            command
+        let (Command::GrantAdd { integration, .. }
+        | Command::CredentialAdd { integration, .. }
+        | Command::RegistrationApprove { integration, .. }) = command
         else {
             return Ok(());
         };
@@ -32,6 +33,8 @@ impl Desk {
             vetting::covers(&applied, operations, classes, purpose)
         } else if let Command::CredentialAdd { jwk, .. } = command {
             vetting::names_key(&applied, jwk)
+        } else if let Command::RegistrationApprove { keys, .. } = command {
+            keys.iter().try_for_each(|key| vetting::names_key(&applied, &key.jwk))
         } else {
             Ok(())
         };

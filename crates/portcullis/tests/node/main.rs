@@ -14,6 +14,7 @@ mod letters;
 mod origin;
 mod process;
 mod receipts;
+mod registration;
 mod secrets;
 mod service;
 mod sever;

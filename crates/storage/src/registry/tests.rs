@@ -3,6 +3,7 @@
 mod changes;
 mod erased;
 mod fixture;
+mod registrations;
 mod signatures;
 mod stored;
 mod vetted;
