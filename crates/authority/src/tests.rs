@@ -126,6 +126,7 @@ impl World {
                 credential(BY_CERTIFICATE, CERTIFICATE, ""),
             ]),
             grants: BTreeMap::from([grant(GRANT)]),
+            bearer: BTreeMap::new(),
         };
         let issuer_key = signing_key(Algorithm::EdDsa, 7);
         let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key, [7; 32]).unwrap();

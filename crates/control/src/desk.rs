@@ -370,6 +370,8 @@ impl Desk {
             | Command::CredentialAdd { .. }
             | Command::RegistrationTicket { .. }
             | Command::RegistrationApprove { .. }
+            | Command::BearerException { .. }
+            | Command::BearerEnd { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
@@ -552,6 +554,8 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::CredentialAdd { integration, .. }
         | Command::RegistrationTicket { integration, .. }
         | Command::RegistrationApprove { integration, .. }
+        | Command::BearerException { integration, .. }
+        | Command::BearerEnd { integration }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
         | Command::ConsentsEnd { .. }

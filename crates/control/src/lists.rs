@@ -1,7 +1,7 @@
 //! What is registered, as rows: `portcullis.list/1`.
 
 use credential::base64url;
-use model::{CredentialState, UnixMicros};
+use model::{CredentialState, Directory, GrantId, IntegrationId, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use storage::clock;
@@ -23,10 +23,13 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
         Listing::Credentials => credentials(registry).await?,
         Listing::Grants => {
             let grants = registry.grants().await?;
+            let directory = registry.directory().await?;
+            let integration = |grant: &GrantId| directory.grants.get(grant).map(|g| g.integration);
             let row = |grant: storage::registry::GrantRow| {
                 json!({
                     "id": grant.id.to_string(),
                     "integration": grant.integration,
+                    "bearer": integration(&grant.id).and_then(|of| bearer(&directory, &of)),
                     "purpose": grant.purpose,
                     "classes": grant.classes,
                     "expires": grant.expires.to_string(),
@@ -64,6 +67,7 @@ async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> 
         campaign.as_ref().filter(|campaign| campaign.open.contains(slug)).map(|c| c.due.to_string())
     };
     let rows = registry.integrations().await?;
+    let directory = registry.directory().await?;
     let row = |row: storage::registry::IntegrationRow| {
         let vetting = vettings.remove(&row.id);
         json!({
@@ -74,10 +78,18 @@ async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> 
             "stage": row.stage.as_str(),
             "until": row.until.map(|until| until.to_string()),
             "recertify_by": due(&row.slug),
+            "bearer": bearer(&directory, &row.id),
             "vetting": vetting.map(|vetting| shown(&vetting)),
         })
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Until when an integration's tokens are taken without proof, and who answers for it; none if they are not.
+fn bearer(directory: &Directory, integration: &IntegrationId) -> Option<String> {
+    let runs = directory.bears(integration, clock::unix_now());
+    let exception = directory.bearer.get(integration).filter(|_| runs)?;
+    Some(format!("until {}, {}", exception.until, exception.owner))
 }
 
 async fn registrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
@@ -121,6 +133,7 @@ async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
         json!({
             "id": credential.id.to_string(),
             "integration": slug(credential.integration),
+            "bearer": bearer(&directory, &credential.integration),
             "until": until,
             "retired": retired,
             "networks": credential.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),

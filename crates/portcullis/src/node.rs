@@ -338,6 +338,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
+    tokio::spawn(warn_of_bearer_daily(Arc::downgrade(&node)));
     tokio::spawn(index_along(Arc::downgrade(&index)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
     tokio::spawn(forget_consents_hourly(consents, stopped.clone()));
@@ -512,6 +513,23 @@ async fn recheck_hourly(desk: Weak<Desk>) {
         let Some(desk) = desk.upgrade() else { return };
         if let Err(reason) = desk.recheck().await {
             error!(%reason, "the checks of vetting could not be run");
+        }
+    }
+}
+
+/// Says at start, and then once a day, whose tokens are taken without proof. Ends with the node.
+async fn warn_of_bearer_daily(node: Weak<Node>) {
+    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
+    loop {
+        daily.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        let (view, now) = (node.view(), clock::unix_now());
+        for (id, exception) in &view.directory.bearer {
+            if view.directory.bears(id, now) {
+                let slug = view.directory.integrations.get(id).map(|of| &of.slug);
+                let (owner, until) = (&exception.owner, exception.until);
+                warn!(integration = slug, owner, %until, "its tokens are taken without proof");
+            }
         }
     }
 }

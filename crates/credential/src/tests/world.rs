@@ -153,5 +153,6 @@ fn directory(key: &SigningKey) -> Directory {
             (BY_CERTIFICATE, credential(BY_CERTIFICATE, CERTIFICATE, "")),
         ]),
         grants: BTreeMap::from([(GRANT, grant)]),
+        bearer: BTreeMap::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator types: each subcommand reads key files, signs a command and sends it to the running node.
 
+mod bearer;
 mod consent;
 mod contract;
 mod export;

@@ -1,5 +1,6 @@
 //! From a vendor's application to its grants, and back.
 
+use super::bearer::BearerCommand;
 use super::registration::{RegistrationCommand, Ticket};
 use super::{Listed, Session, in_days, print};
 use crate::keys;
@@ -83,6 +84,9 @@ pub(crate) enum IntegrationCommand {
     /// What vendors registered themselves, and what of it waits for approval
     #[command(subcommand)]
     Registration(RegistrationCommand),
+    /// Take its tokens without proof for a while, or end that: for old tools, with an owner
+    #[command(subcommand)]
+    BearerException(BearerCommand),
     /// A tenth of its budgets, nothing in bulk, no sensitive classes
     Restrict {
         /// Slug or id
@@ -201,6 +205,7 @@ impl IntegrationCommand {
             Self::List(listed) => return listed.run(Listing::Integrations).await,
             Self::Ticket(ticket) => return ticket.run(now).await,
             Self::Registration(command) => return command.run(now).await,
+            Self::BearerException(command) => return command.run(now).await,
             Self::Show { integration, listed } => return listed.integration(&integration).await,
             Self::Evidence { integration, application, sbom, session } => {
                 return submit(&integration, &application, sbom.as_deref(), &session).await;

@@ -4,13 +4,13 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, cases, erasures, read, registrations};
+use super::{Registry, RegistryError, bearer, cases, erasures, read, registrations};
 use authority::register::REDIRECTS_MAX;
 use credential::PublicKey;
 use ipnet::IpNet;
 use model::{
-    CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, OperationId, Operator,
-    OperatorId, Purpose, UnixMicros, VendorId,
+    BearerException, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId,
+    OperationId, Operator, OperatorId, Purpose, UnixMicros, VendorId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::collections::BTreeSet;
@@ -211,6 +211,12 @@ async fn carry_out(
             future(*until, now)?;
             registrations::approve(tx, *integration, keys, redirect_uris, *until, networks).await
         }
+        Command::BearerException { integration, owner, reason, until } => {
+            let (owner, reason) = (owner.clone(), reason.clone());
+            let exception = BearerException { owner, reason, until: *until };
+            bearer::begin(tx, *integration, &exception, now).await
+        }
+        Command::BearerEnd { integration } => bearer::end(tx, *integration, now).await,
         Command::CredentialRetire { credential } => {
             let done = sqlx::query("UPDATE credentials SET retired = 1 WHERE id = $1")
                 .bind(credential.to_string())
@@ -662,7 +668,7 @@ async fn remember(
 }
 
 /// Keys and grants are for integrations that can still read, or may be approved to.
-async fn active(
+pub(super) async fn active(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
 ) -> Result<(), RegistryError> {
@@ -680,7 +686,7 @@ async fn active(
     }
 }
 
-fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
+pub(super) fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
     if rows > 0 { Ok(()) } else { Err(RegistryError::Unknown(what.to_string())) }
 }
 
@@ -699,7 +705,7 @@ pub(super) fn check_slug(slug: &str) -> Result<(), RegistryError> {
     Err(RegistryError::Invalid(format!("`{slug}` is not a slug: 1 to 63 of a-z, 0-9 and `-`")))
 }
 
-fn check_name(name: &str) -> Result<(), RegistryError> {
+pub(super) fn check_name(name: &str) -> Result<(), RegistryError> {
     if (1..=256).contains(&name.len()) && !name.chars().any(char::is_control) {
         return Ok(());
     }

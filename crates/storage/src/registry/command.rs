@@ -131,6 +131,20 @@ pub enum Command {
         until: UnixMicros,
         networks: Vec<String>,
     },
+    /// Takes an integration's tokens without proof for a while. `owner`: who answers for it.
+    BearerException {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        owner: String,
+        reason: String,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+    },
+    /// Ends that before its time.
+    BearerEnd {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+    },
     /// Takes a key out of use for good.
     CredentialRetire {
         #[serde(with = "text::plain")]
@@ -443,6 +457,8 @@ impl Command {
             Self::CredentialAdd { .. } => "credential_add",
             Self::RegistrationTicket { .. } => "registration_ticket",
             Self::RegistrationApprove { .. } => "registration_approve",
+            Self::BearerException { .. } => "bearer_exception",
+            Self::BearerEnd { .. } => "bearer_end",
             Self::CredentialRetire { .. } => "credential_retire",
             Self::GrantAdd { .. } => "grant_add",
             Self::GrantWithdraw { .. } => "grant_withdraw",
@@ -476,6 +492,7 @@ impl Command {
             | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
             | Self::RegistrationApprove { .. }
+            | Self::BearerException { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
@@ -501,6 +518,7 @@ impl Command {
             | Self::IntegrationRestrict { .. }
             | Self::IntegrationRetire { .. }
             | Self::ConsentsEnd { .. }
+            | Self::BearerEnd { .. }
             | Self::CredentialRetire { .. }
             | Self::GrantWithdraw { .. }
             | Self::Freeze { .. }
@@ -547,6 +565,7 @@ impl Command {
                 | Self::CredentialAdd { .. }
                 | Self::RegistrationTicket { .. }
                 | Self::RegistrationApprove { .. }
+                | Self::BearerException { .. }
                 | Self::GrantAdd { .. }
         )
     }

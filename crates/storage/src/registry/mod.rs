@@ -7,6 +7,7 @@
 //! Start reading at [`Registry::apply`], then [`command`].
 
 mod apply;
+mod bearer;
 mod cases;
 pub mod command;
 mod erasures;

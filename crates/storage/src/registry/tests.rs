@@ -1,5 +1,6 @@
 //! The registry against a real SQLite file.
 
+mod bearer;
 mod changes;
 mod erased;
 mod fixture;

@@ -128,6 +128,7 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
                 networks: Vec::new(),
             },
         )]),
+        bearer: BTreeMap::new(),
         grants: BTreeMap::from([(
             grant,
             Grant {

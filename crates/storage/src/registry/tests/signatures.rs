@@ -200,6 +200,16 @@ fn every_action_needs_as_many_keys_as_designed() {
             },
             2,
         ),
+        (
+            Command::BearerException {
+                integration,
+                owner: "Ines".into(),
+                reason: reason.clone(),
+                until: LATER,
+            },
+            2,
+        ),
+        (Command::BearerEnd { integration }, 1),
         (Command::CredentialRetire { credential }, 1),
         (grant_add(&["user.contact"]), 2),
         (Command::GrantWithdraw { grant }, 1),
