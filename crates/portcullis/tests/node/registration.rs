@@ -57,8 +57,8 @@ fn jwk(path: &Path) -> Result<Value> {
 fn vet(node: &Node, slug: &str, key: &Value) -> Result<()> {
     let application = node.data().join(format!("{slug}.application.json"));
     let mut evidence: Value = serde_json::from_slice(&fs::read(&application)?)?;
+    let created = evidence.pointer("/keys/0/created").cloned();
     let keys = evidence.get_mut("keys").and_then(Value::as_array_mut).context("keys")?;
-    let created = keys[0]["created"].clone();
     keys.push(json!({ "created": created, "jwk": key }));
     fs::write(&application, evidence.to_string())?;
     let (application, sbom) =
@@ -189,7 +189,8 @@ fn a_vendor_registers_with_a_ticket_and_operators_make_it_good() -> Result<()> {
 fn new_key_again(jwk: &Path) -> Result<credential::SigningKey> {
     use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
     let private: Value = serde_json::from_slice(&fs::read(jwk.with_extension("private.jwk"))?)?;
-    let d = BASE64_URL_SAFE_NO_PAD.decode(private["d"].as_str().context("d")?)?;
+    let d = BASE64_URL_SAFE_NO_PAD
+        .decode(private.pointer("/d").and_then(Value::as_str).context("d")?)?;
     let secret = d.try_into().ok().context("32 bytes")?;
     let der = credential::SigningKey::pkcs8(credential::Algorithm::Es256, secret);
     Ok(credential::SigningKey::from_pkcs8(&der.context("a key")?)?)
