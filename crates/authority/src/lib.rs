@@ -18,6 +18,7 @@ mod keys;
 mod metadata;
 mod push;
 pub mod redirect;
+pub mod register;
 mod status;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use endpoint::{
 pub use error::{Reason, TokenError};
 pub use form::Form;
 pub use metadata::{
-    AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH,
+    AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REGISTER_PATH,
+    REVOKE_PATH, TOKEN_PATH,
 };
 pub use status::Inquiry;

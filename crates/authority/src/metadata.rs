@@ -16,6 +16,9 @@ pub const INTROSPECT_PATH: &str = "/introspect";
 /// Path of token revocation.
 pub const REVOKE_PATH: &str = "/revoke";
 
+/// Path of dynamic registration; what was registered is at the client's id below it.
+pub const REGISTER_PATH: &str = "/register";
+
 /// Path below the portal's address where a browser begins.
 pub const AUTHORIZE_PATH: &str = "/authorize";
 
@@ -42,6 +45,7 @@ impl TokenEndpoint {
             "jwks_uri": format!("{issuer}{JWKS_PATH}"),
             "introspection_endpoint": format!("{issuer}{INTROSPECT_PATH}"),
             "revocation_endpoint": format!("{issuer}{REVOKE_PATH}"),
+            "registration_endpoint": format!("{issuer}{REGISTER_PATH}"),
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": methods,

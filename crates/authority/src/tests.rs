@@ -140,6 +140,7 @@ impl World {
                 credential(BY_CERTIFICATE, pinned),
             ]),
             grants: BTreeMap::from([grant(GRANT)]),
+            bearer: BTreeMap::new(),
         };
         let endpoint = TokenEndpoint::new(ISSUER, RESOURCE, issuer_key(), [7; 32]).unwrap();
         let stranger = signing_key(Algorithm::EdDsa, 3);

@@ -2,6 +2,7 @@
 
 mod checks;
 mod erasing;
+pub(crate) mod registering;
 mod retaining;
 
 use crate::answers::{Answered, Wanted};
@@ -282,6 +283,7 @@ impl Desk {
             | Listing::Credentials
             | Listing::Grants
             | Listing::Erasures
+            | Listing::Registrations
             | Listing::Operators => Ok(lists::rows(&self.registry, what).await?),
         }
     }
@@ -384,6 +386,10 @@ impl Desk {
             | Command::RedirectsSet { .. }
             | Command::CredentialAdd { .. }
             | Command::CertificateAdd { .. }
+            | Command::RegistrationTicket { .. }
+            | Command::RegistrationApprove { .. }
+            | Command::BearerException { .. }
+            | Command::BearerEnd { .. }
             | Command::CredentialRetire { .. }
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
@@ -601,6 +607,10 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::RedirectsSet { integration, .. }
         | Command::CredentialAdd { integration, .. }
         | Command::CertificateAdd { integration, .. }
+        | Command::RegistrationTicket { integration, .. }
+        | Command::RegistrationApprove { integration, .. }
+        | Command::BearerException { integration, .. }
+        | Command::BearerEnd { integration }
         | Command::GrantAdd { integration, .. } => Some(*integration),
         Command::VendorAdd { .. }
         | Command::ConsentsEnd { .. }

@@ -21,6 +21,7 @@ pub mod mail;
 pub mod operators;
 pub mod portal;
 pub mod questions;
+pub mod register;
 pub mod tokens;
 pub mod vetting;
 pub mod witness;

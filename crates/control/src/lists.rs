@@ -1,7 +1,8 @@
 //! What is registered, as rows: `portcullis.list/1`.
 
 use crate::expiry::AHEAD;
-use model::{CredentialState, Means, UnixMicros};
+use credential::base64url;
+use model::{CredentialState, Directory, GrantId, IntegrationId, Means, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use storage::clock;
@@ -23,10 +24,13 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
         Listing::Credentials => credentials(registry).await?,
         Listing::Grants => {
             let grants = registry.grants().await?;
+            let directory = registry.directory().await?;
+            let integration = |grant: &GrantId| directory.grants.get(grant).map(|g| g.integration);
             let row = |grant: storage::registry::GrantRow| {
                 json!({
                     "id": grant.id.to_string(),
                     "integration": grant.integration,
+                    "bearer": integration(&grant.id).and_then(|of| bearer(&directory, &of)),
                     "purpose": grant.purpose,
                     "classes": grant.classes,
                     "expires": grant.expires.to_string(),
@@ -51,6 +55,7 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
             };
             registry.erasures().await?.into_iter().map(row).collect()
         }
+        Listing::Registrations => registrations(registry).await?,
         Listing::Incidents => Vec::new(),
     })
 }
@@ -63,6 +68,7 @@ async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> 
         campaign.as_ref().filter(|campaign| campaign.open.contains(slug)).map(|c| c.due.to_string())
     };
     let rows = registry.integrations().await?;
+    let directory = registry.directory().await?;
     let row = |row: storage::registry::IntegrationRow| {
         let vetting = vettings.remove(&row.id);
         json!({
@@ -73,10 +79,35 @@ async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> 
             "stage": row.stage.as_str(),
             "until": row.until.map(|until| until.to_string()),
             "recertify_by": due(&row.slug),
+            "bearer": bearer(&directory, &row.id),
             "vetting": vetting.map(|vetting| shown(&vetting)),
         })
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Until when an integration's tokens are taken without proof, and who answers for it; none if they are not.
+fn bearer(directory: &Directory, integration: &IntegrationId) -> Option<String> {
+    let runs = directory.bears(integration, clock::unix_now());
+    let exception = directory.bearer.get(integration).filter(|_| runs)?;
+    Some(format!("until {}, {}", exception.until, exception.owner))
+}
+
+async fn registrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
+    let integrations = registry.directory().await?.integrations;
+    let row = |registration: storage::registry::Registration| {
+        let integration = integrations.get(&registration.integration);
+        let waits = !registration.pending.is_empty();
+        json!({
+            "id": registration.integration.to_string(),
+            "slug": integration.map(|integration| &integration.slug),
+            "asked": registration.asked.to_string(),
+            "request": waits.then(|| base64url::encode(&registration.request())),
+            "pending": registration.pending.to_json(),
+            "effective": registration.effective.to_json(),
+        })
+    };
+    Ok(registry.registrations(clock::unix_now()).await?.into_iter().map(row).collect())
 }
 
 /// What the checks last said, and who looked at it.
@@ -112,6 +143,7 @@ async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
             "integration": slug(credential.integration),
             "kind": kind,
             "rule": rule,
+            "bearer": bearer(&directory, &credential.integration),
             "until": until,
             "certificate_ends": credential.means.ends().map(|ends| ends.to_string()),
             "ends_in_days": ends

@@ -212,5 +212,6 @@ fn directory(key: &PublicKey) -> Option<Directory> {
         integrations: BTreeMap::from([(integration, of_integration)]),
         credentials: BTreeMap::from([(credential, of_credential)]),
         grants: BTreeMap::from([(grant, of_grant)]),
+        bearer: BTreeMap::new(),
     })
 }

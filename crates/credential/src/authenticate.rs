@@ -42,7 +42,8 @@ impl fmt::Debug for RequestProof<'_> {
     }
 }
 
-/// Proof that this one request was made by the holder of a registered key, under a grant that has not expired.
+/// Proof that this one request was made by the holder of a registered key, under a grant that has not expired; or, while a bearer exception of
+/// its integration runs, by whoever has the token: see [`Caller::is_bearer`].
 ///
 /// Minted only by [`authenticate`]. It says nothing of what the caller may read, nor of posture: an integration that
 /// is severed or not approved still becomes a `Caller`, so that its refusal is recorded as its own.
@@ -51,7 +52,18 @@ pub struct Caller {
     known: KnownCaller,
     token: Arc<VerifiedToken>,
     network: ClientIp,
-    signed: bool,
+    possession: Possession,
+}
+
+/// What shows that the sender holds the key that its token is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Possession {
+    /// A proof for method and URL, or the connection.
+    Proved,
+    /// A signature that covers query and content too.
+    Signed,
+    /// Nothing: a bearer exception runs.
+    Unproved,
 }
 
 impl Caller {
@@ -60,9 +72,9 @@ impl Caller {
         known: KnownCaller,
         token: Arc<VerifiedToken>,
         network: ClientIp,
-        signed: bool,
+        possession: Possession,
     ) -> Self {
-        Self { known, token, network, signed }
+        Self { known, token, network, possession }
     }
 
     /// The integration's owner.
@@ -102,7 +114,12 @@ impl Caller {
 
     /// Whether the proof covers query and content: a message signature, and not one of the other kinds.
     pub fn is_signed(&self) -> bool {
-        self.signed
+        self.possession == Possession::Signed
+    }
+
+    /// Whether nothing but the token speaks for it, because a bearer exception of its integration runs.
+    pub fn is_bearer(&self) -> bool {
+        self.possession == Possession::Unproved
     }
 
     /// SHA-256 of its token.
@@ -150,17 +167,23 @@ pub fn authenticate(
     };
     check_registered(&token, credential, directory, now).map_err(bad_token)?;
 
-    match (&token.facts.binding, scheme) {
+    let possession = match (&token.facts.binding, scheme) {
+        // The exception is looked up each time, so that the first request after its end is refused.
+        (Binding::Key(_), Scheme::Bearer) if directory.bears(&known.integration, now) => {
+            Possession::Unproved
+        }
         //= RFC 9449 section 7.2: a DPoP-bound token must not be accepted as a bearer token
         (Binding::Key(_), Scheme::Bearer) => return Err(Denied::BoundTokenAsBearer { caller }),
         (Binding::Key(key), Scheme::Dpop) => {
             prove_key(proof, now, verifier, &token, key, known)?;
+            Possession::Proved
         }
         (Binding::Key(key), Scheme::HttpSig) => {
             let public = token
                 .signature_key(credential)
                 .ok_or(Denied::Signature { reason: BadSignature::OtherKey, caller })?;
             prove_signature(proof, now, verifier, public, key, known)?;
+            Possession::Signed
         }
         (Binding::Certificate(bound), scheme) => {
             //= RFC 8705 section 3: the certificate of the connection must match the thumbprint in the token
@@ -169,15 +192,15 @@ pub fn authenticate(
             shown
                 .proves(credential)
                 .map_err(|fault| Denied::CertificateFault { fault, caller: known })?;
+            Possession::Proved
         }
-    }
+    };
 
-    // After possession is proved, so that a stolen token alone raises no signal against its owner.
+    // After possession is proved, so that a stolen token alone raises no signal against its owner; under a bearer exception it does.
     if !may_come_from(credential, proof.network) {
         return Err(Denied::Network { caller: known });
     }
-    let signed = scheme == Scheme::HttpSig;
-    Ok(Caller::mint(known, token, proof.network, signed))
+    Ok(Caller::mint(known, token, proof.network, possession))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub struct Meter {
 
 #[derive(Debug, Default)]
 struct Counts {
+    bearer: AtomicU64,
     released: AtomicU64,
     bytes: AtomicU64,
     touches: AtomicU64,
@@ -51,6 +52,8 @@ struct Reasons([AtomicU64; Refusal::ALL.len()]);
 /// What one integration did since the process began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
+    /// Requests that were taken without proof of possession, under a bearer exception.
+    pub bearer: u64,
     /// Replies and batches released.
     pub released: u64,
     /// Bytes of their bodies.
@@ -80,6 +83,10 @@ impl Meter {
         counts.released.fetch_add(1, Ordering::Relaxed);
         counts.bytes.fetch_add(bytes, Ordering::Relaxed);
         counts.touches.fetch_add(touches, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bearer(&self, integration: IntegrationId) {
+        self.of(integration).bearer.fetch_add(1, Ordering::Relaxed);
     }
 
     /// `integration`: none if the caller was not proved.
@@ -121,6 +128,7 @@ impl Meter {
     /// Every integration that asked for anything since the process began.
     pub fn integrations(&self) -> BTreeMap<IntegrationId, Reading> {
         let reading = |counts: &Counts| Reading {
+            bearer: counts.bearer.load(Ordering::Relaxed),
             released: counts.released.load(Ordering::Relaxed),
             bytes: counts.bytes.load(Ordering::Relaxed),
             touches: counts.touches.load(Ordering::Relaxed),

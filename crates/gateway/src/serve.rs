@@ -65,6 +65,9 @@ async fn serve(
         &node.verifier,
         &view.directory,
     )?;
+    if caller.is_bearer() {
+        node.meter.bearer(caller.integration());
+    }
     let bearing = bearing(&caller, matched.operation.id());
     let refused = |reason: Reason| reason.of(&bearing);
     if matched.operation.requires_signature() && !caller.is_signed() {

@@ -520,6 +520,7 @@ fn directory(key: &SigningKey, classes: &ClassTable, given: &Given, now: UnixMic
         integrations: BTreeMap::from([(INTEGRATION, integration)]),
         credentials: BTreeMap::from([(CREDENTIAL, credential)]),
         grants: BTreeMap::from([(GRANT, grant)]),
+        bearer: BTreeMap::new(),
     }
 }
 

@@ -20,8 +20,8 @@ pub use id::{
 pub use network::ClientIp;
 pub use record::{AccessRecord, Outcome, Refusal, Touch};
 pub use registry::{
-    Budget, Credential, CredentialState, Directory, Grant, Integration, IntegrationState, Means,
-    OperationId, Operator, Purpose, SubjectScope, Vendor,
+    BearerException, Budget, Credential, CredentialState, Directory, Grant, Integration,
+    IntegrationState, Means, OperationId, Operator, Purpose, SubjectScope, Vendor,
 };
 pub use subject::{Pseudonym, SubjectId, SubjectOrdinal};
 pub use time::{Micros, UnixMicros};

@@ -263,6 +263,17 @@ pub struct Operator {
     pub public_key: [u8; 32],
 }
 
+/// For a while, an integration's tokens are taken without proof of possession: the one weaker thing, for tools that cannot do better yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerException {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// From then on it is over.
+    pub until: UnixMicros,
+}
+
 /// One consistent reading of the registry, as the data path uses it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
@@ -276,4 +287,13 @@ pub struct Directory {
     pub credentials: BTreeMap<CredentialId, Credential>,
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,
+    /// Bearer exceptions by integration, those that are over included.
+    pub bearer: BTreeMap<IntegrationId, BearerException>,
+}
+
+impl Directory {
+    /// Whether a bearer exception of the integration runs.
+    pub fn bears(&self, integration: &IntegrationId, now: UnixMicros) -> bool {
+        self.bearer.get(integration).is_some_and(|exception| now < exception.until)
+    }
 }

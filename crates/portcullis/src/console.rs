@@ -57,6 +57,10 @@ impl Shown {
         };
         let (integrations, incidents) =
             (rows(Listing::Integrations).await, rows(Listing::Incidents).await);
+        attention.extend(integrations.iter().filter_map(|row| {
+            let (slug, bearer) = (row.get("slug")?.as_str()?, row.get("bearer")?.as_str()?);
+            Some(format!("The tokens of {slug} are taken without proof {bearer}."))
+        }));
         let frozen = self.desk.frozen().await;
         let node = &self.measured.node;
         let posture = node.posture.switch().posture();

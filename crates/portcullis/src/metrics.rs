@@ -89,6 +89,11 @@ impl Measured {
                 reading.released,
             );
         }
+        let bearer = "portcullis_bearer_requests_total";
+        page.family(bearer, "counter", "Requests taken without proof, under a bearer exception");
+        for (id, reading) in &readings {
+            page.value(bearer, &[("integration", &slug(id))], reading.bearer);
+        }
         page.family("portcullis_released_bytes_total", "counter", "Bytes of released bodies");
         for (id, reading) in &readings {
             let labels = [("integration", &*slug(id))];

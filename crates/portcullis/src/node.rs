@@ -25,6 +25,7 @@ use control::operators::{self, Operators};
 use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
 use control::questions::{Archive, Former};
+use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
@@ -284,7 +285,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         registered: Arc::new(move || registered.load_full()),
         portal: config.portal.as_ref().map(|portal| portal.url.clone()),
     });
-    let tokens = tokens::routes(Arc::clone(&connect));
+    let tokens =
+        tokens::routes(Arc::clone(&connect)).merge(register::routes(Arc::new(Registration {
+            desk: Arc::clone(&desk),
+            issuer: issuer.clone(),
+        })));
     let portal = config.portal.as_ref().map(|portal| -> Result<_> {
         Ok(portal::routes(Arc::new(Portal {
             origin: portal.url.clone(),
@@ -345,6 +350,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), Arc::clone(&tls.ends)));
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
+    tokio::spawn(warn_of_bearer_daily(Arc::downgrade(&node)));
     tokio::spawn(index_along(Arc::downgrade(&logs)));
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
     tokio::spawn(forget_consents_hourly(consents, opened.recorder.clone(), stopped.clone()));
@@ -570,6 +576,23 @@ async fn recheck_hourly(desk: Weak<Desk>) {
         let Some(desk) = desk.upgrade() else { return };
         if let Err(reason) = desk.recheck().await {
             error!(%reason, "the checks of vetting could not be run");
+        }
+    }
+}
+
+/// Says at start, and then once a day, whose tokens are taken without proof. Ends with the node.
+async fn warn_of_bearer_daily(node: Weak<Node>) {
+    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
+    loop {
+        daily.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        let (view, now) = (node.view(), clock::unix_now());
+        for (id, exception) in &view.directory.bearer {
+            if view.directory.bears(id, now) {
+                let slug = view.directory.integrations.get(id).map(|of| &of.slug);
+                let (owner, until) = (&exception.owner, exception.until);
+                warn!(integration = slug, owner, %until, "its tokens are taken without proof");
+            }
         }
     }
 }

@@ -393,6 +393,7 @@ fn directory(key: &SigningKey, classes: &ClassTable, budget: u32) -> Result<(Dir
         integrations: BTreeMap::from([(id, integration)]),
         credentials: BTreeMap::from([(credential.id, credential)]),
         grants: BTreeMap::from([(grant.id, grant.clone())]),
+        bearer: BTreeMap::new(),
     };
     Ok((directory, grant))
 }

@@ -21,7 +21,8 @@ impl Desk {
     pub(super) async fn check_applied_for(&self, command: &Command) -> Result<(), NotDone> {
         let (Command::GrantAdd { integration, .. }
         | Command::CredentialAdd { integration, .. }
-        | Command::CertificateAdd { integration, .. }) = command
+        | Command::CertificateAdd { integration, .. }
+        | Command::RegistrationApprove { integration, .. }) = command
         else {
             return Ok(());
         };
@@ -35,6 +36,8 @@ impl Desk {
             vetting::names_key(&applied, jwk)
         } else if let Command::CertificateAdd { certificate, rule: None, .. } = command {
             vetting::names_key_of(&applied, certificate)
+        } else if let Command::RegistrationApprove { keys, .. } = command {
+            keys.iter().try_for_each(|key| vetting::names_key(&applied, &key.jwk))
         } else {
             // Under a rule the CA names new keys whenever it likes; which rule, two operators sign.
             Ok(())

@@ -8,7 +8,10 @@ use super::world::{
 use crate::certificate::tests::{Ca, by_rule, pinned, uri};
 use crate::token::{self, Binding, Facts};
 use crate::{Algorithm, ClientCertificate, ClientTrust, Denied, SigningKey};
-use model::{Credential, CredentialId, CredentialState, Means, RuleKind};
+use model::{
+    BearerException, Credential, CredentialId, CredentialState, IntegrationId, Means, Micros,
+    RuleKind,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,4 +174,51 @@ fn nothing_secret_is_printed() {
     for printed in [format!("{:?}", world.verifier), format!("{caller:?}")] {
         assert!(!printed.contains(token.expose()), "{printed}");
     }
+}
+
+#[test]
+fn a_bearer_exception_holds_for_one_integration_until_its_moment_and_for_nothing_else() {
+    let mut world = World::new(Algorithm::EdDsa);
+    let honest = Attempt::honest(&world);
+    let authorization = vec![honest.authorization[0].replace("DPoP", "Bearer")];
+    let bearer = Attempt { authorization, dpop: vec![], ..honest };
+    let until = NOW + Micros::from_secs(10);
+    let exception = |until| BearerException { owner: "Ines".into(), reason: "old".into(), until };
+    let refused = |world: &World| {
+        let denied = bearer.send(world).unwrap_err();
+        assert!(matches!(denied, Denied::BoundTokenAsBearer { caller: Some(_) }), "{denied}");
+    };
+    refused(&world);
+    world.directory.bearer.insert(IntegrationId::from_bytes([99; 16]), exception(until));
+    refused(&world);
+    world.directory.bearer.insert(INTEGRATION, exception(until));
+    let caller = bearer.send(&world).unwrap();
+    assert!(caller.is_bearer());
+    assert!(!caller.is_signed());
+    assert!(
+        !Attempt::honest(&world).send(&world).unwrap().is_bearer(),
+        "a proof is still looked at"
+    );
+    let without_proof = Attempt { dpop: vec![], ..Attempt::honest(&world) };
+    assert!(without_proof.send(&world).is_err(), "and needed by who claims to have one");
+
+    // It lifts the proof and nothing else: not the pins, the certificate or the credential's end.
+    let shown = world.certificate.show(&Arc::default(), NOW).thumbprint();
+    let certificate = Facts { binding: Binding::Certificate(shown), ..world.facts() };
+    let authorization = vec![format!("Bearer {}", world.token(&certificate))];
+    let on_no_connection = Attempt { authorization, dpop: vec![], ..Attempt::honest(&world) };
+    assert!(matches!(on_no_connection.send(&world).unwrap_err(), Denied::Certificate { .. }));
+    let credential = world.directory.credentials.get_mut(&CREDENTIAL).unwrap();
+    credential.networks = vec!["198.51.100.0/24".parse().unwrap()];
+    assert!(matches!(bearer.send(&world).unwrap_err(), Denied::Network { .. }));
+    let credential = world.directory.credentials.get_mut(&CREDENTIAL).unwrap();
+    (credential.networks, credential.state) = (Vec::new(), CredentialState::Retired);
+    assert_eq!(bearer.send(&world).unwrap_err().code(), "invalid_token");
+    let state = CredentialState::Active { until: NOW + Micros::from_secs(86_400) };
+    world.directory.credentials.get_mut(&CREDENTIAL).unwrap().state = state;
+    bearer.send(&world).unwrap();
+
+    // Over is over, with the token in hand and in the cache.
+    world.directory.bearer.insert(INTEGRATION, exception(NOW));
+    refused(&world);
 }

@@ -167,5 +167,6 @@ fn directory(key: &SigningKey, certificate: Digest) -> Directory {
             (BY_CERTIFICATE, credential(BY_CERTIFICATE, pinned)),
         ]),
         grants: BTreeMap::from([(GRANT, grant)]),
+        bearer: BTreeMap::new(),
     }
 }

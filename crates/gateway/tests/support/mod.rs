@@ -223,6 +223,7 @@ fn directory(
         integrations: [(INTEGRATION, integration)].into(),
         credentials: [(CREDENTIAL, credential)].into_iter().chain(by_certificate).collect(),
         grants: [(GRANT, grant)].into(),
+        bearer: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an operator types: each subcommand reads key files, signs a command and sends it to the running node.
 
+mod bearer;
 mod certificate;
 mod consent;
 mod contract;
@@ -10,6 +11,7 @@ mod keys;
 mod log;
 mod onboard;
 pub(crate) mod print;
+mod registration;
 mod subject;
 mod verify;
 

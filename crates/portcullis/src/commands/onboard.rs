@@ -1,5 +1,7 @@
 //! From a vendor's application to its grants, and back.
 
+use super::bearer::BearerCommand;
+use super::registration::{RegistrationCommand, Ticket};
 use super::{Listed, Session, certificate, in_days, print};
 use crate::keys;
 use anyhow::{Context, Result, bail};
@@ -77,6 +79,14 @@ pub(crate) enum IntegrationCommand {
         #[command(flatten)]
         session: Session,
     },
+    /// Print a ticket with which its vendor registers keys and redirect addresses, once; lets nothing be read
+    Ticket(Ticket),
+    /// What vendors registered themselves, and what of it waits for approval
+    #[command(subcommand)]
+    Registration(RegistrationCommand),
+    /// Take its tokens without proof for a while, or end that: for old tools, with an owner
+    #[command(subcommand)]
+    BearerException(BearerCommand),
     /// A tenth of its budgets, nothing in bulk, no sensitive classes
     Restrict {
         /// Slug or id
@@ -179,6 +189,9 @@ impl IntegrationCommand {
     pub(super) async fn run(self, now: UnixMicros) -> Result<()> {
         let (session, command) = match self {
             Self::List(listed) => return listed.run(Listing::Integrations).await,
+            Self::Ticket(ticket) => return ticket.run(now).await,
+            Self::Registration(command) => return command.run(now).await,
+            Self::BearerException(command) => return command.run(now).await,
             Self::Show { integration, listed } => return listed.integration(&integration).await,
             Self::Evidence { integration, application, sbom, session } => {
                 return submit(&integration, &application, sbom.as_deref(), &session).await;

@@ -8,6 +8,7 @@ mod log;
 mod newcomer;
 mod oauth;
 mod prism;
+mod registration;
 mod scripts;
 mod signed;
 #[path = "../support/mod.rs"]

@@ -3,6 +3,7 @@
 //! The node is the real one, a process of its own; so is everything else but the [`origin`] and the integrations'
 //! [`software`], which keep accounts here that the node's record is held against.
 
+mod bearer;
 mod copies;
 mod crash;
 mod disk_full;
@@ -15,6 +16,7 @@ mod letters;
 mod origin;
 mod process;
 mod receipts;
+mod registration;
 mod replicas;
 mod retention;
 mod secrets;

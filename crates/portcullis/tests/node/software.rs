@@ -159,6 +159,11 @@ impl Software {
         bail!("no token, although the nonce was right")
     }
 
+    /// Its token, for who would use it without its key.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A connection of it.
     pub(crate) fn line(self: &Arc<Self>, manner: Manner) -> Line {
         Line { software: Arc::clone(self), manner, nonce: None, open: None }

@@ -5,11 +5,12 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, cases, erasures, read};
+use super::{Registry, RegistryError, bearer, cases, erasures, read, registrations};
+use authority::register::REDIRECTS_MAX;
 use ipnet::IpNet;
 use model::{
-    CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, OperationId, Operator,
-    OperatorId, Purpose, UnixMicros, VendorId,
+    BearerException, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId,
+    OperationId, Operator, OperatorId, Purpose, UnixMicros, VendorId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::collections::BTreeSet;
@@ -38,9 +39,6 @@ pub struct Applied {
     /// The registry's revision after it.
     pub revision: u64,
 }
-
-/// Redirect addresses of one integration.
-const REDIRECTS_MAX: usize = 32;
 
 impl Registry {
     /// Carries out `command`: checks its signatures against the roster, that it was never carried out before, that no
@@ -211,6 +209,19 @@ async fn carry_out(
             let added = Added::certificate(certificate, rule.as_ref(), now)?;
             credential_add(tx, *credential, *integration, &added, *until, networks).await
         }
+        Command::RegistrationTicket { integration, ticket, until } => {
+            registrations::issue_ticket(tx, *integration, ticket, *until, now).await
+        }
+        Command::RegistrationApprove { integration, keys, redirect_uris, until, networks } => {
+            future(*until, now)?;
+            registrations::approve(tx, *integration, keys, redirect_uris, *until, networks).await
+        }
+        Command::BearerException { integration, owner, reason, until } => {
+            let (owner, reason) = (owner.clone(), reason.clone());
+            let exception = BearerException { owner, reason, until: *until };
+            bearer::begin(tx, *integration, &exception, now).await
+        }
+        Command::BearerEnd { integration } => bearer::end(tx, *integration, now).await,
         Command::CredentialRetire { credential } => {
             let done = sqlx::query("UPDATE credentials SET retired = 1 WHERE id = $1")
                 .bind(credential.to_string())
@@ -381,7 +392,7 @@ pub(super) async fn stage(
     Ok((read(&stage)?, before.as_deref().map(read).transpose()?))
 }
 
-async fn redirects_set(
+pub(super) async fn redirects_set(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
     uris: &BTreeSet<String>,
@@ -409,7 +420,7 @@ async fn redirects_set(
     Ok(())
 }
 
-async fn credential_add(
+pub(super) async fn credential_add(
     tx: &mut SqliteConnection,
     credential: CredentialId,
     integration: IntegrationId,
@@ -664,7 +675,7 @@ async fn remember(
 }
 
 /// Keys and grants are for integrations that can still read, or may be approved to.
-async fn active(
+pub(super) async fn active(
     tx: &mut SqliteConnection,
     integration: IntegrationId,
 ) -> Result<(), RegistryError> {
@@ -682,7 +693,7 @@ async fn active(
     }
 }
 
-fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
+pub(super) fn known(rows: u64, what: &impl ToString) -> Result<(), RegistryError> {
     if rows > 0 { Ok(()) } else { Err(RegistryError::Unknown(what.to_string())) }
 }
 
@@ -701,7 +712,7 @@ pub(super) fn check_slug(slug: &str) -> Result<(), RegistryError> {
     Err(RegistryError::Invalid(format!("`{slug}` is not a slug: 1 to 63 of a-z, 0-9 and `-`")))
 }
 
-fn check_name(name: &str) -> Result<(), RegistryError> {
+pub(super) fn check_name(name: &str) -> Result<(), RegistryError> {
     if (1..=256).contains(&name.len()) && !name.chars().any(char::is_control) {
         return Ok(());
     }

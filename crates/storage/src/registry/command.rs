@@ -127,6 +127,40 @@ pub enum Command {
         /// Empty: any network.
         networks: Vec<String>,
     },
+    /// Lets a vendor ask, once, for keys and redirect addresses of an integration; lets nothing be read. `ticket`: its SHA-256.
+    RegistrationTicket {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        #[serde(with = "text::bytes")]
+        ticket: Digest,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+    },
+    /// Gives an integration the keys and redirect addresses that its vendor asked for: all of them, and no others.
+    RegistrationApprove {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        keys: Vec<ApprovedKey>,
+        redirect_uris: BTreeSet<String>,
+        /// As for `CredentialAdd`, of every key.
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+        networks: Vec<String>,
+    },
+    /// Takes an integration's tokens without proof for a while. `owner`: who answers for it.
+    BearerException {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+        owner: String,
+        reason: String,
+        #[serde(with = "text::time")]
+        until: UnixMicros,
+    },
+    /// Ends that before its time.
+    BearerEnd {
+        #[serde(with = "text::plain")]
+        integration: IntegrationId,
+    },
     /// Takes a key or certificate out of use for good.
     CredentialRetire {
         #[serde(with = "text::plain")]
@@ -227,6 +261,16 @@ pub enum Command {
     },
 }
 
+/// A key that a vendor asked for, and the credential that it becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in `Command::CredentialAdd`")]
+pub struct ApprovedKey {
+    #[serde(with = "text::plain")]
+    pub credential: CredentialId,
+    pub jwk: serde_json::Map<String, serde_json::Value>,
+}
+
 /// What a list is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -239,6 +283,7 @@ pub enum Listing {
     Operators,
     Incidents,
     Erasures,
+    Registrations,
 }
 
 /// What a case was opened for.
@@ -436,6 +481,10 @@ impl Command {
             Self::ConsentsEnd { .. } => "consents_end",
             Self::CredentialAdd { .. } => "credential_add",
             Self::CertificateAdd { .. } => "certificate_add",
+            Self::RegistrationTicket { .. } => "registration_ticket",
+            Self::RegistrationApprove { .. } => "registration_approve",
+            Self::BearerException { .. } => "bearer_exception",
+            Self::BearerEnd { .. } => "bearer_end",
             Self::CredentialRetire { .. } => "credential_retire",
             Self::GrantAdd { .. } => "grant_add",
             Self::GrantWithdraw { .. } => "grant_withdraw",
@@ -471,6 +520,8 @@ impl Command {
             | Self::RedirectsSet { .. }
             | Self::CredentialAdd { .. }
             | Self::CertificateAdd { .. }
+            | Self::RegistrationApprove { .. }
+            | Self::BearerException { .. }
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
@@ -490,10 +541,13 @@ impl Command {
             Self::VendorAdd { .. }
             | Self::IntegrationApply { .. }
             | Self::EvidenceAdd { .. }
+            // Whoever has it asks; what was asked for waits for two.
+            | Self::RegistrationTicket { .. }
             | Self::ReviewAll { .. }
             | Self::IntegrationRestrict { .. }
             | Self::IntegrationRetire { .. }
             | Self::ConsentsEnd { .. }
+            | Self::BearerEnd { .. }
             | Self::CredentialRetire { .. }
             | Self::GrantWithdraw { .. }
             | Self::Freeze { .. }
@@ -539,6 +593,9 @@ impl Command {
                 | Self::SubjectEnrol { .. }
                 | Self::CredentialAdd { .. }
                 | Self::CertificateAdd { .. }
+                | Self::RegistrationTicket { .. }
+                | Self::RegistrationApprove { .. }
+                | Self::BearerException { .. }
                 | Self::GrantAdd { .. }
         )
     }

@@ -8,11 +8,13 @@
 
 mod added;
 mod apply;
+mod bearer;
 mod cases;
 pub mod command;
 mod erasures;
 pub mod lifecycle;
 mod read;
+mod registrations;
 pub mod target;
 mod text;
 mod vetting;
@@ -22,6 +24,7 @@ pub use cases::CaseRow;
 pub use command::{Authorised, Command, CommandError, Effect, Payload, SignedCommand};
 pub use erasures::{ERASE_AFTER, ErasureRow, ErasureState};
 pub use read::{CommandRow, GrantRow, IntegrationRow, Snapshot};
+pub use registrations::{NotRegistered, Registration};
 pub use target::{Named, Target};
 pub use vetting::{CampaignRow, Checked, VettingRow};
 

@@ -1,7 +1,7 @@
 //! Reading the registry back into the model, and the rows that lists show.
 
 use super::lifecycle::Stage;
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, bearer};
 use credential::certificate::Certificate;
 use model::{
     Budget, CertificateRule, ClassSet, ClassTable, Credential, CredentialId, CredentialState,
@@ -170,6 +170,7 @@ pub(super) async fn snapshot(tx: &mut SqliteConnection) -> Result<Snapshot, Regi
         integrations: integrations(tx).await?,
         credentials: credentials(tx).await?,
         grants: grants(tx, &classes).await?,
+        bearer: bearer::all(tx).await?,
     };
     let (operators, frozen) = (operators(tx).await?, frozen(tx).await?);
     Ok(Snapshot { directory, operators, classes, honey, frozen })

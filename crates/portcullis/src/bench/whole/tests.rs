@@ -130,6 +130,7 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
                 networks: Vec::new(),
             },
         )]),
+        bearer: BTreeMap::new(),
         grants: BTreeMap::from([(
             grant,
             Grant {

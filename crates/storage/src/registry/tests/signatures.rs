@@ -201,6 +201,27 @@ fn every_action_needs_as_many_keys_as_designed() {
         (Command::RedirectsSet { integration, uris: BTreeSet::new() }, 2),
         (Command::ConsentsEnd { target: target.parse().unwrap(), reason: reason.clone() }, 1),
         (credential_add(&Person::new(90)), 2),
+        (Command::RegistrationTicket { integration, ticket: [1; 32], until: LATER }, 1),
+        (
+            Command::RegistrationApprove {
+                integration,
+                keys: Vec::new(),
+                redirect_uris: BTreeSet::new(),
+                until: LATER,
+                networks: Vec::new(),
+            },
+            2,
+        ),
+        (
+            Command::BearerException {
+                integration,
+                owner: "Ines".into(),
+                reason: reason.clone(),
+                until: LATER,
+            },
+            2,
+        ),
+        (Command::BearerEnd { integration }, 1),
         (Command::CredentialRetire { credential }, 1),
         (grant_add(&["user.contact"]), 2),
         (Command::GrantWithdraw { grant }, 1),
