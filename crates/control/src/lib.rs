@@ -17,6 +17,7 @@ mod lists;
 pub mod log_listener;
 pub mod mail;
 pub mod operators;
+pub mod outbound;
 pub mod portal;
 pub mod questions;
 pub mod tokens;
