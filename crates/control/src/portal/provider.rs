@@ -272,7 +272,12 @@ impl Provider {
             }
         }
         let question = Question { form: Some(form_of(&form)), authorization };
-        let body = ask(&metadata.token_endpoint, self.known.place(), question).await?;
+        let asked = ask(&metadata.token_endpoint, self.known.place(), question).await;
+        let body = asked.map_err(|why| match why {
+            //= RFC 6749 section 5.2: of a code that is not this client's, or was not begun with this verifier
+            NotAsked::Status(400) => NotSignedIn::Declined("400 at its token endpoint".to_owned()),
+            why => why.into(),
+        })?;
         /// An access token comes along, and is thrown away: nothing is read at the provider.
         #[derive(Deserialize)]
         struct Answer {

@@ -8,6 +8,7 @@ mod newcomer;
 mod oauth;
 mod prism;
 mod scripts;
+mod sign_in;
 mod signed;
 #[path = "../support/mod.rs"]
 mod support;

@@ -206,6 +206,17 @@ impl Node {
     /// # Errors
     /// If it does not stop or start.
     pub(crate) fn open_portal(&mut self) -> Result<String> {
+        self.open_portal_with(|_| Ok(String::new()))
+    }
+
+    /// As [`Node::open_portal`], with what `more` says of the portal at this origin.
+    ///
+    /// # Errors
+    /// Likewise, or if `more` fails.
+    pub(crate) fn open_portal_with(
+        &mut self,
+        more: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<String> {
         self.stop()?;
         // Browsers are told the address beforehand, so it is chosen here and not by the system.
         let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -215,7 +226,8 @@ impl Node {
         let portal = format!(
             "[portal]\nlisten = \"127.0.0.1:{free}\"\nurl = \"{origin}\"\ncompany = \"Example Ltd\"\n"
         );
-        std::fs::write(&path, format!("{text}\n{portal}"))?;
+        let (text, more) = (text.split("\n[portal]\n").next().unwrap_or(""), more(&origin)?);
+        std::fs::write(&path, format!("{text}\n{portal}{more}"))?;
         (self.process, self.ports) = serve(&self.data())?;
         Ok(origin)
     }
