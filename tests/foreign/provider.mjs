@@ -67,7 +67,7 @@ provider.use(async (ctx, next) => {
   if (path === "/token" && ctx.body?.id_token && (spoil.claims || spoil.header || spoil.shift)) {
     ctx.body.id_token = forge(ctx.body.id_token);
   }
-  const to = ctx.response.get("location");
+  const to = ctx.response.get("location") ?? "";
   if (spoil.hold && to.startsWith(redirect)) {
     held = to;
     ctx.remove("location");
@@ -81,7 +81,7 @@ server.on("request", async (request, response) => {
   if (request.url === "/spoil") {
     const body = await request.setEncoding("utf8").toArray();
     spoil = JSON.parse(body.join(""));
-    response.end();
+    response.end(() => spoil.end && process.exit(0));
   } else if (request.url === "/held") {
     response.end(held);
   } else {

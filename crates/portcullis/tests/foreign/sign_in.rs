@@ -10,7 +10,7 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 /// As the company registered it at its provider.
 const SECRET: &str = "a secret/with+what%has to:be escaped";
@@ -37,7 +37,6 @@ fn a_subject_signs_in_at_the_companys_provider() -> Result<()> {
     )?;
     let connected = Onboarded { integration, grant };
 
-    // Once with a secret, with everything that can go wrong; once with a key.
     let secret = node.data().join("keys/provider.secret");
     private(&secret, SECRET.as_bytes())?;
     let client = json!({ "client_id": "portcullis:1", "client_secret": SECRET });
@@ -45,10 +44,14 @@ fn a_subject_signs_in_at_the_companys_provider() -> Result<()> {
     let more = json!({
         "portal": portal,
         "provider": provider.issuer,
+        "provider_client": "portcullis:1",
         "path": "/users/11446498",
         "pictures": std::env::var("PORTCULLIS_PICTURES").ok(),
     });
-    let came = scripts::run_with("sign-in.mjs", &node, &connected, &keys, &[], &more)?;
+    let came = scripts::run_with("sign-in.mjs", &node, &connected, &keys, &[], &more)
+        .with_context(|| {
+            std::fs::read_to_string(node.data().with_extension("log")).unwrap_or_default()
+        })?;
     assert_eq!(came.pointer("/received/name"), Some(&json!("Aaron Levie")), "{came}");
     let refused = node.operate(&["subject", "enrol", "11446498"]);
     assert!(refused.is_err_and(|why| why.to_string().contains("passkeys")));
@@ -58,6 +61,8 @@ fn a_subject_signs_in_at_the_companys_provider() -> Result<()> {
 struct Provider {
     process: Child,
     issuer: String,
+    /// It would end if nobody could hear what it says.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Drop for Provider {
@@ -81,13 +86,14 @@ fn open(node: &mut Node, client: &Value, proof: &str) -> Result<(String, Provide
             .stderr(Stdio::null())
             .spawn()?;
         let mut issuer = String::new();
-        BufReader::new(process.stdout.take().context("no output")?).read_line(&mut issuer)?;
+        let mut output = BufReader::new(process.stdout.take().context("no output")?);
+        output.read_line(&mut issuer)?;
         let issuer = issuer.trim().to_owned();
         let id = client.pointer("/client_id").and_then(Value::as_str).context("no client_id")?;
         let lines = format!(
             "[portal.provider]\nissuer = \"{issuer}\"\nclient_id = \"{id}\"\nname = \"Example login\"\n{proof}\n"
         );
-        provider = Some(Provider { process, issuer });
+        provider = Some(Provider { process, issuer, _output: output });
         Ok(lines)
     })?;
     Ok((portal, provider.context("no provider")?))
