@@ -1,6 +1,6 @@
 // A subject signs in at the company's provider, which is `provider.mjs`, and connects an application. Argument: as for `client.mjs`, and
 // { portal, provider, provider_client, path, pictures }: origin of the portal, issuer of the provider and what we are called there, what the
-// application reads of the subject.
+// application reads of the subject; `only_sign_in` for nothing else.
 // Prints what came of it as one JSON object; leaves with 1 and says why if anything is not as it should be.
 
 import assert from "node:assert/strict";
@@ -23,7 +23,7 @@ const spoilt = [
 ];
 
 try {
-  console.log(JSON.stringify(await visit()));
+  console.log(JSON.stringify(task.only_sign_in ? await alone() : await visit()));
 } finally {
   await close();
 }
@@ -128,6 +128,14 @@ async function visit() {
   await axe(other.page, "the provider is gone");
   assert.match(await other.page.innerText("main"), /Example login cannot be reached/);
   return { received };
+}
+
+async function alone() {
+  const { page } = await person();
+  await page.goto(`${portal}/sign-in`);
+  await signIn(page, alice);
+  await page.waitForURL(`${portal}/connections`);
+  return {};
 }
 
 async function person() {

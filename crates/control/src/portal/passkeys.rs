@@ -277,7 +277,7 @@ pub(super) async fn enrol_challenge(
         || Uuid::from_bytes(clock::random()),
         |passkey| Uuid::from_bytes(passkey.handle),
     );
-    let exclude = known.into_iter().map(|passkey| passkey.credential.into()).collect();
+    let exclude = known.into_iter().map(|passkey| passkey.credential).collect();
     let name = &portal.company;
     let (challenge, registration) = passkeys
         .webauthn
@@ -285,11 +285,11 @@ pub(super) async fn enrol_challenge(
         .map_err(|_| Refused::Busy)?;
     let mut challenge = serde_json::to_value(challenge).map_err(|_| Refused::Busy)?;
     // A subject signs in without typing who it is, so the authenticator has to remember.
-    if let Some(selection) = challenge.pointer_mut("/publicKey/authenticatorSelection") {
-        if let Some(members) = selection.as_object_mut() {
-            members.insert("residentKey".to_owned(), "required".into());
-            members.insert("requireResidentKey".to_owned(), true.into());
-        }
+    if let Some(selection) = challenge.pointer_mut("/publicKey/authenticatorSelection")
+        && let Some(members) = selection.as_object_mut()
+    {
+        members.insert("residentKey".to_owned(), "required".into());
+        members.insert("requireResidentKey".to_owned(), true.into());
     }
     let registration = Box::new(registration);
     let asked = Asked::ToEnrol { registration, ticket, subject, handle };

@@ -273,11 +273,11 @@ impl Provider {
         }
         let question = Question { form: Some(form_of(&form)), authorization };
         let asked = ask(&metadata.token_endpoint, self.known.place(), question).await;
-        let body = asked.map_err(|why| match why {
-            //= RFC 6749 section 5.2: of a code that is not this client's, or was not begun with this verifier
-            NotAsked::Status(400) => NotSignedIn::Declined("400 at its token endpoint".to_owned()),
-            why => why.into(),
-        })?;
+        //= RFC 6749 section 5.2: 400 for a code that is not this client's, or was not begun with this verifier
+        if let Err(NotAsked::Status(400)) = asked {
+            return Err(NotSignedIn::Declined("400 at its token endpoint".to_owned()));
+        }
+        let body = asked?;
         /// An access token comes along, and is thrown away: nothing is read at the provider.
         #[derive(Deserialize)]
         struct Answer {

@@ -53,6 +53,20 @@ fn a_subject_signs_in_at_the_companys_provider() -> Result<()> {
             std::fs::read_to_string(node.data().with_extension("log")).unwrap_or_default()
         })?;
     assert_eq!(came.pointer("/received/name"), Some(&json!("Aaron Levie")), "{came}");
+
+    // Once more, with a key in place of the secret.
+    let jwk = provider_key(&node.data().join("keys/provider.pem"))?;
+    let client = json!({
+        "client_id": "portcullis:2",
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_signing_alg": "ES256",
+        "jwks": { "keys": [jwk] },
+    });
+    let (portal, provider) = open(&mut node, &client, "client_key = \"keys/provider.pem\"")?;
+    let more = json!({ "portal": portal, "provider": provider.issuer, "only_sign_in": true });
+    scripts::run_with("sign-in.mjs", &node, &connected, &keys, &[], &more).with_context(|| {
+        std::fs::read_to_string(node.data().with_extension("log")).unwrap_or_default()
+    })?;
     let refused = node.operate(&["subject", "enrol", "11446498"]);
     assert!(refused.is_err_and(|why| why.to_string().contains("passkeys")));
     Ok(())
@@ -97,6 +111,14 @@ fn open(node: &mut Node, client: &Value, proof: &str) -> Result<(String, Provide
         Ok(lines)
     })?;
     Ok((portal, provider.context("no provider")?))
+}
+
+/// Makes the key that proves us, and gives its public half.
+fn provider_key(path: &Path) -> Result<Value> {
+    let pair = rcgen::KeyPair::generate()?;
+    private(path, pair.serialize_pem().as_bytes())?;
+    let key = credential::SigningKey::from_pkcs8(&pair.serialize_der())?;
+    Ok(serde_json::from_str(key.public().canonical_jwk())?)
 }
 
 fn private(path: &Path, bytes: &[u8]) -> Result<()> {
