@@ -1,7 +1,7 @@
 //! Signing in at the company's own OpenID Connect provider, in place of passkeys.
 //!
 //! Authorization code with PKCE, state and nonce. What was begun is tied to the browser it was begun in, taken once, and ends in a new
-//! secret of that browser, as every sign-in does. `credential` judges the ID token; [`known`] asks the provider for documents and keys.
+//! secret of that browser, as every sign-in does. `credential` judges the ID token; `known` asks the provider for documents and keys.
 //!
 //! Source: OpenID Connect Core 1.0, RFC 7636, RFC 9207, RFC 9700 sections 2.1 and 4; RP-Initiated and Back-Channel Logout 1.0.
 
@@ -212,7 +212,9 @@ impl Provider {
             (_, error) => return Err(NotSignedIn::Declined(code_of(error.unwrap_or("nothing")))),
         };
         let token = self.redeem(&metadata, portal, code, &begun.verifier).await?;
-        let within = if begun.again { Micros(0) } else { Micros(SESSION_LIFE) };
+        // Whoever was authenticated since leaving here was so in time, however long the provider's other questions took.
+        let away = (clock::boot_now().0 + BEGUN_LIFE).saturating_sub(begun.until);
+        let within = Micros(if begun.again { away } else { SESSION_LIFE + away });
         let sign_in =
             SignIn { nonce: &begun.nonce, authenticated_within: within, fresh: begun.again };
         let judge = |keys: &ProviderKeys| {
