@@ -54,3 +54,68 @@ fn parameters_are_written_so_that_they_stay_parameters() {
     assert_eq!(query, "https://a.example/auth?tenant=1&state=a%26b%3Dc%20d%25%C3%A9&x=~");
     assert_eq!(code_of("access_denied\nforged line"), "access_deniedforgedline");
 }
+
+/// A provider that answers with what `documents` makes of its own address, and counts.
+async fn serving(
+    documents: fn(&str, &str) -> String,
+) -> (String, Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (at, count) = (issuer.clone(), Arc::clone(&asked));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4_096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or("");
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let body = documents(&at, path);
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _gone = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (issuer, asked)
+}
+
+fn metadata(issuer: &str, jwks: &str) -> String {
+    serde_json::json!({
+        "issuer": issuer, "authorization_endpoint": format!("{issuer}/auth"),
+        "token_endpoint": format!("{issuer}/token"), "jwks_uri": jwks,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn documents_and_keys_are_asked_for_once() {
+    let (issuer, asked) = serving(|at, path| match path {
+        "/jwks" => r#"{"keys":[]}"#.to_owned(),
+        _ => metadata(at, &format!("{at}/jwks")),
+    })
+    .await;
+    let known = Known::new(&issuer, true).unwrap();
+    for _ in 0..3 {
+        let metadata = known.metadata().await.unwrap();
+        known.keys(&metadata).await.unwrap();
+        // Somebody sends tokens of keys that never were.
+        known.changed_keys(&metadata).await.unwrap();
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn documents_of_another_issuer_and_keys_elsewhere_inside_are_not_used() {
+    let (issuer, _) =
+        serving(|_, _| metadata("https://login.example", "https://login.example/")).await;
+    let known = Known::new(&issuer, true).unwrap();
+    assert!(matches!(known.metadata().await, Err(NotSignedIn::Documents(_))));
+    let (issuer, asked) = serving(|at, _| metadata(at, "http://127.0.0.1:1/jwks")).await;
+    let known = Known::new(&issuer, true).unwrap();
+    let metadata = known.metadata().await.unwrap();
+    let keys = known.keys(&metadata).await;
+    assert!(matches!(keys, Err(NotSignedIn::Down(NotAsked::Nowhere(_)))));
+    // After one in vain there is none for a while.
+    assert!(matches!(known.keys(&metadata).await, Err(NotSignedIn::Documents(_))));
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
