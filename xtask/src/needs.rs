@@ -46,7 +46,7 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     let foreign = root.join("tests/foreign");
     if foreign.join("package.json").exists() && !is_installed(&foreign)? {
         say(
-            "installing npm packages: oauth4webapi (an OAuth client), prism (an API server made from an OpenAPI document), \
+            "installing npm packages: oauth4webapi (an OAuth client), oidc-provider (an OpenID provider), prism (an API server made from an OpenAPI document), \
              playwright-core (drives a browser, downloads none), axe-core (finds what keeps people from using a page)",
         );
         run(Command::new("npm").args(["ci", "--no-fund", "--no-audit"]).current_dir(&foreign))?;

@@ -90,7 +90,7 @@ pub struct Parts {
     pub sessions: Arc<Sessions>,
     /// Where the console is, such as `http://127.0.0.1:8445`.
     pub console: String,
-    /// Where the portal is, if there is one, such as `https://connect.example`.
+    /// Where the portal is, if there is one with passkeys, such as `https://connect.example`.
     pub portal: Option<String>,
     /// The contract in force.
     pub contract: Arc<ArcSwap<Contract>>,
@@ -469,7 +469,10 @@ impl Desk {
     /// else.
     async fn enrolment_link(&self, subject: &SubjectText) -> Result<Value, NotDone> {
         let Some(portal) = &self.portal else {
-            return Err(NotDone::Unknown("a portal, `[portal]` in the configuration,".to_owned()));
+            return Err(NotDone::Unknown(
+                "a portal with passkeys, `[portal]` without a provider in the configuration,"
+                    .to_owned(),
+            ));
         };
         let ticket = self.consents.enrol(&subject.0, clock::unix_now()).await;
         let ticket = ticket.map_err(|error| NotDone::NotKept(error.to_string()))?;

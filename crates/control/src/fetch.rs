@@ -161,22 +161,30 @@ impl Site {
     async fn connect(&self) -> Result<SendRequest<Body>, NoAnswer> {
         let stream = TcpStream::connect((&*self.host, self.port)).await?;
         stream.set_nodelay(true)?;
-        if !self.secure {
-            let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            return Ok(sender);
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
-        let name = ServerName::try_from(self.host.clone()).map_err(std::io::Error::other)?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        speak(stream, self.secure.then_some(&*self.host)).await
+    }
+}
+
+/// Begins HTTP/1 on a connection, over TLS with the server of this name if there is one.
+pub(crate) async fn speak(
+    stream: TcpStream,
+    name: Option<&str>,
+) -> Result<SendRequest<Body>, NoAnswer> {
+    let Some(name) = name else {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(sender)
-    }
+        return Ok(sender);
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod log_listener;
 pub mod long;
 pub mod mail;
 pub mod operators;
+pub mod outbound;
 pub mod portal;
 pub mod questions;
 pub mod register;

@@ -6,6 +6,7 @@
 mod browser;
 pub mod pages;
 pub mod passkeys;
+pub mod provider;
 pub mod sessions;
 
 use crate::connect::{Connect, NotConnected};
@@ -24,6 +25,7 @@ use browser::Browser;
 use model::{ClassSet, ConsentId, DataClass, Micros};
 use pages::Pages;
 use passkeys::Passkeys;
+use provider::Provider;
 use sessions::{Sessions, SignedIn};
 use std::sync::Arc;
 use storage::clock;
@@ -43,6 +45,8 @@ pub struct Portal {
     pub connect: Arc<Connect>,
     /// How subjects sign in, if the company has no provider of its own.
     pub passkeys: Option<Passkeys>,
+    /// The company's own provider, if that is where subjects sign in.
+    pub provider: Option<Provider>,
     /// The pages.
     pub pages: Pages,
 }
@@ -110,6 +114,9 @@ pub fn routes(portal: Arc<Portal>) -> Router {
         .route("/sign-in/challenge", post(passkeys::challenge))
         .route("/sign-in/passkey", post(passkeys::sign_in))
         .route("/sign-in/recovery", post(passkeys::recover))
+        .route("/sign-in/provider", post(provider::leave))
+        .route(provider::BACK_PATH, get(provider::back))
+        .route(provider::ENDED_PATH, post(provider::ended))
         .route("/enrol/{ticket}", get(passkeys::enrol_page))
         .route("/enrol/challenge", post(passkeys::enrol_challenge))
         .route("/enrol", post(passkeys::enrol))
@@ -123,7 +130,9 @@ pub fn routes(portal: Arc<Portal>) -> Router {
 
 /// Refuses a change that another site had the browser make, and puts on every answer what every answer has.
 async fn guarded(State(portal): State<Arc<Portal>>, request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    // What the provider itself sends is signed, and no browser's.
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().path() != provider::ENDED_PATH;
     let mut response = if changes && !browser::is_ours(request.headers(), &portal.origin) {
         let sentence = "Another site sent your browser here. Nothing was done.";
         let page = portal.pages.problem(&portal, sentence);
@@ -183,6 +192,13 @@ impl Portal {
         let mut response = see_other(to);
         browser.remember(&mut response, self.is_secure());
         response
+    }
+
+    /// Opens a session, in a browser that is given another secret, so that nobody who knew the one before is in it. Returns it.
+    fn enter(&self, browser: &Browser, who: SignedIn, of_provider: Option<String>) -> Browser {
+        let fresh = self.sessions().open_anew(browser, who, of_provider);
+        self.connect.flows.moved(&browser.digest(), fresh.digest());
+        fresh
     }
 
     /// Sends a browser to sign in, and back to `path`.
@@ -350,6 +366,13 @@ async fn sign_out(State(portal): State<Arc<Portal>>, headers: HeaderMap, body: B
     let form = Form::parse(&body);
     if !form.is_some_and(|form| browser.sent(form.get("csrf"))) {
         return portal.lead(&browser, "/connections");
+    }
+    portal.sessions().close(browser.secret());
+    if let Some(provider) = &portal.provider
+        && let Some(to) = provider.end_session(&portal.origin).await
+    {
+        let page = portal.pages.leave(&portal, &to);
+        return portal.page(&Browser::new(), StatusCode::OK, page);
     }
     portal.sessions().close(browser.secret());
     portal.lead(&Browser::new(), "/sign-in")

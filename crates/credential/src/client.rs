@@ -7,7 +7,8 @@ use crate::jwk::sha256;
 use crate::{SigningKey, base64url};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use model::{IntegrationId, Micros, UnixMicros};
+use model::{Micros, UnixMicros};
+use std::fmt;
 
 /// The request to make a DPoP proof for.
 #[derive(Clone, Copy)]
@@ -117,15 +118,16 @@ pub fn sign_request(key: &SigningKey, request: &SignRequest<'_>) -> SignatureFie
 /// It names no `kid`: the authority finds the key among the client's few. `now`: the client's clock; it is valid for a minute.
 pub fn sign_assertion(
     key: &SigningKey,
-    client: IntegrationId,
+    client: impl fmt::Display,
     issuer: &str,
     jti: [u8; 16],
     now: UnixMicros,
 ) -> String {
     let header = serde_json::json!({ "typ": "JWT", "alg": key.public().algorithm().name() });
+    let client = client.to_string();
     let claims = serde_json::json!({
-        "iss": client.to_string(),
-        "sub": client.to_string(),
+        "iss": client,
+        "sub": client,
         "aud": issuer,
         "jti": base64url::encode(&jti),
         "iat": now.secs(),

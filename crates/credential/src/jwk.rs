@@ -3,8 +3,8 @@
 use crate::base64url;
 use crate::json::{self, Text};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use model::Digest;
 use serde::Deserialize;
@@ -130,6 +130,22 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// An RSA key for RS256, which is no [`Algorithm`] of ours: OpenID providers sign with it, and their tokens alone are verified by it.
+pub(crate) fn rs256(text: &str) -> Result<ParsedPublicKey, BadKey> {
+    let members = members_of(text)?;
+    if &*members.kty != "RSA" {
+        return Err(BadKey::Unsupported);
+    }
+    if members.alg.as_deref().is_some_and(|alg| alg != "RS256") {
+        return Err(BadKey::OtherUse);
+    }
+    members.check_verifies()?;
+    let (n, e) = members.rsa_numbers()?;
+    RsaPublicKeyComponents { n: &n, e: &e }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .map_err(|_| BadKey::Unsupported)
+}
+
 /// SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = [0; 32];
@@ -220,6 +236,16 @@ impl Members<'_> {
     }
 
     fn rsa(&self) -> Result<Parts, BadKey> {
+        let (n, e) = self.rsa_numbers()?;
+        let parsed = RsaPublicKeyComponents { n: &n, e: &e }
+            .to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
+            .map_err(|_| BadKey::Unsupported)?;
+        let (n, e) = (base64url::encode(&n), base64url::encode(&e));
+        let canonical = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        Ok((Algorithm::Ps256, parsed, canonical))
+    }
+
+    fn rsa_numbers(&self) -> Result<(Vec<u8>, Vec<u8>), BadKey> {
         let number = |member: Option<&str>| {
             member.and_then(|text| base64url::decode(text.as_bytes())).ok_or(BadKey::Malformed)
         };
@@ -232,22 +258,21 @@ impl Members<'_> {
         if first == 0 || !(2048..=4096).contains(&bits) || e != [1, 0, 1] {
             return Err(BadKey::Unsupported);
         }
-        let parsed = RsaPublicKeyComponents { n: &n, e: &e }
-            .to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
-            .map_err(|_| BadKey::Unsupported)?;
-        let (n, e) = (base64url::encode(&n), base64url::encode(&e));
-        let canonical = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
-        Ok((Algorithm::Ps256, parsed, canonical))
+        Ok((n, e))
     }
 
     //= RFC 7517 sections 4.2 to 4.4: `use`, `key_ops` and `alg` limit what a key is for
     fn check_use(&self, algorithm: Algorithm) -> Result<(), BadKey> {
         let alg_agrees =
             self.alg.as_deref().is_none_or(|name| Algorithm::from_name(name) == Some(algorithm));
+        if alg_agrees { self.check_verifies() } else { Err(BadKey::OtherUse) }
+    }
+
+    fn check_verifies(&self) -> Result<(), BadKey> {
         let use_agrees = self.usage.as_deref().is_none_or(|usage| usage == "sig");
         let ops_agree =
             self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| &**op == "verify"));
-        if alg_agrees && use_agrees && ops_agree { Ok(()) } else { Err(BadKey::OtherUse) }
+        if use_agrees && ops_agree { Ok(()) } else { Err(BadKey::OtherUse) }
     }
 }
 

@@ -34,12 +34,16 @@ impl<'a> Compact<'a> {
         base64url::decode(self.payload.as_bytes())
     }
 
+    /// What was signed, and the signature.
+    pub(crate) fn signed(&self) -> Option<(&'a [u8], Vec<u8>)> {
+        Some((self.signing_input.as_bytes(), base64url::decode(self.signature.as_bytes())?))
+    }
+
     /// Whether `key` signed this. `algorithm` is the header's: it must be the key's own, and never chooses anything.
     pub(crate) fn verify(&self, key: &PublicKey, algorithm: Algorithm) -> bool {
         //= RFC 8725 section 3.1: each key is used with exactly one algorithm, checked when the operation is performed
         algorithm == key.algorithm()
-            && base64url::decode(self.signature.as_bytes())
-                .is_some_and(|signature| key.verifies(self.signing_input.as_bytes(), &signature))
+            && self.signed().is_some_and(|(message, signature)| key.verifies(message, &signature))
     }
 }
 
@@ -61,6 +65,11 @@ pub(crate) struct Header<'a> {
 }
 
 impl Header<'_> {
+    /// The algorithm as it is named.
+    pub(crate) fn alg(&self) -> &str {
+        &self.alg
+    }
+
     /// The algorithm, if it is one of ours.
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
         Algorithm::from_name(&self.alg)

@@ -14,6 +14,7 @@ pub mod denied;
 pub mod dpop;
 pub mod httpsig;
 mod htu;
+pub mod id_token;
 mod json;
 mod jwk;
 mod jws;

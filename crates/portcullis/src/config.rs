@@ -1,6 +1,7 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
 use crate::node::log_origin;
+use crate::provider::{ProviderConfig, ProviderFile};
 use crate::secrets::{Secrets, SecretsFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
@@ -56,6 +57,8 @@ struct PortalFile {
     listen: SocketAddr,
     url: String,
     company: String,
+    #[serde(default)]
+    provider: Option<ProviderFile>,
 }
 
 /// Another node's log, of which copies come into the data directory.
@@ -232,6 +235,8 @@ pub(crate) struct PortalConfig {
     pub(crate) url: String,
     /// The company's name, as its people know it.
     pub(crate) company: String,
+    /// Where its people sign in, if not here with passkeys.
+    pub(crate) provider: Option<ProviderConfig>,
 }
 
 /// How letters leave.
@@ -351,7 +356,11 @@ impl Config {
                 .with_context(|| format!("in `{}`, `[company]`", path.display()))?,
             advisories: file.advisories.map(|path| data.join(path)),
             authority_url: file.authority_url,
-            portal: file.portal.map(PortalFile::checked),
+            portal: file
+                .portal
+                .map(|portal| portal.checked(&data, file.clear_text))
+                .transpose()
+                .with_context(|| format!("in `{}`, `[portal.provider]`", path.display()))?,
             deployment: file.deployment,
             external_url: file.external_url,
             data_plane: file.listen.data_plane,
@@ -431,6 +440,12 @@ overlay = "overlay.yaml"
 # listen = "127.0.0.1:8446"
 # url = "{scheme}://connect.example"
 # company = "Example Ltd"
+#
+# [portal.provider]                        # where they sign in, if not here with passkeys: your OpenID Connect provider
+# issuer = "https://login.example"
+# client_id = "portcullis"
+# client_secret = "keys/provider.secret"   # a file; or client_key: a PEM of a P-256 or Ed25519 key
+# name = "Example login"
 
 # After so many days records lose for good what was read and of whom. docs/operating/retention.md
 # [record]
@@ -469,8 +484,10 @@ overlay = "overlay.yaml"
 }
 
 impl PortalFile {
-    fn checked(self) -> PortalConfig {
-        PortalConfig { listen: self.listen, url: self.url, company: self.company }
+    fn checked(self, data: &Path, clear_text: bool) -> Result<PortalConfig> {
+        let Self { listen, url, company, provider } = self;
+        let provider = provider.map(|provider| provider.checked(data, clear_text)).transpose()?;
+        Ok(PortalConfig { listen, url, company, provider })
     }
 }
 

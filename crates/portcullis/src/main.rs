@@ -16,6 +16,7 @@ mod node;
 mod onboarding;
 mod operator;
 mod people;
+mod provider;
 mod restored;
 mod rotation;
 mod secrets;

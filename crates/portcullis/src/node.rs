@@ -252,7 +252,11 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         consents: consents.clone(),
         sessions: Arc::clone(&sessions),
         console: format!("http://127.0.0.1:{port}"),
-        portal: config.portal.as_ref().map(|portal| portal.url.clone()),
+        portal: config
+            .portal
+            .as_ref()
+            .filter(|portal| portal.provider.is_none())
+            .map(|portal| portal.url.clone()),
         contract: Arc::clone(&contract),
         advisories: advisories(config)?,
         publish,
@@ -295,7 +299,15 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             origin: portal.url.clone(),
             company: portal.company.clone(),
             connect,
-            passkeys: Some(Passkeys::new(&portal.url, &portal.company)?),
+            passkeys: match &portal.provider {
+                Some(_) => None,
+                None => Some(Passkeys::new(&portal.url, &portal.company)?),
+            },
+            provider: portal
+                .provider
+                .as_ref()
+                .map(|provider| provider.open(&config.secrets, &portal.url))
+                .transpose()?,
             pages: portal::pages::Pages::default(),
         })))
     });

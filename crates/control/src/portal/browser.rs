@@ -140,7 +140,7 @@ pub(super) fn is_ours(headers: &HeaderMap, portal: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sessions::Sessions;
+    use super::super::sessions::{Sessions, SignedIn};
     use super::*;
     use axum::response::IntoResponse;
     use model::SubjectId;
@@ -212,7 +212,9 @@ mod tests {
         assert_eq!(browser.secret(), planted);
 
         let (sessions, now) = (Sessions::default(), BootMicros(0));
-        let fresh = sessions.open_anew(&browser, SubjectId::new("alice").unwrap(), now);
+        let subject = SubjectId::new("alice").unwrap();
+        let who = SignedIn { subject, at: now, authenticated: Some(now) };
+        let fresh = sessions.open_anew(&browser, who, None);
         assert!(sessions.find(&planted, now).is_none());
         assert!(sessions.find(fresh.secret(), now).is_some());
         let mut response = "".into_response();

@@ -23,6 +23,7 @@ impl Default for Pages {
             ("connections.html", include_str!("../../../../portal/connections.html")),
             ("sign-in.html", include_str!("../../../../portal/sign-in.html")),
             ("enrol.html", include_str!("../../../../portal/enrol.html")),
+            ("leave.html", include_str!("../../../../portal/leave.html")),
             ("problem.html", include_str!("../../../../portal/problem.html")),
         ];
         for (name, text) in all {
@@ -118,9 +119,17 @@ impl Pages {
     }
 
     pub(super) fn sign_in(&self, portal: &Portal, csrf: &str, next: &str, again: bool) -> String {
-        let (passkeys, provider) = (portal.passkeys.is_some(), None::<&str>);
+        let provider = portal.provider.as_ref().map(|provider| provider.name());
+        let passkeys = portal.passkeys.is_some();
         let values = context! { csrf, next, again, passkeys, provider, signed_in => false };
         self.fill(portal, "sign-in.html", values)
+    }
+
+    /// Sends a browser to the provider at `to`. Not by a redirect after the form: `form-action` would have to name each origin that a
+    /// provider leads through.
+    pub(super) fn leave(&self, portal: &Portal, to: &str) -> String {
+        let provider = portal.provider.as_ref().map(|provider| provider.name());
+        self.fill(portal, "leave.html", context! { to, provider, signed_in => false })
     }
 
     pub(super) fn enrol(&self, portal: &Portal, csrf: &str, ticket: &str) -> String {

@@ -5,6 +5,7 @@
 //! warning, because passkeys that are synchronised have none that could be trusted.
 
 use super::browser::Browser;
+use super::sessions::SignedIn;
 use super::{Portal, inside};
 use authority::Form;
 use axum::body::Bytes;
@@ -192,10 +193,11 @@ impl Portal {
         self.passkeys.as_ref().ok_or(Refused::Page)
     }
 
-    /// A session for `subject`, in a browser that is given another secret, so that nobody who knew the one before is in it.
+    /// A session for `subject`, who proved itself just now.
     fn open_session(&self, browser: &Browser, subject: SubjectId, to: &str) -> Response {
-        let fresh = self.sessions().open_anew(browser, subject, clock::boot_now());
-        self.connect.flows.moved(&browser.digest(), fresh.digest());
+        let now = clock::boot_now();
+        let who = SignedIn { subject, at: now, authenticated: Some(now) };
+        let fresh = self.enter(browser, who, None);
         let mut response = Json(json!({ "next": to })).into_response();
         fresh.remember(&mut response, self.is_secure());
         response

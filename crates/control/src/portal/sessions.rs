@@ -27,20 +27,24 @@ const SESSIONS_MAX: usize = 1 << 16;
 pub struct SignedIn {
     /// Who.
     pub subject: SubjectId,
-    /// When.
+    /// When the session began.
     pub at: BootMicros,
+    /// When it last proved who it is, which was earlier if a provider knew it already; none if the provider does not say.
+    pub authenticated: Option<BootMicros>,
 }
 
 impl SignedIn {
-    /// Whether that was just now.
+    /// Whether it proved who it is just now.
     pub fn is_fresh(&self, now: BootMicros) -> bool {
-        now.0.saturating_sub(self.at.0) < FRESH
+        self.authenticated.is_some_and(|at| now.0.saturating_sub(at.0) < FRESH)
     }
 }
 
 struct Session {
     who: SignedIn,
     touched: BootMicros,
+    /// The name of the session at the provider that it began with, if that has one.
+    of_provider: Option<String>,
 }
 
 impl Session {
@@ -56,7 +60,8 @@ pub struct Sessions(Mutex<HashMap<Digest, Session>>);
 
 impl Sessions {
     /// Opens a session. `cookie`: fresh randomness of the browser's new secret.
-    pub fn open(&self, cookie: &str, subject: SubjectId, now: BootMicros) {
+    pub fn open(&self, cookie: &str, who: SignedIn, of_provider: Option<String>) {
+        let now = who.at;
         let mut open = self.lock();
         if open.len() >= SESSIONS_MAX {
             open.retain(|_, session| session.lasts(now));
@@ -67,20 +72,19 @@ impl Sessions {
                 open.remove(&cookie);
             }
         }
-        let who = SignedIn { subject, at: now };
-        open.insert(sha256(cookie.as_bytes()), Session { who, touched: now });
+        open.insert(sha256(cookie.as_bytes()), Session { who, touched: now, of_provider });
     }
 
     /// Opens a session under another secret than the browser had, so that nobody who knew that one is in it.
     pub(super) fn open_anew(
         &self,
         browser: &Browser,
-        subject: SubjectId,
-        now: BootMicros,
+        who: SignedIn,
+        of_provider: Option<String>,
     ) -> Browser {
         let fresh = Browser::new();
         self.close(browser.secret());
-        self.open(fresh.secret(), subject, now);
+        self.open(fresh.secret(), who, of_provider);
         fresh
     }
 
@@ -107,6 +111,11 @@ impl Sessions {
         self.lock().retain(|_, session| session.who.subject != *subject);
     }
 
+    /// Ends the sessions that began with this one of the provider.
+    pub fn close_of_provider(&self, sid: &str) {
+        self.lock().retain(|_, session| session.of_provider.as_deref() != Some(sid));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,25 +130,43 @@ mod tests {
         let sessions = Sessions::default();
         let alice = SubjectId::new("alice").unwrap();
         let at = |micros| BootMicros(micros);
-        sessions.open("c", alice.clone(), at(0));
+        let open = || {
+            let who = SignedIn { subject: alice.clone(), at: at(0), authenticated: None };
+            sessions.open("c", who, Some("s1".to_owned()));
+        };
+        open();
         assert!(sessions.find("c", at(IDLE_LIFE - 1)).is_some());
         assert!(sessions.find("other", at(0)).is_none());
         assert!(sessions.find("c", at(2 * IDLE_LIFE - 1)).is_none(), "idle");
-        sessions.open("c", alice.clone(), at(0));
+        open();
         let mut now = 0;
         while now < SESSION_LIFE {
             assert!(sessions.find("c", at(now)).is_some(), "{now}");
             now += IDLE_LIFE / 2;
         }
         assert!(sessions.find("c", at(SESSION_LIFE)).is_none(), "old");
-        for end in [0, 1] {
-            sessions.open("c", alice.clone(), at(0));
-            if end == 0 {
-                sessions.close("c")
-            } else {
-                sessions.close_all(&alice)
-            }
+        let ends: [&dyn Fn(); 3] =
+            [&|| sessions.close("c"), &|| sessions.close_all(&alice), &|| {
+                sessions.close_of_provider("s1")
+            }];
+        for end in ends {
+            open();
+            sessions.close_of_provider("s2");
+            assert!(sessions.find("c", at(1)).is_some());
+            end();
             assert!(sessions.find("c", at(1)).is_none());
         }
+    }
+
+    #[test]
+    fn a_session_is_as_fresh_as_the_last_proof() {
+        let subject = SubjectId::new("alice").unwrap();
+        let now = BootMicros(2 * FRESH);
+        let fresh = |authenticated| {
+            SignedIn { subject: subject.clone(), at: now, authenticated }.is_fresh(now)
+        };
+        assert!(fresh(Some(now)) && fresh(Some(BootMicros(FRESH + 1))));
+        assert!(!fresh(Some(BootMicros(FRESH))), "a provider that knew it already is no proof");
+        assert!(!fresh(None));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::prism::{Prism, contract, onboard_with};
 use crate::scripts::{self, Keys};
-use crate::support::{Node, Onboarded, Transport, serve};
+use crate::support::{Node, Onboarded, Transport};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ fn a_subject_connects_an_application_and_ends_it() -> Result<()> {
     }
     let prism = Prism::start()?;
     let mut node = Node::start(&prism.protected(&contract()), Transport::ClearText)?;
-    let portal = open_portal(&mut node)?;
+    let portal = node.open_portal()?;
     let keys = Keys::make("ES256")?;
     let classes = ["user.identity", "user.contact"];
     let Onboarded { integration, .. } = onboard_with(&node, "mail-merge", &keys, &classes)?;
@@ -57,19 +57,4 @@ fn a_subject_connects_an_application_and_ends_it() -> Result<()> {
     let ended = node.operate(&["consent", "end", "vendor:mail-merge-inc", "--reason", "breach"])?;
     assert!(ended.contains("consents"), "{ended}");
     Ok(())
-}
-
-/// Restarts the node with a portal on a free port, and gives the portal's origin.
-fn open_portal(node: &mut Node) -> Result<String> {
-    node.stop()?;
-    // Browsers are told the address beforehand, so it is chosen here and not by the system.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let origin = format!("http://localhost:{free}");
-    let text = std::fs::read_to_string(node.config())?;
-    let portal = format!(
-        "\n[portal]\nlisten = \"127.0.0.1:{free}\"\nurl = \"{origin}\"\ncompany = \"Example Ltd\"\n"
-    );
-    std::fs::write(node.config(), text + &portal)?;
-    (node.process, node.ports) = serve(&node.data())?;
-    Ok(origin)
 }

@@ -10,6 +10,7 @@ mod oauth;
 mod prism;
 mod registration;
 mod scripts;
+mod sign_in;
 mod signed;
 #[path = "../support/mod.rs"]
 mod support;

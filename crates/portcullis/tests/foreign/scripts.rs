@@ -91,7 +91,8 @@ pub(crate) fn run_with(
     serde_json::from_str(&printed).with_context(|| printed.clone())
 }
 
-fn node() -> Command {
+/// Node.js, where the programs are.
+pub(crate) fn node() -> Command {
     let mut command = Command::new("node");
     command.current_dir(directory());
     command

@@ -24,6 +24,7 @@ mod service;
 mod sever;
 mod software;
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -201,6 +201,37 @@ impl Node {
         Ok(Onboarded { integration, grant })
     }
 
+    /// Restarts the node with a portal on a free port, and gives the portal's origin.
+    ///
+    /// # Errors
+    /// If it does not stop or start.
+    pub(crate) fn open_portal(&mut self) -> Result<String> {
+        self.open_portal_with(|_| Ok(String::new()))
+    }
+
+    /// As [`Node::open_portal`], with what `more` says of the portal at this origin.
+    ///
+    /// # Errors
+    /// Likewise, or if `more` fails.
+    pub(crate) fn open_portal_with(
+        &mut self,
+        more: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<String> {
+        self.stop()?;
+        // Browsers are told the address beforehand, so it is chosen here and not by the system.
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let origin = self.at(free);
+        let path = self.config();
+        let text = std::fs::read_to_string(&path)?;
+        let portal = format!(
+            "[portal]\nlisten = \"127.0.0.1:{free}\"\nurl = \"{origin}\"\ncompany = \"Example Ltd\"\n"
+        );
+        let (text, more) = (text.split("\n[portal]\n").next().unwrap_or(""), more(&origin)?);
+        std::fs::write(&path, format!("{text}\n{portal}{more}"))?;
+        (self.process, self.ports) = serve(&self.data())?;
+        Ok(origin)
+    }
+
     /// Stops the node as an init system does; what is asked of its files is asked afterwards.
     ///
     /// # Errors
