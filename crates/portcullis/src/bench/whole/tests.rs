@@ -32,7 +32,7 @@ async fn check(proof: Proof) {
     let gateway = stand_in(proof).await;
     let mut client = Client::new(gateway).await.unwrap();
     assert_eq!(client.length, RELEASED.len());
-    let mut load = super::super::load::Load::open(client.address(), 4).await.unwrap();
+    let mut load = super::super::load::Load::open(client.target(), 4).await.unwrap();
     let requests = client.requests(50).await.unwrap();
     let seen = load.run(50, client.length, Arc::clone(&requests)).await.unwrap();
     assert_eq!((seen.requests, seen.wrong.len()), (50, 0));
@@ -84,9 +84,9 @@ async fn stand_in(proof: Proof) -> Running {
     let process = Process::start(idle, 0).unwrap();
     Running {
         process,
-        data_plane: data_address,
+        data_plane: Target { address: data_address, tls: None },
         data_origin,
-        authority: authority_address,
+        authority: Target { address: authority_address, tls: None },
         issuer,
         integration,
         grant,
