@@ -3,17 +3,33 @@
 //! It is not an HTTP client: it reads only replies that carry `Content-Length`, trusts its peer, and exists so that the
 //! generator costs less than what it measures.
 
+use super::tls;
 use anyhow::{Context, Result, bail, ensure};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Most bytes of one reply. A peer of the benchmark answers with about 2 KB.
 const REPLY_MAX: usize = 1 << 20;
 
+/// Where to connect, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// None: clear text.
+    pub(crate) tls: Option<TlsConnector>,
+}
+
+enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// A connection with at most one request outstanding.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     filled: usize,
 }
@@ -31,12 +47,17 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// If nobody listens there.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    /// If nobody listens there, or it speaks otherwise.
+    pub(crate) async fn open(target: &Target) -> Result<Self> {
+        let Target { address, tls } = target;
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
+        let stream = match tls {
+            None => Stream::Clear(stream),
+            Some(tls) => Stream::Tls(Box::new(tls::connect(tls, stream).await?)),
+        };
         Ok(Self { stream, buffer: vec![0; 8 * 1024], filled: 0 })
     }
 
@@ -46,7 +67,13 @@ impl Connection {
     /// If the connection ends or the reply has no `Content-Length`, is longer than [`REPLY_MAX`] or is followed by more.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Reply> {
         self.filled = 0;
-        self.stream.write_all(request).await?;
+        match &mut self.stream {
+            Stream::Clear(stream) => stream.write_all(request).await?,
+            Stream::Tls(stream) => {
+                stream.write_all(request).await?;
+                stream.flush().await?;
+            }
+        }
         let mut reply = None;
         loop {
             self.read().await?;
@@ -84,7 +111,10 @@ impl Connection {
             self.buffer.resize(self.filled * 2, 0);
         }
         let free = self.buffer.get_mut(self.filled..).unwrap_or_default();
-        let count = self.stream.read(free).await?;
+        let count = match &mut self.stream {
+            Stream::Clear(stream) => stream.read(free).await?,
+            Stream::Tls(stream) => stream.read(free).await?,
+        };
         ensure!(count > 0, "the connection ended inside a reply");
         self.filled += count;
         Ok(())

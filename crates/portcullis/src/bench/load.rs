@@ -3,10 +3,9 @@
 //! It runs on the thread that drives it, so pinning that thread pins the generator. The next request's bytes come from
 //! a function, because a proof of possession may be used once.
 
-use super::connection::Connection;
+use super::connection::{Connection, Target};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -41,10 +40,10 @@ impl Load {
     ///
     /// # Errors
     /// If one cannot be opened.
-    pub(crate) async fn open(address: SocketAddr, count: usize) -> Result<Self> {
+    pub(crate) async fn open(target: &Target, count: usize) -> Result<Self> {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
-            connections.push(Connection::open(address).await?);
+            connections.push(Connection::open(target).await?);
         }
         Ok(Self { connections })
     }
@@ -133,8 +132,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_sends_each_request_once_and_checks_every_reply() {
-        let origin = static_origin::start().await.unwrap();
-        let mut load = Load::open(origin, 3).await.unwrap();
+        let origin = Target { address: static_origin::start().await.unwrap(), tls: None };
+        let mut load = Load::open(&origin, 3).await.unwrap();
         let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
         let requests: Arc<Requests> = Arc::new({
             let asked = Arc::clone(&asked);

@@ -13,9 +13,11 @@ mod nginx;
 mod process;
 mod report;
 mod static_origin;
+mod tls;
 mod whole;
 
 use anyhow::{Context, Result, ensure};
+use connection::Target;
 use load::{Load, Requests};
 use process::Process;
 use report::{Report, Run};
@@ -43,8 +45,11 @@ pub(crate) struct Options {
     /// Core of the process that is measured
     #[arg(long, default_value_t = 1)]
     gateway_core: usize,
-    /// Measure these beside nginx
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["hop", "whole"])]
+    /// Speak TLS 1.3 with whoever is measured; the origin stays in clear text
+    #[arg(long)]
+    tls: bool,
+    /// Measure these beside nginx [default: hop,whole; with --tls every kind of proof]
+    #[arg(long, value_enum, value_delimiter = ',')]
     ours: Vec<Ours>,
     /// Print one JSON document per ratio
     #[arg(long)]
@@ -54,7 +59,7 @@ pub(crate) struct Options {
 /// What of ours is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Ours {
-    /// The codec and the origin pool alone
+    /// The codec and the origin pool alone, in clear text
     Hop,
     /// DPoP ES256, decision, filter, durable record
     Whole,
@@ -62,6 +67,8 @@ pub(crate) enum Ours {
     WholeEd25519,
     /// The same with RFC 9421 signatures, Ed25519
     WholeSigned,
+    /// The same with a client certificate on the connection, over TLS
+    WholeMtls,
 }
 
 impl Ours {
@@ -72,6 +79,18 @@ impl Ours {
             Self::Whole => Some((Proof::DpopEs256, "dpop-es256", report::WHOLE)),
             Self::WholeEd25519 => Some((Proof::DpopEd25519, "dpop-ed25519", report::WHOLE_ED25519)),
             Self::WholeSigned => Some((Proof::SignedEd25519, "signed", report::WHOLE_SIGNED)),
+            Self::WholeMtls => Some((Proof::Certificate, "mtls", report::WHOLE_MTLS)),
+        }
+    }
+}
+
+impl Options {
+    /// What of ours is measured, as asked or by default.
+    fn ours(&self) -> &[Ours] {
+        match (&*self.ours, self.tls) {
+            ([], false) => &[Ours::Hop, Ours::Whole],
+            ([], true) => &[Ours::WholeMtls, Ours::WholeEd25519, Ours::Whole, Ours::WholeSigned],
+            (asked, _) => asked,
         }
     }
 }
@@ -96,6 +115,11 @@ fn measure_pinned(options: &Options) -> Result<()> {
         options.rounds > 0 && options.requests > 0 && options.connections > 0,
         "nothing to measure"
     );
+    let other = if options.tls { Ours::Hop } else { Ours::WholeMtls };
+    ensure!(
+        !options.ours().contains(&other),
+        "the hop speaks clear text, and a client certificate needs --tls"
+    );
     cpu::pin_this_thread(options.load_core)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(measure(options))?;
@@ -103,7 +127,7 @@ fn measure_pinned(options: &Options) -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<Report> {
-    let mut report = Report::new(nginx::version()?);
+    let mut report = Report::new(nginx::version()?, options.tls);
     let dir = tempfile::Builder::new().prefix("portcullis-bench-").tempdir()?;
     let origin = static_origin::start().await?;
     let mut subjects = start(options, dir.path(), origin).await?;
@@ -121,24 +145,24 @@ async fn measure(options: &Options) -> Result<Report> {
 
 /// What is measured: who is asked, and what of it.
 enum Subject {
-    Nginx { process: Process, address: SocketAddr },
-    Hop { process: Process, address: SocketAddr },
+    Nginx { process: Process, target: Target },
+    Hop { process: Process, target: Target },
     Whole(&'static str, Box<Client>),
 }
 
 /// Starts nginx and what `options` name of ours, all on the core that is measured: who is idle costs the others nothing.
 async fn start(options: &Options, dir: &Path, origin: SocketAddr) -> Result<Vec<Subject>> {
-    let (process, address) = nginx::start(dir, origin, options.gateway_core)?;
-    let mut subjects = vec![Subject::Nginx { process, address }];
-    if options.ours.contains(&Ours::Hop) {
+    let (process, target) = nginx::start(dir, origin, options.gateway_core, options.tls)?;
+    let mut subjects = vec![Subject::Nginx { process, target }];
+    if options.ours().contains(&Ours::Hop) {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("bench-hop").arg(origin.to_string());
         let (process, address) = Process::start_announcing(command, options.gateway_core)?;
-        subjects.push(Subject::Hop { process, address });
+        subjects.push(Subject::Hop { process, target: Target { address, tls: None } });
     }
-    for (proof, folder, name) in options.ours.iter().filter_map(|ours| ours.whole()) {
-        let gateway =
-            whole::start_gateway(&dir.join(folder), origin, options.gateway_core, proof).await?;
+    for (proof, folder, name) in options.ours().iter().filter_map(|ours| ours.whole()) {
+        let place = whole::Place { dir: &dir.join(folder), origin, core: options.gateway_core };
+        let gateway = whole::start_gateway(&place, proof, options.tls).await?;
         subjects.push(Subject::Whole(name, Box::new(Client::new(gateway).await?)));
     }
     Ok(subjects)
@@ -147,7 +171,7 @@ async fn start(options: &Options, dir: &Path, origin: SocketAddr) -> Result<Vec<
 /// One run: warm up, then measure, on the same connections.
 async fn run(subject: &mut Subject, options: &Options) -> Result<Run> {
     let warm_up = options.requests / 10;
-    let mut load = Load::open(subject.address(), options.connections).await?;
+    let mut load = Load::open(subject.target(), options.connections).await?;
     let requests = subject.requests(warm_up).await?;
     load.run(warm_up, subject.length(), requests).await?;
     let requests = subject.requests(options.requests).await?;
@@ -179,10 +203,10 @@ impl Subject {
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    fn target(&self) -> &Target {
         match self {
-            Self::Nginx { address, .. } | Self::Hop { address, .. } => *address,
-            Self::Whole(_, client) => client.address(),
+            Self::Nginx { target, .. } | Self::Hop { target, .. } => target,
+            Self::Whole(_, client) => client.target(),
         }
     }
 
@@ -196,10 +220,11 @@ impl Subject {
 
     async fn requests(&mut self, count: u64) -> Result<Arc<Requests>> {
         match self {
-            Self::Nginx { address, .. } | Self::Hop { address, .. } => {
+            Self::Nginx { target, .. } | Self::Hop { target, .. } => {
                 let request = format!(
-                    "GET /v1/accounts/{} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\n\r\n",
-                    static_origin::ACCOUNT_ID
+                    "GET /v1/accounts/{} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
+                    static_origin::ACCOUNT_ID,
+                    target.address
                 );
                 Ok(Arc::new(move |_, out: &mut Vec<u8>| out.extend_from_slice(request.as_bytes())))
             }

@@ -1,6 +1,8 @@
 //! The peer: Debian's nginx as a bare reverse proxy, tuned as its own documentation advises for this.
 
+use super::connection::Target;
 use super::process::Process;
+use super::tls;
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -24,14 +26,27 @@ pub(crate) fn version() -> Result<String> {
     Ok(version.to_owned())
 }
 
-/// Starts nginx in `dir`, on one core, as a proxy in front of `origin`.
+/// Starts nginx in `dir`, on one core, as a proxy in front of `origin`, with TLS on the client's side if `over_tls`.
 ///
 /// # Errors
 /// If it is not installed or does not start.
-pub(crate) fn start(dir: &Path, origin: SocketAddr, core: usize) -> Result<(Process, SocketAddr)> {
+pub(crate) fn start(
+    dir: &Path,
+    origin: SocketAddr,
+    core: usize,
+    over_tls: bool,
+) -> Result<(Process, Target)> {
     let address = free_port()?;
     let config = dir.join("nginx.conf");
-    std::fs::write(&config, configuration(dir, address, origin))?;
+    let (listen, tls) = if over_tls {
+        let (certificate, key) = (dir.join("nginx.pem"), dir.join("nginx.key"));
+        tls::write_server(&certificate, &key)?;
+        let tls = tls::trusting(&certificate, None)?;
+        (with_tls(address, &certificate, &key), Some(tls))
+    } else {
+        (format!("listen {address};"), None)
+    };
+    std::fs::write(&config, configuration(dir, &listen, origin))?;
     let mut command = Command::new(PROGRAM);
     command.arg("-p").arg(dir).arg("-c").arg(&config).arg("-e").arg(dir.join("error.log"));
     let mut process = Process::start(command, core)?;
@@ -39,11 +54,24 @@ pub(crate) fn start(dir: &Path, origin: SocketAddr, core: usize) -> Result<(Proc
         let log = std::fs::read_to_string(dir.join("error.log")).unwrap_or_default();
         bail!("{error:#}; nginx says: {}", log.trim());
     }
-    Ok((process, address))
+    Ok((process, Target { address, tls }))
+}
+
+/// TLS as ours: 1.3 alone, nothing resumed.
+fn with_tls(address: SocketAddr, certificate: &Path, key: &Path) -> String {
+    let (certificate, key) = (certificate.display(), key.display());
+    format!(
+        "listen {address} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_session_cache off;
+        ssl_session_tickets off;"
+    )
 }
 
 /// One worker, keep-alive on both sides without end, no access log: the least nginx can do per request.
-fn configuration(dir: &Path, address: SocketAddr, origin: SocketAddr) -> String {
+fn configuration(dir: &Path, listen: &str, origin: SocketAddr) -> String {
     let dir = dir.display();
     format!(
         "daemon off;
@@ -71,7 +99,7 @@ http {{
         keepalive_timeout 600s;
     }}
     server {{
-        listen {address};
+        {listen}
         location / {{
             proxy_pass http://origin;
             proxy_http_version 1.1;

@@ -13,19 +13,22 @@ use std::time::Duration;
 pub(crate) const NGINX: &str = "nginx, bare proxy";
 /// Our bare hop.
 pub(crate) const HOP: &str = "hop, bare proxy";
-/// Our whole path.
-pub(crate) const WHOLE: &str = "gateway, whole path";
+/// Our whole path with DPoP proofs of P-256 keys.
+pub(crate) const WHOLE: &str = "gateway, DPoP ES256";
 /// The same with DPoP proofs of the other kind of key.
 pub(crate) const WHOLE_ED25519: &str = "gateway, DPoP Ed25519";
 /// The same with message signatures.
 pub(crate) const WHOLE_SIGNED: &str = "gateway, RFC 9421 Ed25519";
+/// The same with the connection's client certificate.
+pub(crate) const WHOLE_MTLS: &str = "gateway, mTLS-bound";
 
-/// The names of the ratios in JSON.
-const RATIOS: [(&str, &str); 4] = [
-    (HOP, "gateway.bare"),
-    (WHOLE, "gateway.whole"),
-    (WHOLE_ED25519, "gateway.whole.dpop_ed25519"),
-    (WHOLE_SIGNED, "gateway.whole.rfc9421_ed25519"),
+/// The names of the ratios in JSON: in clear text, over TLS.
+const RATIOS: [(&str, Option<&str>, Option<&str>); 5] = [
+    (HOP, Some("gateway.bare"), None),
+    (WHOLE_MTLS, None, Some("gateway.tls.mtls")),
+    (WHOLE_ED25519, Some("gateway.whole.dpop_ed25519"), Some("gateway.tls.dpop_ed25519")),
+    (WHOLE, Some("gateway.whole"), Some("gateway.tls.dpop_es256")),
+    (WHOLE_SIGNED, Some("gateway.whole.rfc9421_ed25519"), Some("gateway.tls.rfc9421_ed25519")),
 ];
 
 /// One run of one subject.
@@ -41,6 +44,7 @@ pub(crate) struct Run {
 pub(crate) struct Report {
     runs: Vec<Run>,
     nginx_version: String,
+    over_tls: bool,
 }
 
 /// Processor microseconds per request over the runs of one subject.
@@ -79,8 +83,8 @@ impl fmt::Display for Run {
 
 impl Report {
     /// `nginx_version`: as [`super::nginx::version`] has it.
-    pub(crate) const fn new(nginx_version: String) -> Self {
-        Self { runs: Vec::new(), nginx_version }
+    pub(crate) const fn new(nginx_version: String, over_tls: bool) -> Self {
+        Self { runs: Vec::new(), nginx_version, over_tls }
     }
 
     pub(crate) fn add(&mut self, run: Run) {
@@ -101,7 +105,7 @@ impl Report {
             "p50 ms",
             "p99 ms",
         ]);
-        for subject in [NGINX, HOP, WHOLE, WHOLE_ED25519, WHOLE_SIGNED] {
+        for subject in [NGINX, HOP, WHOLE_MTLS, WHOLE_ED25519, WHOLE, WHOLE_SIGNED] {
             let (Some(cost), Some(nginx)) = (self.cost(subject), self.cost(NGINX)) else {
                 continue;
             };
@@ -127,7 +131,8 @@ impl Report {
         writeln!(out, "{table}")?;
         writeln!(
             out,
-            "Processor time of the measured process per request. A ratio of 1 is as cheap as nginx, 2 is half its cost."
+            "Processor time of the measured process per request, {}. A ratio of 1 is as cheap as nginx, 2 is half its cost.",
+            if self.over_tls { "over TLS 1.3" } else { "in clear text" }
         )?;
         writeln!(out, "{}", self.versions())?;
         Ok(())
@@ -139,8 +144,9 @@ impl Report {
     /// If standard output is closed.
     pub(crate) fn print_json(&self) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        for (subject, name) in RATIOS {
-            if let Some(document) = self.document(subject, name) {
+        for (subject, clear, over_tls) in RATIOS {
+            let name = if self.over_tls { over_tls } else { clear };
+            if let Some(document) = name.and_then(|name| self.document(subject, name)) {
                 writeln!(out, "{document}")?;
             }
         }
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn ratios_are_best_to_best_and_median_to_median() {
-        let mut report = Report::new("nginx/1".to_owned());
+        let mut report = Report::new("nginx/1".to_owned(), false);
         for run in [
             run(NGINX, 200),
             run(HOP, 100),

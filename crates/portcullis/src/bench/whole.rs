@@ -1,27 +1,31 @@
 //! The whole path: the gateway as `portcullis serve` runs it, and an integration that proves itself on every request.
 //!
 //! Each request carries a proof of its own, a DPoP proof (RFC 9449) or a message signature (RFC 9421), made before the run so that
-//! making it is not in the measurement. The gateway authenticates, decides, fetches, filters, records durably and only then releases.
+//! making it is not in the measurement; or the connection has a client certificate, which the token is bound to (RFC 8705). The gateway authenticates, decides, fetches, filters, records durably and only then releases.
 
-use super::connection::Connection;
+use super::connection::{Connection, Target};
 use super::load::Requests;
 use super::nginx::free_port;
 use super::process::Process;
 use super::static_origin;
+use super::tls::{self, Identity};
 use crate::client::Endpoints;
 use crate::config::{self, Config};
 use crate::init::{self, Addresses};
 use crate::onboarding::{self, Application, Parties};
+use crate::operator;
 use anyhow::{Context, Result, bail, ensure};
 use authority::TOKEN_PATH;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use credential::client::{ProofRequest, SignRequest, sign_assertion, sign_proof, sign_request};
 use credential::{Algorithm, SigningKey};
-use model::{GrantId, IntegrationId, UnixMicros};
+use model::{CredentialId, GrantId, IntegrationId, Micros, UnixMicros};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
+use storage::registry::Command as Order;
 use storage::registry::command::Limits;
 
 /// How an integration proves itself.
@@ -30,13 +34,15 @@ pub(crate) enum Proof {
     DpopEs256,
     DpopEd25519,
     SignedEd25519,
+    /// Of the connection, with a P-256 key; nothing of a request's own.
+    Certificate,
 }
 
 impl Proof {
     /// Of the integration's key.
     const fn algorithm(self) -> Algorithm {
         match self {
-            Self::DpopEs256 => Algorithm::Es256,
+            Self::DpopEs256 | Self::Certificate => Algorithm::Es256,
             Self::DpopEd25519 | Self::SignedEd25519 => Algorithm::EdDsa,
         }
     }
@@ -45,12 +51,12 @@ impl Proof {
 /// A running gateway and the integration it knows.
 pub(crate) struct Running {
     pub(crate) process: Process,
-    /// Where the data plane listens, in clear text.
-    pub(crate) data_plane: SocketAddr,
+    /// Where the data plane listens.
+    pub(crate) data_plane: Target,
     /// The data plane's external origin as configured, such as `http://127.0.0.1:8443`; a proof's `htu` begins with it.
     pub(crate) data_origin: String,
-    /// Where the authority listens, in clear text.
-    pub(crate) authority: SocketAddr,
+    /// Where the authority listens.
+    pub(crate) authority: Target,
     /// The authority's issuer identifier.
     pub(crate) issuer: String,
     /// The registered and approved integration.
@@ -63,34 +69,56 @@ pub(crate) struct Running {
     pub(crate) proof: Proof,
 }
 
-/// Starts `portcullis serve` on `core`, in front of `origin`, in clear text on loopback and with its whole state in `dir`. Its integration
-/// proves itself by `proof`.
+/// Where a gateway keeps its state, what it protects, and the core it runs on.
+pub(crate) struct Place<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) origin: SocketAddr,
+    pub(crate) core: usize,
+}
+
+/// Starts `portcullis serve` on loopback, with TLS or in clear text. Its integration proves itself by `proof`.
 ///
 /// # Errors
 /// If it does not start, or does not take the integration.
 pub(crate) async fn start_gateway(
-    dir: &Path,
-    origin: SocketAddr,
-    core: usize,
+    place: &Place<'_>,
     proof: Proof,
+    over_tls: bool,
 ) -> Result<Running> {
-    let addresses = [free_port()?, free_port()?, free_port()?];
-    let [data_plane, authority, _] = addresses;
-    install(dir, addresses, origin).await?;
+    let Place { dir, origin, core } = *place;
+    let listen = [free_port()?, free_port()?, free_port()?];
+    let [data_plane, authority, control] = listen;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let addresses = Addresses {
+        listen: [data_plane, authority, control, any, any],
+        origin,
+        clear_text: !over_tls,
+    };
+    // The data directory as `portcullis init` makes it.
+    init::init(dir, "bench", "first", &addresses, None).await?;
     std::fs::write(dir.join("openapi.yaml"), include_str!("account-openapi.yaml"))?;
     std::fs::write(dir.join("overlay.yaml"), include_str!("account-overlay.yaml"))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("serve").arg("--config").arg(dir.join("portcullis.toml")).stdout(Stdio::null());
     let mut process = Process::start(command, core)?;
-    for address in addresses {
+    for address in listen {
         process.wait_until_listening(address)?;
     }
-    let key =
+    let pkcs8 =
         SigningKey::pkcs8(proof.algorithm(), random()?).context("no key of this algorithm")?;
-    let key = Arc::new(SigningKey::from_pkcs8(&key)?);
-    let (integration, grant) = register(dir, addresses, &key).await?;
-    let data_origin = format!("http://localhost:{}", data_plane.port());
-    let issuer = format!("http://localhost:{}", authority.port());
+    let key = Arc::new(SigningKey::from_pkcs8(&pkcs8)?);
+    let identity = match proof {
+        Proof::Certificate => Some(Identity::self_signed(pkcs8)?),
+        Proof::DpopEs256 | Proof::DpopEd25519 | Proof::SignedEd25519 => None,
+    };
+    let (integration, grant) = register(dir, listen, &key, identity.as_ref()).await?;
+    let tls = over_tls.then(|| tls::trusting(&dir.join("keys/ca.pem"), identity.as_ref()));
+    let tls = tls.transpose()?;
+    let scheme = if over_tls { "https" } else { "http" };
+    let [data_origin, issuer] =
+        [data_plane, authority].map(|at| format!("{scheme}://localhost:{}", at.port()));
+    let [data_plane, authority] =
+        [data_plane, authority].map(|address| Target { address, tls: tls.clone() });
     Ok(Running {
         process,
         data_plane,
@@ -104,21 +132,13 @@ pub(crate) async fn start_gateway(
     })
 }
 
-/// Makes the data directory as `portcullis init` does. `addresses`: of data plane, authority and control, in clear text.
-async fn install(dir: &Path, addresses: [SocketAddr; 3], origin: SocketAddr) -> Result<()> {
-    let [data_plane, authority, control] = addresses;
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listen = [data_plane, authority, control, any, any];
-    let addresses = Addresses { listen, origin, clear_text: true };
-    init::init(dir, "bench", "first", &addresses, None).await
-}
-
 /// Registers, as operators do: a vendor, an approved integration with `key` as its credential, and a grant to read
-/// [`GRANTED`] by `getAccount` of all subjects, with a budget that the run does not reach.
+/// [`GRANTED`] by `getAccount` of all subjects, with a budget that the run does not reach. The certificate of `identity` is pinned.
 async fn register(
     dir: &Path,
     [data_plane, authority, control]: [SocketAddr; 3],
     key: &Arc<SigningKey>,
+    identity: Option<&Identity>,
 ) -> Result<(IntegrationId, GrantId)> {
     let config = Config::read(&dir.join(config::FILE))?;
     let endpoints = Endpoints::local(&config, [data_plane, authority])?;
@@ -142,7 +162,19 @@ async fn register(
         key,
         from: Ipv4Addr::LOCALHOST.into(),
     };
-    onboarding::onboard(&application, &parties).await
+    let (integration, grant) = onboarding::onboard(&application, &parties).await?;
+    if let Some(Identity { certificate, .. }) = identity {
+        let pin = Order::CertificateAdd {
+            credential: CredentialId::new(now()?, random()?),
+            integration,
+            certificate: BASE64_URL_SAFE_NO_PAD.encode(certificate),
+            rule: None,
+            until: now()? + Micros::from_secs(86_400),
+            networks: Vec::new(),
+        };
+        operator::send(control, pin, &[&operators[0], &operators[1]]).await?;
+    }
+    Ok((integration, grant))
 }
 
 /// The classes of the benchmark's grant: 16 of the account's 69 scalar values.
@@ -182,17 +214,21 @@ impl Client {
     }
 
     /// Where requests go.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.gateway.data_plane
+    pub(crate) fn target(&self) -> &Target {
+        &self.gateway.data_plane
     }
 
-    /// `count` requests, each with a proof that is fresh for about a minute.
+    /// `count` requests, each with a proof of its own that is fresh for about a minute, if it carries one.
     ///
     /// # Errors
     /// If the gateway gives no nonce.
     pub(crate) async fn requests(&mut self, count: u64) -> Result<Arc<Requests>> {
         // A token ends after five minutes; a run never outlives the one it began with.
         self.token = self.fetch_token().await?;
+        if self.gateway.proof == Proof::Certificate {
+            let request = self.request(None)?;
+            return Ok(Arc::new(move |_, out: &mut Vec<u8>| out.extend_from_slice(&request)));
+        }
         let nonce = self.fetch_nonce().await?;
         let signed: Vec<Vec<u8>> =
             (0..count).map(|_| self.request(Some(&nonce))).collect::<Result<_>>()?;
@@ -203,7 +239,7 @@ impl Client {
         }))
     }
 
-    /// One request for the account, with a proof of its own.
+    /// One request for the account, with a proof of its own, if it carries one.
     fn request(&self, nonce: Option<&str>) -> Result<Vec<u8>> {
         let url = format!("{}{}", self.gateway.data_origin, path());
         let (path, token) = (path(), &self.token);
@@ -212,6 +248,7 @@ impl Client {
                 let proof = self.proof("GET", &url, Some(token), nonce)?;
                 format!("Authorization: DPoP {token}\r\nDPoP: {proof}")
             }
+            Proof::Certificate => format!("Authorization: Bearer {token}"),
             Proof::SignedEd25519 => {
                 let request = SignRequest {
                     method: "GET",
@@ -250,11 +287,12 @@ impl Client {
 
     /// The nonce the data plane wants: it names it when it refuses a proof without one (RFC 9449 section 9).
     async fn fetch_nonce(&self) -> Result<String> {
-        let mut connection = Connection::open(self.gateway.data_plane).await?;
+        let mut connection = Connection::open(&self.gateway.data_plane).await?;
         let reply = connection.exchange(&self.request(None)?).await?;
         ensure!(reply.status == 401, "a proof without a nonce was answered {}", reply.status);
         let nonce = match self.gateway.proof {
             Proof::DpopEs256 | Proof::DpopEd25519 => connection.field(&reply, "dpop-nonce"),
+            Proof::Certificate => None,
             Proof::SignedEd25519 => connection
                 .field(&reply, "www-authenticate")
                 .and_then(|challenge| challenge.split_once("nonce=\"")?.1.split('"').next()),
@@ -264,9 +302,14 @@ impl Client {
 
     /// One whole request; the length of its content.
     async fn probe(&self) -> Result<usize> {
-        let nonce = self.fetch_nonce().await?;
-        let mut connection = Connection::open(self.gateway.data_plane).await?;
-        let reply = connection.exchange(&self.request(Some(&nonce))?).await?;
+        let nonce = match self.gateway.proof {
+            Proof::Certificate => None,
+            Proof::DpopEs256 | Proof::DpopEd25519 | Proof::SignedEd25519 => {
+                Some(self.fetch_nonce().await?)
+            }
+        };
+        let mut connection = Connection::open(&self.gateway.data_plane).await?;
+        let reply = connection.exchange(&self.request(nonce.as_deref())?).await?;
         let content = connection.content(&reply);
         ensure!(
             reply.status == 200,
@@ -283,21 +326,25 @@ impl Client {
         Ok(reply.length)
     }
 
-    /// A token by `client_credentials` and `private_key_jwt`, with the authority's nonce if it asks for one.
+    /// A token by `client_credentials`: by the connection's certificate, or by `private_key_jwt` with the authority's nonce if it
+    /// asks for one.
     async fn fetch_token(&self) -> Result<String> {
         let Running { authority, issuer, integration, grant, key, .. } = &self.gateway;
         let (url, host) = (format!("{issuer}{TOKEN_PATH}"), host_of(issuer));
-        let mut connection = Connection::open(*authority).await?;
+        let mut connection = Connection::open(authority).await?;
         let mut nonce = None;
         for _ in 0..2 {
-            let assertion = sign_assertion(key, *integration, issuer, random()?, now()?);
-            let form = format!(
-                "grant_type=client_credentials&scope={grant}&client_id={integration}\
-                 &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}"
-            );
-            let proof = self.proof("POST", &url, None, nonce.as_deref())?;
+            let mut form =
+                format!("grant_type=client_credentials&scope={grant}&client_id={integration}");
+            let mut proof = String::new();
+            if self.gateway.proof != Proof::Certificate {
+                let assertion = sign_assertion(key, *integration, issuer, random()?, now()?);
+                form += "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=";
+                form += &assertion;
+                proof = format!("DPoP: {}\r\n", self.proof("POST", &url, None, nonce.as_deref())?);
+            }
             let request = format!(
-                "POST {TOKEN_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\nDPoP: {proof}\r\nContent-Length: {}\r\n\r\n{form}",
+                "POST {TOKEN_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n{proof}Content-Length: {}\r\n\r\n{form}",
                 form.len()
             );
             let reply = connection.exchange(request.as_bytes()).await?;

@@ -3,14 +3,15 @@
 
 use super::*;
 use authority::{Standing, TokenEndpoint, TokenRequest};
-use credential::{RequestProof, Verifier, authenticate};
+use credential::{ClientCertificate, ClientTrust, RequestProof, Shown, Verifier, authenticate};
 use model::{
     Budget, ClassSet, ClientIp, Credential, CredentialId, CredentialState, Directory, Grant,
     Integration, IntegrationState, Means, Micros, Purpose, SubjectScope, Vendor, VendorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const RELEASED: &str = r#"{"id":"acc_000042"}"#;
 
@@ -19,7 +20,13 @@ struct World {
     verifier: Verifier,
     directory: Directory,
     data_origin: String,
+    trust: Arc<ClientTrust>,
+    /// None: clear text.
+    acceptor: Option<TlsAcceptor>,
 }
+
+/// Answers a request's head and body on a connection that showed this certificate.
+type Answer = fn(&World, &str, &str, Option<&Shown<'_>>) -> String;
 
 #[tokio::test]
 async fn every_request_of_a_run_is_accepted_once() {
@@ -28,11 +35,22 @@ async fn every_request_of_a_run_is_accepted_once() {
     }
 }
 
+#[tokio::test]
+async fn a_certificate_is_shown_to_authority_and_data_plane() {
+    let mut client = Client::new(stand_in(Proof::Certificate).await).await.unwrap();
+    let mut load = super::super::load::Load::open(client.target(), 4).await.unwrap();
+    let requests = client.requests(50).await.unwrap();
+    let seen = load.run(50, client.length, Arc::clone(&requests)).await.unwrap();
+    assert_eq!((seen.requests, seen.wrong.len()), (50, 0));
+    let again = load.run(50, client.length, requests).await.unwrap();
+    assert_eq!(again.wrong.len(), 0, "a request carries nothing that is used up");
+}
+
 async fn check(proof: Proof) {
     let gateway = stand_in(proof).await;
     let mut client = Client::new(gateway).await.unwrap();
     assert_eq!(client.length, RELEASED.len());
-    let mut load = super::super::load::Load::open(client.address(), 4).await.unwrap();
+    let mut load = super::super::load::Load::open(client.target(), 4).await.unwrap();
     let requests = client.requests(50).await.unwrap();
     let seen = load.run(50, client.length, Arc::clone(&requests)).await.unwrap();
     assert_eq!((seen.requests, seen.wrong.len()), (50, 0));
@@ -64,6 +82,14 @@ fn the_host_of_a_url_has_its_port() {
 async fn stand_in(proof: Proof) -> Running {
     let secret = |byte| SigningKey::pkcs8(proof.algorithm(), [byte; 32]).unwrap();
     let key = Arc::new(SigningKey::from_pkcs8(&secret(1)).unwrap());
+    let identity = (proof == Proof::Certificate).then(|| Identity::self_signed(secret(1)).unwrap());
+    let (acceptor, tls) = match &identity {
+        None => (None, None),
+        Some(identity) => {
+            let (acceptor, tls) = both_sides(identity);
+            (Some(acceptor), Some(tls))
+        }
+    };
     let data_plane = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let authority = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (data_address, authority_address) =
@@ -74,8 +100,10 @@ async fn stand_in(proof: Proof) -> Running {
     let endpoint = TokenEndpoint::new(&issuer, &data_origin, issuer_key, [3; 32]).unwrap();
     let verifier =
         Verifier::new(&issuer, &data_origin, endpoint.issuer_keys(), [4; 32], Verifier::PROOFS_MAX);
-    let (directory, integration, grant) = directory(&key);
-    let world = Arc::new(World { endpoint, verifier, directory, data_origin: data_origin.clone() });
+    let (directory, integration, grant) = directory(&key, identity.as_ref());
+    let (origin, trust) = (data_origin.clone(), Arc::default());
+    let world =
+        Arc::new(World { endpoint, verifier, directory, data_origin: origin, trust, acceptor });
     tokio::spawn(listen(authority, Arc::clone(&world), World::token));
     tokio::spawn(listen(data_plane, world, World::data));
     // Something with a process id that ends when it is told to.
@@ -84,9 +112,9 @@ async fn stand_in(proof: Proof) -> Running {
     let process = Process::start(idle, 0).unwrap();
     Running {
         process,
-        data_plane: data_address,
+        data_plane: Target { address: data_address, tls: tls.clone() },
         data_origin,
-        authority: authority_address,
+        authority: Target { address: authority_address, tls },
         issuer,
         integration,
         grant,
@@ -95,11 +123,30 @@ async fn stand_in(proof: Proof) -> Running {
     }
 }
 
-fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
+/// The gateway's own TLS, and a client that trusts it and shows `identity`.
+fn both_sides(identity: &Identity) -> (TlsAcceptor, TlsConnector) {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["pem", "key"].map(|name| folder.path().join(name));
+    tls::write_server(&certificate, &key).unwrap();
+    let connector = tls::trusting(&certificate, Some(identity)).unwrap();
+    let [certificate, key] = [certificate, key].map(|path| std::fs::read(path).unwrap());
+    (gateway::tls::configs(&certificate, &key).unwrap().data_plane.into(), connector)
+}
+
+fn directory(key: &SigningKey, identity: Option<&Identity>) -> (Directory, IntegrationId, GrantId) {
     let (vendor, integration) = (VendorId::from_bytes([1; 16]), IntegrationId::from_bytes([2; 16]));
     let (credential, grant) = (CredentialId::from_bytes([3; 16]), GrantId::from_bytes([4; 16]));
     let until = now().unwrap() + Micros::from_secs(3600);
     let public = key.public();
+    let means = match identity {
+        None => {
+            let jwk = public.canonical_jwk().to_owned();
+            Means::Key { thumbprint: public.thumbprint(), jwk }
+        }
+        Some(Identity { certificate, .. }) => {
+            Means::Certificate { thumbprint: credential::sha256(certificate), ends: until }
+        }
+    };
     let directory = Directory {
         revision: 1,
         vendors: BTreeMap::from([(
@@ -122,10 +169,7 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
             Credential {
                 id: credential,
                 integration,
-                means: Means::Key {
-                    thumbprint: public.thumbprint(),
-                    jwk: public.canonical_jwk().to_owned(),
-                },
+                means,
                 state: CredentialState::Active { until },
                 networks: Vec::new(),
             },
@@ -148,24 +192,36 @@ fn directory(key: &SigningKey) -> (Directory, IntegrationId, GrantId) {
     (directory, integration, grant)
 }
 
-async fn listen(
-    listener: TcpListener,
-    world: Arc<World>,
-    answer: fn(&World, &str, &str) -> String,
-) {
+async fn listen(listener: TcpListener, world: Arc<World>, answer: Answer) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, Arc::clone(&world), answer));
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let Some(acceptor) = &world.acceptor else {
+                return serve(stream, &world, None, answer).await;
+            };
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let certificate = ClientCertificate::new(chain).ok();
+            serve(stream, &world, certificate.as_ref(), answer).await;
+        });
     }
 }
 
-async fn serve(mut stream: TcpStream, world: Arc<World>, answer: fn(&World, &str, &str) -> String) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    world: &World,
+    certificate: Option<&ClientCertificate>,
+    answer: Answer,
+) {
     let mut seen = Vec::new();
     while stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {
         let text = String::from_utf8(seen.clone()).unwrap();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = field(head, "content-length").map_or(0, |length| length.parse().unwrap());
         if body.len() == length {
-            stream.write_all(answer(&world, head, body).as_bytes()).await.unwrap();
+            let shown = certificate.map(|one| one.show(&world.trust, now().unwrap()));
+            let answer = answer(world, head, body, shown.as_ref());
+            stream.write_all(answer.as_bytes()).await.unwrap();
             seen.clear();
         }
     }
@@ -182,11 +238,11 @@ fn answer(status: u16, nonce: Option<&str>, body: &str) -> String {
 }
 
 impl World {
-    fn token(&self, head: &str, body: &str) -> String {
+    fn token(&self, head: &str, body: &str, client_certificate: Option<&Shown<'_>>) -> String {
         let dpop: Vec<&[u8]> = field(head, "dpop").into_iter().map(str::as_bytes).collect();
         let network = ClientIp::from_peer([127, 0, 0, 1].into());
         let request =
-            TokenRequest { body: body.as_bytes(), dpop: &dpop, network, client_certificate: None };
+            TokenRequest { body: body.as_bytes(), dpop: &dpop, network, client_certificate };
         let standing = |_: &authority::Applicant| Standing::Admitted;
         match self.endpoint.token(
             &request,
@@ -202,7 +258,7 @@ impl World {
         }
     }
 
-    fn data(&self, head: &str, _: &str) -> String {
+    fn data(&self, head: &str, _: &str, client_certificate: Option<&Shown<'_>>) -> String {
         let all = |name| field(head, name).into_iter().map(str::as_bytes).collect::<Vec<_>>();
         let fields: Vec<(&str, &[u8])> = head
             .lines()
@@ -218,7 +274,7 @@ impl World {
             authorization: &all("authorization"),
             dpop: &all("dpop"),
             network: ClientIp::from_peer([127, 0, 0, 1].into()),
-            client_certificate: None,
+            client_certificate,
         };
         match authenticate(&proof, now().unwrap(), &self.verifier, &self.directory) {
             Ok(_) => answer(200, None, RELEASED),
