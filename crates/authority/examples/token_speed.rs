@@ -180,6 +180,7 @@ fn directory(means: Means) -> Result<Directory, Failure> {
         expires: until,
     };
     Ok(Directory {
+        bearer: BTreeMap::new(),
         revision: 1,
         vendors: BTreeMap::new(),
         integrations: BTreeMap::from([(INTEGRATION, of_integration)]),
