@@ -136,6 +136,16 @@ async function visit() {
   await page.fill("#code", codes[0]);
   await page.click("text=Use it");
   assert.match(await page.innerText("main"), /used before/);
+
+  // A passkey that was removed signs nobody in.
+  await page.goto(`${task.portal}/sign-in`);
+  await page.click("text=Sign in with a passkey");
+  await page.waitForURL((url) => url.pathname === "/connections");
+  await page.click("button.remove");
+  await page.waitForURL((url) => url.pathname === "/sign-in");
+  await page.click("text=Sign in with a passkey");
+  await page.waitForFunction(() => !["", "Your device asks you now."].includes(document.getElementById("said").textContent));
+  assert.match(page.url(), /\/sign-in/);
   await context.close();
   return { heading, received, details };
 }

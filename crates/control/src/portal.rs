@@ -111,6 +111,7 @@ pub fn routes(portal: Arc<Portal>) -> Router {
         .route("/connections", get(connections).post(change))
         .route("/sign-in", get(sign_in))
         .route("/sign-out", post(sign_out))
+        .route("/passkeys", post(passkeys::remove))
         .route("/sign-in/challenge", post(passkeys::challenge))
         .route("/sign-in/passkey", post(passkeys::sign_in))
         .route("/sign-in/recovery", post(passkeys::recover))
@@ -310,13 +311,18 @@ fn is_sensitive(class: &str) -> bool {
 async fn connections(State(portal): State<Arc<Portal>>, headers: HeaderMap) -> Response {
     let (browser, who) = portal.visitor(&headers);
     let Some(who) = who else { return portal.to_sign_in(&browser, "/connections", false) };
-    match portal.connect.consents.of_subject(&who.subject).await {
-        Ok(consents) => {
-            let now = clock::unix_now();
-            let page = portal.pages.connections(&portal, &browser.csrf(), &consents, now);
+    let consents = &portal.connect.consents;
+    let kept = async {
+        let agreed = consents.of_subject(&who.subject).await?;
+        Ok((agreed, consents.store().passkeys_of(&who.subject).await?))
+    };
+    match kept.await {
+        Ok((agreed, passkeys)) => {
+            let (csrf, now) = (browser.csrf(), clock::unix_now());
+            let page = portal.pages.connections(&portal, &csrf, &agreed, &passkeys, now);
             portal.page(&browser, StatusCode::OK, page)
         }
-        Err(error) => portal.not_connected(&browser, &error.into()),
+        Err(error) => portal.not_connected(&browser, &NotConnected::NotStored(error)),
     }
 }
 

@@ -305,6 +305,17 @@ impl Config {
             ("authority_url", file.authority_url.as_deref()),
             ("portal.url", portal_url),
         ];
+        // Browsers write an origin in lower case and without the scheme's own port, and it is compared as they write it.
+        let odd = |url: &str| {
+            url.bytes().any(|b| b.is_ascii_uppercase())
+                || url.ends_with(if file.clear_text { ":80" } else { ":443" })
+        };
+        if portal_url.is_some_and(odd) {
+            bail!(
+                "in `{}`: `portal.url` is in lower case and without {scheme}'s own port",
+                path.display()
+            );
+        }
         for (key, url) in urls {
             let host = url.map(|url| url.strip_prefix(scheme).unwrap_or(""));
             if host.is_some_and(|host| host.is_empty() || host.contains(['/', '?', '#', '@'])) {

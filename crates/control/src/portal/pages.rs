@@ -3,9 +3,11 @@
 use super::{Portal, is_sensitive};
 use crate::connect::Ask;
 use authority::consent::Consent;
+use credential::base64url;
 use incident::words;
 use minijinja::{Environment, Value, context};
 use model::{OperationId, UnixMicros};
+use storage::consents::StoredPasskey;
 use tracing::error;
 
 /// Terms that a subject may choose between, in days.
@@ -83,6 +85,7 @@ impl Pages {
         portal: &Portal,
         csrf: &str,
         consents: &[Consent],
+        passkeys: &[StoredPasskey],
         now: UnixMicros,
     ) -> String {
         let registered = (portal.connect.registered)();
@@ -115,7 +118,12 @@ impl Pages {
             }
         });
         let connections: Vec<Value> = rows.collect();
-        self.fill(portal, "connections.html", context! { csrf, connections, signed_in => true })
+        let passkeys = passkeys.iter().map(|passkey| {
+            context! { id => base64url::encode(&passkey.credential), added => day(passkey.added) }
+        });
+        let passkeys: Vec<Value> = passkeys.collect();
+        let values = context! { csrf, connections, passkeys, signed_in => true };
+        self.fill(portal, "connections.html", values)
     }
 
     pub(super) fn sign_in(&self, portal: &Portal, csrf: &str, next: &str, again: bool) -> String {

@@ -370,6 +370,7 @@ pub(super) async fn enrol(
         subject: subject.clone(),
         passkey: without_counter(&passkey).ok_or(Refused::Passkey)?,
         counter: 0,
+        added: clock::unix_now(),
     };
     let codes: [String; CODES] = std::array::from_fn(|_| base64url::encode(&clock::random::<16>()));
     let hashes: Vec<Digest> = codes.iter().map(|code| sha256(code.as_bytes())).collect();
@@ -391,6 +392,34 @@ fn without_counter(passkey: &Passkey) -> Option<String> {
     let mut json = serde_json::to_value(passkey).ok()?;
     *json.get_mut("cred")?.get_mut("counter")? = 0.into();
     Some(json.to_string())
+}
+
+/// Removes a passkey, of a device that was lost say, and ends the subject's other sessions: one of them may be that device's.
+pub(super) async fn remove(
+    State(portal): State<Arc<Portal>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (browser, who) = portal.visitor(&headers);
+    let bad = |sentence| portal.problem(&browser, StatusCode::BAD_REQUEST, sentence);
+    let Some(form) = Form::parse(&body).filter(|form| browser.sent(form.get("csrf"))) else {
+        return bad("The form is not from this browser's page.");
+    };
+    let fresh = who.as_ref().filter(|who| who.is_fresh(clock::boot_now()));
+    let Some(who) = fresh else { return portal.to_sign_in(&browser, "/connections", true) };
+    let credential = form.get("passkey").and_then(|id| base64url::decode(id.as_bytes()));
+    let store = portal.connect.consents.store();
+    match store.remove_passkey(&who.subject, &credential.unwrap_or_default()).await {
+        Ok(true) => {
+            portal.sessions().close_all(&who.subject);
+            portal.to_sign_in(&browser, "/connections", false)
+        }
+        Ok(false) => bad("There is no such passkey."),
+        Err(error) => {
+            error!(%error, "passkeys cannot be written");
+            bad("Try again in a moment.")
+        }
+    }
 }
 
 /// Exchanges a recovery code for an enrolment link. It signs nobody in: who comes back makes a passkey first.

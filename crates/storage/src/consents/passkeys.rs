@@ -1,6 +1,6 @@
 //! Passkeys, and the tickets and recovery codes with which subjects add them.
 
-use super::{Consents, ConsentsError, known, signed};
+use super::{Consents, ConsentsError, known, signed, time};
 use model::{Digest, SubjectId, UnixMicros};
 use sqlx::Row;
 
@@ -17,6 +17,8 @@ pub struct StoredPasskey {
     pub passkey: String,
     /// The highest signature counter seen; 0 if it has none.
     pub counter: u32,
+    /// When it was added.
+    pub added: UnixMicros,
 }
 
 impl Consents {
@@ -85,8 +87,8 @@ impl Consents {
         row.map(|(subject,)| known(SubjectId::new(&subject), "a subject")).transpose()
     }
 
-    /// Uses a ticket up, adds the passkey, and puts recovery codes, by their SHA-256, in place of those there were: all of it or nothing.
-    /// False if the ticket was used before, or the passkey is known.
+    /// Uses a ticket up, adds the passkey, and puts recovery codes, by their SHA-256, in place of those there were, and of other tickets: whoever
+    /// lost a device may have lost those with it. All of it or nothing. False if the ticket was used before, or the passkey is known.
     ///
     /// # Errors
     /// [`ConsentsError::Unavailable`].
@@ -123,7 +125,7 @@ impl Consents {
         if used.rows_affected() != 1 || added.rows_affected() != 1 {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM enrolments WHERE subject = $1 AND is_recovery = 1")
+        sqlx::query("DELETE FROM enrolments WHERE subject = $1")
             .bind(subject)
             .execute(&mut *tx)
             .await?;
@@ -177,9 +179,27 @@ impl Consents {
                 subject: known(SubjectId::new(&subject), "a subject")?,
                 passkey: row.try_get("passkey")?,
                 counter: known(u32::try_from(row.try_get::<i64, _>("counter")?).ok(), "a counter")?,
+                added: time(row.try_get("added")?)?,
             })
         });
         read.collect()
+    }
+
+    /// Removes a passkey of a subject. False if it has no such one.
+    ///
+    /// # Errors
+    /// [`ConsentsError::Unavailable`].
+    pub async fn remove_passkey(
+        &self,
+        subject: &SubjectId,
+        credential: &[u8],
+    ) -> Result<bool, ConsentsError> {
+        let done = sqlx::query("DELETE FROM passkeys WHERE credential = $1 AND subject = $2")
+            .bind(credential)
+            .bind(subject.as_str())
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Notes that a passkey was used. The counter never goes back. False if there is no such passkey any more.

@@ -74,6 +74,7 @@ async fn a_passkey_is_one_subjects_and_its_counter_never_falls() {
         subject: SubjectId::new(subject).unwrap(),
         passkey: "{}".to_owned(),
         counter: 0,
+        added: NOW,
     };
     let later = NOW + Micros::from_secs(60);
     for (ticket, subject, is_added) in
@@ -89,6 +90,35 @@ async fn a_passkey_is_one_subjects_and_its_counter_never_falls() {
         let found = consents.passkey(&[7; 16]).await.unwrap().unwrap();
         assert_eq!((found.subject.as_str(), found.counter), ("alice", kept));
     }
+    let (alice, bob) = (SubjectId::new("alice").unwrap(), SubjectId::new("bob").unwrap());
+    assert!(!consents.remove_passkey(&bob, &[7; 16]).await.unwrap(), "another's");
+    assert!(consents.remove_passkey(&alice, &[7; 16]).await.unwrap());
+    assert!(!consents.passkey_used(&[7; 16], 10, NOW).await.unwrap(), "it is gone");
+}
+
+#[tokio::test]
+async fn a_passkey_takes_every_other_ticket_of_its_subject_with_it() {
+    let (_dir, consents) = open().await;
+    let later = NOW + Micros::from_secs(60);
+    let alice = SubjectId::new("alice").unwrap();
+    for (ticket, is_recovery) in [([1; 32], false), ([2; 32], false), ([3; 32], true)] {
+        consents.add_enrolment(&ticket, &alice, is_recovery, later).await.unwrap();
+    }
+    // A code that a thief exchanged before its owner came back.
+    consents.recover(&[3; 32], &[4; 32], later, NOW).await.unwrap().unwrap();
+    let passkey = StoredPasskey {
+        credential: vec![7; 16],
+        handle: [8; 16],
+        subject: alice,
+        passkey: "{}".to_owned(),
+        counter: 0,
+        added: NOW,
+    };
+    assert!(consents.add_passkey(&[1; 32], &passkey, &[[5; 32]], later, NOW).await.unwrap());
+    for ticket in [[1; 32], [2; 32], [4; 32]] {
+        assert!(consents.enrolment(&ticket, NOW).await.unwrap().is_none());
+    }
+    assert!(consents.enrolment(&[5; 32], NOW).await.unwrap().is_some(), "its own codes");
 }
 
 #[tokio::test]

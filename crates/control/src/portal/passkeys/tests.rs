@@ -216,6 +216,7 @@ fn a_passkey_signs_in_its_own_user_only() {
         subject: SubjectId::new("alice").unwrap(),
         passkey: String::new(),
         counter: 0,
+        added: clock::unix_now(),
     };
     assert!(owned(Some(kept.clone()), &HANDLE).is_ok());
     assert!(owned(Some(kept), &Uuid::from_bytes([9; 16])).is_err());
