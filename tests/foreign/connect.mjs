@@ -171,13 +171,22 @@ function refresh(token) {
   });
 }
 
+// For ten seconds after its start a node takes no assertion that stands alone: it may be one of before.
+async function settled(ask) {
+  for (let tries = 0; ; tries++) {
+    const response = await ask();
+    if (response.status !== 503 || tries === 40) return response;
+    await new Promise((wait) => setTimeout(wait, 500));
+  }
+}
+
 async function introspect(token) {
-  const response = await oauth.introspectionRequest(server, client, auth, token, options);
+  const response = await settled(() => oauth.introspectionRequest(server, client, auth, token, options));
   return oauth.processIntrospectionResponse(server, client, response);
 }
 
 async function revoke(token) {
-  await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, auth, token, options));
+  await oauth.processRevocationResponse(await settled(() => oauth.revocationRequest(server, client, auth, token, options)));
 }
 
 async function statusOf(token) {
