@@ -37,7 +37,8 @@ pub(crate) enum RegistrationCommand {
         /// Slug or id
         integration: String,
         /// What was looked at, as `registration show` names it
-        #[arg(long)]
+        // Base64url may begin with a hyphen.
+        #[arg(long, allow_hyphen_values = true)]
         request: String,
         /// How long the keys are good
         #[arg(long)]
@@ -108,4 +109,21 @@ async fn registered(session: &Session, named: &str) -> Result<Value> {
     let mut rows = list.get("rows").and_then(Value::as_array).into_iter().flatten();
     let row = rows.find(|row| row.get("id").and_then(Value::as_str) == Some(&id));
     row.cloned().with_context(|| format!("no client of `{named}` was registered by its vendor"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
+
+    /// One name in 64 begins with a hyphen, and was taken for an option.
+    #[test]
+    fn what_waits_may_be_named_by_any_base64url() {
+        let command = RegistrationCommand::augment_subcommands(Command::new("registration"));
+        let typed =
+            ["registration", "approve", "desk", "--request", "-4x", "--days", "9", "--key", "k"];
+        let matches = command.try_get_matches_from(typed).unwrap();
+        let read = RegistrationCommand::from_arg_matches(&matches).ok().unwrap();
+        assert!(matches!(read, RegistrationCommand::Approve { request, .. } if request == "-4x"));
+    }
 }
