@@ -455,7 +455,7 @@ impl TokenEndpoint {
         // An issue date may be ahead by as much as is accepted; without one, the end says that it was made after the start.
         let made_since = asserted.issued.is_some_and(|it| it >= self.began + CLOCK_AHEAD)
             || asserted.until > self.began + assertion::LIFETIME;
-        if possession.is_none() && !made_since && self.began != UnixMicros(0) {
+        if possession.is_none() && !made_since {
             return Err(Reason::Unavailable);
         }
         //= RFC 7523 section 3: the jti is kept until exp, so that the assertion is used once

@@ -71,6 +71,9 @@ pub enum NotConnected {
     /// The integration may not obtain anything: it is cut off, not approved, its grant is over, or onboarding is frozen.
     #[error("this application cannot be connected")]
     NotAdmitted,
+    /// Whoever agreed is not signed in any more.
+    #[error("the session ended meanwhile")]
+    SignedOut,
     /// The answer is more than the question.
     #[error("more was agreed to than was asked for")]
     TooMuch,
@@ -148,7 +151,8 @@ impl Connect {
         })
     }
 
-    /// The subject agreed to `details`, which may be less than it was asked. Returns where its browser goes.
+    /// The subject agreed to `details`, which may be less than it was asked. Returns where its browser goes. `is_there`: whether it is signed
+    /// in, asked once the consent is stored; if it is not, this consent is taken back and nothing else.
     ///
     /// # Errors
     /// [`NotConnected`].
@@ -158,6 +162,7 @@ impl Connect {
         browser: &Digest,
         subject: SubjectId,
         details: Details,
+        is_there: impl FnOnce() -> bool,
         now: UnixMicros,
     ) -> Result<Redirection, NotConnected> {
         let asked = self.shown(handle, browser, now)?;
@@ -178,6 +183,10 @@ impl Connect {
             ended: None,
         };
         self.consents.give(&consent).await?;
+        if !is_there() {
+            self.consents.take_back(&id).await?;
+            return Err(NotConnected::SignedOut);
+        }
         let issuer = self.endpoint.issuer();
         match self.flows.agree(handle, browser, id, issuer, clock::random(), now) {
             Ok(to) => Ok(to),

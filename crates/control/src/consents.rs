@@ -64,6 +64,14 @@ impl Kept {
         self.store.give(consent).await
     }
 
+    /// Removes a consent that was given and not redeemed, as if it had never been.
+    ///
+    /// # Errors
+    /// [`ConsentsError`]; the row is still there, and in force nowhere.
+    pub async fn take_back(&self, id: &ConsentId) -> Result<(), ConsentsError> {
+        self.store.take_back(id).await
+    }
+
     /// One consent.
     ///
     /// # Errors

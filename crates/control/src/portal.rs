@@ -88,6 +88,7 @@ impl Portal {
             NotConnected::NotAdmitted => {
                 (StatusCode::FORBIDDEN, "This application cannot be connected at the moment.")
             }
+            NotConnected::SignedOut => (StatusCode::FORBIDDEN, "Sign in again."),
             NotConnected::TooMuch => {
                 (StatusCode::BAD_REQUEST, "More was ticked than the application asked for.")
             }
@@ -270,10 +271,10 @@ async fn answer(
     }
     let registered = (portal.connect.registered)();
     let mut details = asked.pushed.details.clone();
-    let ticked =
-        asked.classes.iter().filter(|class| form.get(&format!("class:{class}")) == Some("on"));
-    let numbers = ticked.filter_map(|class| registered.classes.number(&DataClass::new(class)?));
-    details.classes = numbers.collect::<ClassSet>();
+    let is_ticked = |class: &&String| form.get(&format!("class:{class}")) == Some("on");
+    let ticked: Vec<_> = asked.classes.iter().filter(is_ticked).collect();
+    let number = |class: &&String| registered.classes.number(&DataClass::new(class)?);
+    details.classes = ticked.iter().filter_map(number).collect::<ClassSet>();
     if details.classes.is_empty() && !asked.classes.is_empty() {
         return bad("Nothing was ticked. Decline, if you do not want to share anything.");
     }
@@ -281,21 +282,13 @@ async fn answer(
     if let Some(days) = days {
         details.expires = details.expires.min(now + Micros::from_secs(days.min(366) * 86_400));
     }
-    let sensitive =
-        asked.classes.iter().filter(|class| form.get(&format!("class:{class}")) == Some("on"));
-    let sensitive = sensitive.into_iter().any(|class| is_sensitive(class));
-    if sensitive && !who.is_fresh(clock::boot_now()) {
+    if ticked.iter().any(|class| is_sensitive(class)) && !who.is_fresh(clock::boot_now()) {
         return portal.to_sign_in(&browser, &path, true);
     }
-    let subject = who.subject.clone();
-    match portal.connect.agree(&handle, &digest, who.subject, details, now).await {
-        // The subject may have been erased meanwhile; its sessions went first.
-        Ok(_) if portal.sessions().find(browser.secret(), clock::boot_now()).is_none() => {
-            match portal.connect.consents.erase(&subject).await {
-                Ok(()) => portal.to_sign_in(&browser, "/connections", false),
-                Err(error) => portal.not_connected(&browser, &NotConnected::NotStored(error)),
-            }
-        }
+    // The subject may have been erased meanwhile; its sessions went first.
+    let is_there = || portal.sessions().find(browser.secret(), clock::boot_now()).is_some();
+    match portal.connect.agree(&handle, &digest, who.subject, details, is_there, now).await {
+        Err(NotConnected::SignedOut) => portal.to_sign_in(&browser, &path, false),
         Ok(to) => portal.lead(&browser, &to.0),
         Err(why) => portal.not_connected(&browser, &why),
     }
@@ -380,7 +373,6 @@ async fn sign_out(State(portal): State<Arc<Portal>>, headers: HeaderMap, body: B
         let page = portal.pages.leave(&portal, &to);
         return portal.page(&Browser::new(), StatusCode::OK, page);
     }
-    portal.sessions().close(browser.secret());
     portal.lead(&Browser::new(), "/sign-in")
 }
 

@@ -98,6 +98,18 @@ impl Consents {
         Ok(())
     }
 
+    /// Removes a consent that was given and not redeemed.
+    ///
+    /// # Errors
+    /// [`ConsentsError::Unavailable`].
+    pub async fn take_back(&self, id: &ConsentId) -> Result<(), ConsentsError> {
+        sqlx::query("DELETE FROM consents WHERE id = $1 AND refresh IS NULL")
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// One consent, ended or not.
     ///
     /// # Errors

@@ -183,6 +183,24 @@ async fn what_ended_is_in_force_nowhere_and_stays_ended() {
     assert_eq!(kept.ended, Some((NOW, Ending::Subject)));
 }
 
+/// A session that ended while its subject agreed took everything that subject ever agreed to with it.
+#[tokio::test]
+async fn what_is_taken_back_is_one_consent_that_nobody_redeemed() {
+    let (_dir, consents) = open().await;
+    for n in 1..=3 {
+        consents.give(&given(n, "alice")).await.unwrap();
+    }
+    let id = |n| given(n, "alice").id;
+    consents.redeem(&id(1), &first(1)).await.unwrap();
+    for n in 1..=2 {
+        consents.take_back(&id(n)).await.unwrap();
+    }
+    let left = consents.of_subject(&SubjectId::new("alice").unwrap()).await.unwrap();
+    let mut left: Vec<_> = left.iter().map(|consent| consent.id).collect();
+    left.sort();
+    assert_eq!(left, [id(1), id(3)]);
+}
+
 #[tokio::test]
 async fn nothing_is_kept_that_nobody_uses() {
     let (_dir, consents) = open().await;
