@@ -5,6 +5,7 @@
 //!
 //! It knows no HTTP and no OAuth. Start reading at [`Consents::give`].
 
+use crate::sqlite;
 use authority::consent::{Consent, Ending, FORGOTTEN_AFTER, Refresh};
 use authority::details::Details;
 use credential::token::Binding;
@@ -12,13 +13,9 @@ use model::{
     ClassSet, ConsentId, Digest, IntegrationId, Micros, OperationId, SubjectId, UnixMicros,
 };
 use sqlx::Row;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 
 mod passkeys;
 
@@ -57,15 +54,7 @@ impl Consents {
     /// # Errors
     /// [`ConsentsError::Unavailable`] or [`ConsentsError::Migration`]; the file is then as it was.
     pub async fn open(path: &Path) -> Result<Self, ConsentsError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A consent that was taken back stays so after a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            // Who is erased is not to be found in the file's free pages.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(Duration::from_secs(5));
+        let options = sqlite::options(path);
         let writer =
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
@@ -300,12 +289,7 @@ impl Consents {
                 .fetch_all(&mut *tx)
                 .await?;
         tx.commit().await?;
-        // What was deleted stands in the write-ahead log until that is emptied.
-        let (busy, _, _): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
-        if busy != 0 {
-            return Err(ConsentsError::Corrupt("a write-ahead log that is in use".to_owned()));
-        }
+        sqlite::empty_log(&self.writer).await?;
         rows.iter().map(|(id,)| parse(id)).collect()
     }
 

@@ -9,3 +9,4 @@ pub mod embedded;
 pub mod outbox;
 pub mod registry;
 pub mod secrets;
+mod sqlite;

@@ -13,15 +13,12 @@
 //!
 //! It knows no SMTP and composes nothing. Start reading at [`Outbox::claim`].
 
+use crate::sqlite;
 use model::{SubjectId, UnixMicros};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations-outbox");
 
@@ -162,15 +159,8 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::Unavailable`] or [`OutboxError::Migration`]; the file is then as it was.
     pub async fn open(path: &Path) -> Result<Self, OutboxError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // `sending` must be on the disk before a server sees the message.
-            .synchronous(SqliteSynchronous::Full)
-            // Who is erased is not to be found in the file's free pages.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(Duration::from_secs(5));
+        // `sending` must be on the disk before a server sees the message, and it is: each commit is synced.
+        let options = sqlite::options(path);
         let writer =
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
@@ -469,14 +459,7 @@ impl Outbox {
             .bind(subject.as_str())
             .execute(&self.writer)
             .await?;
-        // The write-ahead log still has the pages as they were; a checkpoint overwrites the file's, and empties the log.
-        let busy: i64 = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .fetch_one(&self.writer)
-            .await?
-            .try_get(0)?;
-        if busy != 0 {
-            return Err(OutboxError::Unavailable(sqlx::Error::PoolTimedOut));
-        }
+        sqlite::empty_log(&self.writer).await?;
         Ok(erased.rows_affected())
     }
 }

@@ -6,6 +6,7 @@
 use super::apply::bump_revision;
 use super::read::{known, parse, time};
 use super::{Registry, RegistryError, apply};
+use crate::sqlite;
 use model::{Micros, OperatorId, SubjectId, UnixMicros};
 use serde_json::Value;
 use sqlx::SqliteConnection;
@@ -127,12 +128,7 @@ impl Registry {
             bump_revision(&mut tx).await?;
             tx.commit().await?;
         }
-        // The write-ahead log still has the pages as they were; a checkpoint overwrites the file's, and empties the log.
-        let (busy, _, _): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await?;
-        if busy != 0 {
-            return Err(RegistryError::Unavailable(sqlx::Error::PoolTimedOut));
-        }
+        sqlite::empty_log(&self.pool).await?;
         Ok(())
     }
 }

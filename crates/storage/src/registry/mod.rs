@@ -28,12 +28,10 @@ pub use registrations::{NotRegistered, Registration};
 pub use target::{Named, Target};
 pub use vetting::{CampaignRow, Checked, VettingRow};
 
+use crate::sqlite;
 use model::{ClassTable, Directory, Operator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use std::path::Path;
-use std::time::Duration;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -89,16 +87,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Unavailable`] or [`RegistryError::Migration`]; the file is then as it was.
     pub async fn open(path: &Path) -> Result<Self, RegistryError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A command that was acknowledged survives a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            // Who is erased is not to be found in the file's free pages.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(Duration::from_secs(5));
+        let options = sqlite::options(path).foreign_keys(true);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         MIGRATIONS.run(&pool).await?;
         Ok(Self { pool })
