@@ -2,15 +2,16 @@
 
 use credential::Caller;
 use model::{Directory, UnixMicros};
-use policy::{OperationFacts, Permit, Policies, Refused, decide};
+use policy::{ConsentBook, OperationFacts, Permit, Policies, Refused, decide};
 
 fn rule(
     caller: &Caller,
     facts: &OperationFacts<'_>,
     directory: &Directory,
     policies: &Policies,
+    consents: &ConsentBook,
     restricted: bool,
     now: UnixMicros,
 ) -> Result<Permit, Refused> {
-    decide(facts, directory, policies, restricted, now)
+    decide(facts, directory, policies, consents, restricted, now)
 }
