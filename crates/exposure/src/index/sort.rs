@@ -10,6 +10,9 @@ const FEW: usize = if cfg!(test) { 3 } else { 192 };
 /// are written to too many places at once. Measured, as is the other.
 const WIDE: Range<usize> = if cfg!(test) { 9..40 } else { (1 << 12)..(1 << 18) };
 
+/// Digits of one pass over what does not fit the second-level cache, and of passes over little.
+const NARROW: u8 = 8;
+
 /// Sorts by the upper halves; items with the same one stay in the order they have. `spare` is room to work in: what it holds is lost.
 pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
     if items.len() < FEW {
@@ -18,24 +21,52 @@ pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
     }
     let all = items.iter().fold(0, |bits, item| bits | item);
     let width = packed::width_of(u32::try_from(all >> 32).unwrap_or(u32::MAX));
-    let wide = WIDE.contains(&items.len());
-    let passes = width.div_ceil(if wide { 12 } else { 8 });
-    let digit = width.div_ceil(passes.max(1));
     // What was in it before is written over, so it need not be emptied.
     spare.resize(items.len(), 0);
-    for pass in 0..passes {
-        let shift = 32 + u32::from(pass * digit);
-        if wide {
-            scatter::<{ 1 << 12 }>(items, spare, shift, digit);
-        } else {
-            scatter::<{ 1 << 8 }>(items, spare, shift, digit);
+    if items.len() < WIDE.end || width <= NARROW {
+        if by_lowest(items, spare, width) {
+            std::mem::swap(items, spare);
         }
-        std::mem::swap(items, spare);
+        return;
+    }
+    // By the highest digit first: what is left to be sorted lies close together, and the cache is left once and not with each digit.
+    let rest = width - NARROW;
+    let ends = scatter::<{ 1 << NARROW }>(items, spare, 32 + u32::from(rest), NARROW);
+    std::mem::swap(items, spare);
+    let (mut items, mut spare) = (items.as_mut_slice(), spare.as_mut_slice());
+    let mut start = 0;
+    for end in ends {
+        let (these, later) = items.split_at_mut((end - start) as usize);
+        let (room, later_room) = spare.split_at_mut(these.len());
+        if these.len() < FEW {
+            these.sort_by_key(|item| item >> 32);
+        } else if by_lowest(these, room, rest) {
+            these.copy_from_slice(room);
+        }
+        (items, spare, start) = (later, later_room, end);
     }
 }
 
-/// Copies the items in order of one digit, of which there are at most `N`.
-fn scatter<const N: usize>(items: &[u64], to: &mut [u64], shift: u32, digit: u8) {
+/// Sorts by so many of the lowest bits of the upper halves, the lowest digit first. Whether what is sorted is in `spare`.
+fn by_lowest(items: &mut [u64], spare: &mut [u64], width: u8) -> bool {
+    let wide = WIDE.contains(&items.len());
+    let passes = width.div_ceil(if wide { 12 } else { NARROW });
+    let digit = width.div_ceil(passes.max(1));
+    let (mut from, mut to) = (items, spare);
+    for pass in 0..passes {
+        let shift = 32 + u32::from(pass * digit);
+        if wide {
+            scatter::<{ 1 << 12 }>(from, to, shift, digit);
+        } else {
+            scatter::<{ 1 << NARROW }>(from, to, shift, digit);
+        }
+        std::mem::swap(&mut from, &mut to);
+    }
+    passes % 2 == 1
+}
+
+/// Copies the items in order of one digit, of which there are at most `N`. Where the items of each digit end.
+fn scatter<const N: usize>(items: &[u64], to: &mut [u64], shift: u32, digit: u8) -> [u32; N] {
     let mut places = [0_u32; N];
     let mask = (1_u64 << digit) - 1;
     // Divided by a constant once more, so that no place is checked.
@@ -57,6 +88,7 @@ fn scatter<const N: usize>(items: &[u64], to: &mut [u64], shift: u32, digit: u8)
             *place += 1;
         }
     }
+    places
 }
 
 #[cfg(test)]

@@ -298,6 +298,12 @@ fn check(records: &[Record], state: &State, question: &Question) -> Result<(), T
         index.subjects_into(question, &mut reused).unwrap();
         prop_assert!(reused.iter().eq(subjects.iter()));
         prop_assert_eq!(reused.len(), subjects.len());
+        let group = |who: SubjectOrdinal| who.0.to_le_bytes()[0] % 3;
+        let counted = reused.by_group(Workers { at_once, run }, group);
+        for (counted, number) in counted.iter().zip(0..=u8::MAX) {
+            let members = subjects.ordinals().filter(|who| group(*who) == number).count();
+            prop_assert_eq!(*counted, members as u64);
+        }
         prop_assert_eq!(
             index.timeline(question).unwrap(),
             state.index().timeline(question).unwrap()

@@ -210,16 +210,13 @@ impl Asked {
                 rows
             }
             Kind::Countries => {
-                let mut counts = [0_u32; 256];
                 index.subjects_into(question, reused)?;
-                for ordinal in reused.ordinals() {
-                    let country = countries.get(ordinal.0 as usize).copied().unwrap_or(0);
-                    if let Some(count) = counts.get_mut(usize::from(country)) {
-                        *count += 1;
-                    }
-                }
+                let country =
+                    |who: SubjectOrdinal| countries.get(who.0 as usize).copied().unwrap_or(0);
+                let counts = reused.by_group(workers(), country);
                 let counted = counts.iter().zip(0_u32..).filter(|(count, _)| **count > 0);
-                counted.map(|(count, country)| vec![country, *count]).collect()
+                let number = |count: &u64| u32::try_from(*count).unwrap_or(u32::MAX);
+                counted.map(|(count, country)| vec![country, number(count)]).collect()
             }
             Kind::Ever => vec![vec![u32::from(!index.classes(question)?.is_empty())]],
             Kind::Readers => {
