@@ -15,6 +15,8 @@ pub struct IndexFile {
     pub(super) footer: Footer,
     /// Where each bucket of the postings begins.
     pub(super) buckets: Vec<u32>,
+    /// Marks of the subjects that have postings.
+    pub(super) marks: Vec<u64>,
     data: Box<dyn ReadRange>,
     sizes: Sizes,
 }
@@ -55,20 +57,23 @@ impl IndexFile {
             postings: footer.postings.bytes,
         };
         let postings = &footer.postings;
-        let mut buckets = Vec::new();
+        let (mut buckets, mut marks) = (Vec::new(), Vec::new());
         if postings.bytes > 0 {
-            let table = (postings.buckets as usize).saturating_add(1).saturating_mul(4);
-            if table as u64 > postings.bytes || postings.bytes > length {
+            let table = postings.table_bytes();
+            if table > postings.bytes || postings.bytes > length {
                 return Err(BROKEN);
             }
-            data.read(postings.at, table, &mut bytes)?;
+            data.read(postings.at, usize::try_from(table).map_err(|_| BROKEN)?, &mut bytes)?;
             if crc32c::crc32c(&bytes) != postings.table_crc {
                 return Err(BROKEN);
             }
-            let (words, _) = bytes.as_chunks::<4>();
+            let marks_at = bytes.len() - postings.marks as usize * 8;
+            let (words, of_marks) = bytes.split_at_checked(marks_at).ok_or(BROKEN)?;
+            let (words, of_marks) = (words.as_chunks::<4>().0, of_marks.as_chunks::<8>().0);
             buckets.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
+            marks.extend(of_marks.iter().map(|word| u64::from_le_bytes(*word)));
         }
-        Ok(Self { footer, buckets, data, sizes })
+        Ok(Self { footer, buckets, marks, data, sizes })
     }
 
     /// What it is of.

@@ -6,7 +6,7 @@ use model::{
     UnixMicros, VendorId,
 };
 
-pub(super) const MAGIC: [u8; 8] = *b"PCINDX\x00\x02";
+pub(super) const MAGIC: [u8; 8] = *b"PCINDX\x00\x03";
 /// Length and checksum of the footer, magic.
 pub(super) const END: usize = 16;
 
@@ -109,8 +109,17 @@ pub(super) struct PostingsInfo {
     pub(super) low_bits: u8,
     pub(super) block_bits: u8,
     pub(super) buckets: u32,
-    /// Checksum of where the buckets begin.
+    /// Words of marks.
+    pub(super) marks: u32,
+    /// Checksum of where the buckets begin, and of the marks.
     pub(super) table_crc: u32,
+}
+
+impl PostingsInfo {
+    /// Bytes before the first bucket.
+    pub(super) const fn table_bytes(&self) -> u64 {
+        (self.buckets as u64 + 1) * 4 + self.marks as u64 * 8
+    }
 }
 
 /// What lies in a file.
@@ -199,6 +208,7 @@ impl Footer {
         w.u8(self.postings.low_bits);
         w.u8(self.postings.block_bits);
         w.u32(self.postings.buckets);
+        w.u32(self.postings.marks);
         w.u32(self.postings.table_crc);
         w.list(&self.nameless, |w, pseudonym| w.bytes(&pseudonym.0));
         w.list(&self.gaps, |w, gap| {
@@ -275,6 +285,7 @@ impl Footer {
                 low_bits: r.u8()?,
                 block_bits: r.u8()?,
                 buckets: r.u32()?,
+                marks: r.u32()?,
                 table_crc: r.u32()?,
             },
             nameless: r.list(|r| Some(Pseudonym(r.fixed()?)))?,

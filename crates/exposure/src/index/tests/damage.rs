@@ -55,6 +55,7 @@ fn forge(
         16 => footer.postings.low_bits = byte,
         17 => footer.postings.block_bits = byte,
         18 => footer.postings.buckets = small,
+        23 => footer.postings.marks = small,
         19 => one(&mut footer.networks, &at)
             .into_iter()
             .for_each(|network| network.at.offset = number),
