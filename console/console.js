@@ -1,10 +1,11 @@
 // Asks the node for its state each second and shows it. Whatever the node says is put in as text, never as markup.
 
-const KEY = "portcullis-console";
+import { KEY, add, sentence, show as showPasskey } from "/console/passkey.js";
+
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
 const SOON_S = 12 * 3600; // A clock with less than this left wants attention.
-const page = localStorage.getItem(KEY);
+const half = () => localStorage.getItem(KEY); // The page's half of the session's secret. It changes whenever a passkey is shown.
 const at = (id) => document.getElementById(id);
 const grouped = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -19,7 +20,7 @@ let heard = Date.now(); // When the node last answered, by this machine's clock.
 // Conversation with the node
 
 async function ask(path, body) {
-  const headers = { "portcullis-console": page };
+  const headers = { "portcullis-console": half() };
   if (touched) headers["portcullis-touched"] = "1";
   touched = false;
   const options = { headers, signal: AbortSignal.timeout(PATIENCE_MS) };
@@ -45,8 +46,13 @@ async function poll() {
 async function news() {
   let state;
   try {
+    const sent = half();
     const answer = await ask("state");
-    if (answer.status === 403) return ended();
+    if (answer.status === 403) {
+      // A passkey that was just shown, here or in another tab, has changed both halves.
+      await new Promise((done) => setTimeout(done, 500));
+      return half() === sent ? ended() : "";
+    }
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     state = await answer.json();
   } catch {
@@ -196,7 +202,8 @@ function show(state) {
   say(at("deployment"), state.node.deployment);
   say(at("version"), state.node.version);
   at("version").title = `started ${state.node.started}`;
-  say(at("operator"), state.operator);
+  say(at("operator"), state.role ? `${state.operator}, ${state.role}` : state.operator);
+  offers(state);
   say(at("now"), `${String(state.now).slice(11, 19)} UTC`);
   const flows = state.node.data === "flowing";
   mark(at("flow"), flows ? "Data flows" : "No data leaves", flows ? "good" : "grave");
@@ -283,6 +290,7 @@ function rows(integrations) {
     button.setAttribute("aria-disabled", String(isCut));
     say(button, isCut ? "Severed" : "Sever…");
     button.setAttribute("aria-label", isCut ? `${i.slug} is severed` : `Sever ${i.slug}`);
+    button.hidden = last.can_sever === false; // Whoever only looks is not offered more. The node judges it in any case.
     button.integration = i;
   });
 }
@@ -376,12 +384,27 @@ at("cut-form").addEventListener("submit", async (event) => {
   touched = true;
   const begun = performance.now();
   try {
-    const answer = await ask("sever", { target: `integration:${integration.id}`, reason });
-    const said = await answer.json();
-    if (answer.ok) acknowledged(integration, said, performance.now() - begun);
+    const sever = () => ask("sever", { target: `integration:${integration.id}`, reason });
+    let [answer, passed] = [await sever(), 0];
+    let said = await answer.json();
+    if (said.step_up && last.passkeys) {
+      say(at("cut-problem"), "Your device asks for your passkey now.");
+      const asked = performance.now();
+      try {
+        await showPasskey();
+      } catch (error) {
+        throw new NotShown(sentence(error));
+      }
+      passed = performance.now() - asked;
+      say(at("cut-problem"), "");
+      answer = await sever();
+      said = await answer.json();
+    }
+    if (answer.ok) acknowledged(integration, said, performance.now() - begun - passed);
     else say(at("cut-problem"), `Not severed: ${said.detail}`);
-  } catch {
-    say(at("cut-problem"), "No answer came. It may be severed all the same: look at its state below, or sever it in a terminal.");
+  } catch (error) {
+    if (error instanceof NotShown) say(at("cut-problem"), `Not severed: ${error.message}`);
+    else say(at("cut-problem"), "No answer came. It may be severed all the same: look at its state below, or sever it in a terminal.");
   }
   confirm.disabled = false;
   say(confirm, "Sever");
@@ -409,6 +432,35 @@ at("reason").addEventListener("input", () => say(at("cut-problem"), ""));
 at("cut-cancel").addEventListener("click", () => at("cut").close());
 at("done-close").addEventListener("click", () => at("cut").close());
 
+// Passkeys
+
+class NotShown extends Error {}
+
+function offers({ passkeys, may_add_passkey: may }) {
+  const [first, wants] = [passkeys === 0, passkeys === 0 && !may];
+  at("passkey").hidden = passkeys === undefined || (first && !may);
+  say(at("passkey"), first ? "Add a passkey" : "Add another passkey");
+  at("unkeyed").hidden = !first;
+  if (first) {
+    const how = wants ? "Type `portcullis console` for another link, and add one within ten minutes." : "Add one now.";
+    say(at("unkeyed"), `You have no passkey, so here you can look and nothing else. ${how}`);
+  }
+}
+
+at("passkey").addEventListener("click", async () => {
+  touched = true;
+  say(at("added"), "Your device asks you now.");
+  at("added").hidden = false;
+  try {
+    if (last.passkeys && !last.may_add_passkey) await showPasskey();
+    await add();
+    say(at("added"), "The passkey was added. Next time you log in with it, without a link.");
+  } catch (error) {
+    say(at("added"), sentence(error));
+  }
+  poll();
+});
+
 // Beginning
 
 at("filter").addEventListener("input", () => last && rows(last.integrations));
@@ -419,5 +471,5 @@ at("leave").addEventListener("click", async () => {
 });
 for (const event of ["pointerdown", "pointermove", "keydown", "wheel"]) addEventListener(event, () => (touched = true), { passive: true });
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : poll()));
-if (page) poll();
+if (half()) poll();
 else ended();

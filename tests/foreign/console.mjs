@@ -27,8 +27,12 @@ async function visit() {
   context.setDefaultTimeout(15_000);
   const page = await context.newPage();
   const seen = watch(page);
+  const device = await authenticator(context, page);
 
-  await page.goto(task.url);
+  const byNumber = task.url.replace("localhost", "127.0.0.1");
+  await page.goto(byNumber);
+  await page.waitForURL(task.url); // By name, because a number has no passkeys.
+  assert.deepEqual(seen.elsewhere.splice(0), [byNumber]);
   assert.match(await page.innerText("main"), /portcullis console/);
   assert.equal(await page.locator("#rows").count(), 0);
   await axe(page, "login page");
@@ -40,19 +44,27 @@ async function visit() {
   await page.waitForSelector("#rows tr");
   seen.weigh = false;
   const paint = await page.evaluate(() => Object.fromEntries(performance.getEntriesByType("paint").map((e) => [e.name, Math.round(e.startTime)])));
-  assert.equal(await page.innerText("#operator"), "Ana Lind");
+  assert.equal(await page.innerText("#operator"), "Ana Lind, admin");
   const [cookie] = await context.cookies(task.url);
   assert.deepEqual([cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], [true, true, "Strict", "/"]);
   assert.equal(await page.evaluate(() => document.cookie), "");
   assert.equal(await page.evaluate(() => history.length > 0 && location.hash), "");
 
   await used(context);
+  await enrols(page, device);
+  // From here with a link again, so that nothing is changed before the passkey is shown.
+  await page.click("#leave");
+  await page.waitForSelector("#passkey");
+  await page.goto(task.other_link);
+  await page.waitForSelector("#rows tr");
   await moves(page);
   await isText(page);
   await looks(page);
   await extremes(page);
   await rests(page);
-  await severs(page);
+  await severs(page, device);
+  seen.refused("/console/sever", 3);
+  seen.refused("/console/passkey/new/challenge", 0);
   assert.equal(await page.locator("#signals li").count(), 12, "two that are the same stay two");
   seen.quiet("before the node falls silent");
   await silence(page);
@@ -68,7 +80,7 @@ async function visit() {
 function watch(page) {
   const seen = { errors: [], elsewhere: [], bytes: new Map(), weigh: false };
   const origin = new URL(task.url).origin;
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(message.text()));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.errors.push(`${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => seen.errors.push(String(error)));
   page.on("request", (request) => {
     const url = new URL(request.url());
@@ -81,11 +93,51 @@ function watch(page) {
   page.addInitScript(() => {
     addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
   });
+  // Refusals that were meant to come: the browser reports them as errors.
+  seen.refused = (path, times) => {
+    const meant = (error) => error.includes("status of 403") && error.endsWith(path);
+    assert.equal(seen.errors.filter(meant).length, times, `${path}: ${seen.errors}`);
+    seen.errors = seen.errors.filter((error) => !meant(error));
+  };
   seen.quiet = (when) => {
     assert.deepEqual(seen.errors, [], `errors ${when}`);
     assert.deepEqual(seen.elsewhere, [], `requests elsewhere ${when}`);
   };
   return seen;
+}
+
+async function authenticator(context, page) {
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("WebAuthn.enable");
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+  const send = (what, more) => cdp.send(`WebAuthn.${what}`, { authenticatorId, ...more });
+  return { verified: (isUserVerified) => send("setUserVerified", { isUserVerified }), passkeys: async () => (await send("getCredentials")).credentials };
+}
+
+// With a link alone she looks; then she adds a passkey.
+async function enrols(page, device) {
+  assert.match(await page.innerText("#unkeyed"), /look and nothing else. Add one now/);
+  assert.equal(await page.innerText("#passkey"), "Add a passkey");
+  await axe(page, "without a passkey");
+  await picture(page, "unkeyed");
+  await page.click(`[aria-label="Sever ${task.sever}"]`);
+  await page.fill("#reason", "stolen key");
+  await page.click("#cut-confirm");
+  await page.locator("#cut-problem").filter({ hasText: /Not severed: show your passkey first/ }).waitFor();
+  await page.click("#cut-cancel");
+  await device.verified(false);
+  await page.click("#passkey");
+  await page.locator("#added").filter({ hasText: /cancelled, or took too long/ }).waitFor();
+  await device.verified(true);
+  await page.click("#passkey");
+  await page.locator("#added").filter({ hasText: /was added/ }).waitFor();
+  await page.waitForSelector("#unkeyed", { state: "hidden" });
+  assert.equal((await device.passkeys()).length, 1);
+  await axe(page, "with a passkey");
+  await page.waitForTimeout(1_500); // The page goes on with the secrets that changed.
+  assert.ok(await page.locator("#rows tr").first().isVisible());
 }
 
 // A link that was used opens nothing, in a browser that has no session.
@@ -188,7 +240,7 @@ async function rests(page) {
 }
 
 // With the keyboard alone, from the top of the page.
-async function severs(page) {
+async function severs(page, device) {
   const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.id);
   await page.evaluate(() => document.activeElement.blur());
   for (let presses = 0; (await focused()) !== `Sever ${task.sever}`; presses++) {
@@ -207,6 +259,10 @@ async function severs(page) {
   await page.keyboard.type("stolen key");
   await axe(page, "dialog");
   await picture(page, "dialog");
+  await device.verified(false);
+  await page.keyboard.press("Enter");
+  await page.locator("#cut-problem").filter({ hasText: /Not severed: It was cancelled/ }).waitFor();
+  await device.verified(true);
   await page.keyboard.press("Enter");
   await page.waitForSelector("#cut-done:not([hidden])");
   assert.equal(await focused(), "done-title");
@@ -238,10 +294,11 @@ async function silence(page) {
 
 async function leaves(page, context) {
   await page.click("#leave");
-  await page.waitForSelector("text=Log in from a terminal");
+  await page.waitForSelector("text=Without a passkey");
   assert.deepEqual(await context.cookies(), []);
-  // Another session, whose page lost its half of the secret.
-  await page.goto(task.other_link);
+  // Another session, without a link, whose page then loses its half of the secret.
+  await page.focus("#passkey");
+  await page.keyboard.press("Enter");
   await page.waitForSelector("#rows tr");
   await page.evaluate(() => localStorage.clear());
   await page.reload();

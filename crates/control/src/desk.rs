@@ -32,7 +32,7 @@ use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
 use storage::registry::command::{Listing, SubjectText};
 use storage::registry::{
     Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
-    VettingRow, target,
+    VettingRow, roles, target,
 };
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
@@ -88,7 +88,7 @@ pub struct Parts {
     pub consents: Kept,
     /// Who is logged in to the console.
     pub sessions: Arc<Sessions>,
-    /// Where the console is, such as `http://127.0.0.1:8445`.
+    /// Where the console is, such as `http://localhost:8445`.
     pub console: String,
     /// Where the portal is, if there is one with passkeys, such as `https://connect.example`.
     pub portal: Option<String>,
@@ -367,7 +367,7 @@ impl Desk {
             Command::SubjectErase { .. } => self.asked_to_erase(applied).await,
             Command::SubjectEnrol { subject } => self.enrolment_link(subject).await,
             Command::ConsoleOpen {} => self.console_link(applied).await,
-            Command::OperatorRemove { operator } => {
+            Command::OperatorRemove { operator } | Command::OperatorPasskeysRemove { operator } => {
                 self.sessions.forget(operator, clock::boot_now());
                 Ok(done(applied))
             }
@@ -394,6 +394,7 @@ impl Desk {
             | Command::GrantAdd { .. }
             | Command::GrantWithdraw { .. }
             | Command::OperatorAdd { .. }
+            | Command::OperatorRole { .. }
             | Command::Freeze { .. }
             | Command::Unfreeze {}
             | Command::SubjectEraseCancel { .. }
@@ -502,13 +503,18 @@ impl Desk {
         named: target::Target,
         reason: String,
     ) -> Result<Value, NotDone> {
-        let directory = self.registry.snapshot().await?.directory;
+        let Snapshot { directory, operators, .. } = self.registry.snapshot().await?;
+        // The roster of this moment: a session outlasts what its operator was when it began.
+        let operator = operators.get(&operator.id);
+        let operator = operator.ok_or_else(|| NotDone::Unknown("the operator".to_owned()))?;
+        let command = Command::Sever { target: named.clone(), reason: reason.clone() };
+        let entitled = roles::may(operator, &command, clock::unix_now());
+        let operator = entitled.map_err(RegistryError::from)?.operator();
         let target =
             named.resolve(&directory).ok_or_else(|| NotDone::Unknown(named.to_string()))?;
-        let asked = json!({ "console": operator.id.to_string(), "sever": named.to_string(), "reason": reason });
+        let asked = json!({ "console": operator.to_string(), "sever": named.to_string(), "reason": reason });
         let asked = asked.to_string().into_bytes();
-        let (keeper, signers, command) =
-            (Arc::clone(&self.keeper), vec![operator.id], asked.clone());
+        let (keeper, signers, command) = (Arc::clone(&self.keeper), vec![operator], asked.clone());
         let cut = tokio::task::spawn_blocking(move || {
             let authority = Authority::Operators { signers, command };
             keeper.change(Change::Sever(target), &reason, authority)
@@ -521,7 +527,7 @@ impl Desk {
         let _turn = self.turn.lock().await;
         let followed = self.registry.mark_severed(&named).await;
         let published = self.republish().await;
-        let (operator, action) = (operator.id, "console_sever".to_owned());
+        let action = "console_sever".to_owned();
         let draft = Draft::OperatorAction { operator, action, detail: asked };
         let recorded = self.recorder.append(draft).await;
         followed?;
@@ -620,7 +626,9 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::CredentialRetire { .. }
         | Command::GrantWithdraw { .. }
         | Command::OperatorAdd { .. }
+        | Command::OperatorRole { .. }
         | Command::OperatorRemove { .. }
+        | Command::OperatorPasskeysRemove { .. }
         | Command::ReviewAll { .. }
         | Command::SubjectEnrol { .. }
         | Command::List { .. }

@@ -1,7 +1,7 @@
 //! What ends by itself, said while there is time to replace it.
 
 use credential::certificate::Ending;
-use model::{Directory, Micros, UnixMicros};
+use model::{Directory, Micros, Operator, OperatorId, UnixMicros};
 use std::collections::BTreeMap;
 use tracing::{error, warn};
 
@@ -45,14 +45,22 @@ pub struct Configured {
 }
 
 /// What ends soon, or has ended and refuses requests.
-pub fn alarms(directory: &Directory, configured: &Configured, now: UnixMicros) -> Vec<Alarm> {
+pub fn alarms(
+    directory: &Directory,
+    operators: &BTreeMap<OperatorId, Operator>,
+    configured: &Configured,
+    now: UnixMicros,
+) -> Vec<Alarm> {
     let mut alarms = Vec::new();
+    // One that has ended is history: its integration has another, or has noticed.
+    let is_near = |ends: &UnixMicros| now < *ends && now + AHEAD >= *ends;
+    for operator in operators.values() {
+        let Some(ends) = operator.kind.ends().filter(is_near) else { continue };
+        let name = format!("{} {}", operator.id, operator.name);
+        alarms.push(Alarm { what: "automation", name, ends, urgency: Urgency::Soon });
+    }
     for credential in directory.credentials.values() {
-        // One that has ended is history: its integration has another, or has noticed.
-        let Some(ends) = credential.ends().filter(|ends| now < *ends && now + AHEAD >= *ends)
-        else {
-            continue;
-        };
+        let Some(ends) = credential.ends().filter(is_near) else { continue };
         let slug = directory.integrations.get(&credential.integration).map(|it| it.slug.as_str());
         let name = format!("{} of {}", credential.id, slug.unwrap_or("?"));
         alarms.push(Alarm { what: "credential", name, ends, urgency: Urgency::Soon });
@@ -101,7 +109,9 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Credential, CredentialId, CredentialState, IntegrationId, Means};
+    use model::{
+        Credential, CredentialId, CredentialState, IntegrationId, Means, OperatorKind, Role,
+    };
 
     const DAY: Micros = Micros::from_secs(86_400);
     const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_000);
@@ -132,9 +142,29 @@ mod tests {
             (retired.id, retired),
         ];
         let directory = Directory { credentials: credentials.into(), ..Directory::default() };
-        let alarms = alarms(&directory, &Configured::default(), NOW);
+        let alarms = alarms(&directory, &BTreeMap::new(), &Configured::default(), NOW);
         let ends: Vec<_> = alarms.iter().map(|alarm| alarm.ends).collect();
         assert_eq!(ends, [days(14), days(3)]);
+    }
+
+    #[test]
+    fn an_automation_is_said_fourteen_days_ahead_and_people_are_not() {
+        let operator = |id: u8, kind| {
+            let id = OperatorId::from_bytes([id; 16]);
+            let (name, public_key) = ("deploy".to_owned(), [0; 32]);
+            (id, Operator { id, name, public_key, role: Role::Viewer, kind })
+        };
+        let automation = |id, until| operator(id, OperatorKind::Automation { until });
+        let operators = [
+            operator(1, OperatorKind::Person),
+            automation(2, days(14)),
+            automation(3, days(15)),
+            automation(4, NOW),
+        ];
+        let configured = Configured::default();
+        let alarms = alarms(&Directory::default(), &operators.into(), &configured, NOW);
+        let said: Vec<_> = alarms.iter().map(|alarm| (alarm.what, alarm.ends)).collect();
+        assert_eq!(said, [("automation", days(14))]);
     }
 
     #[test]
@@ -145,7 +175,7 @@ mod tests {
             cas: vec![ending("ca", days(20))],
             lists: vec![ending("soon", days(1)), ending("later", days(2))],
         };
-        let at = |now| alarms(&Directory::default(), &configured, now);
+        let at = |now| alarms(&Directory::default(), &BTreeMap::new(), &configured, now);
         let names = |alarms: &[Alarm]| {
             alarms.iter().map(|alarm| (alarm.name.clone(), alarm.urgency)).collect::<Vec<_>>()
         };

@@ -20,6 +20,7 @@ pub mod long;
 pub mod mail;
 pub mod operators;
 pub mod outbound;
+mod passkeys;
 pub mod portal;
 pub mod questions;
 pub mod register;

@@ -2,7 +2,9 @@
 
 use crate::expiry::AHEAD;
 use credential::base64url;
-use model::{CredentialState, Directory, GrantId, IntegrationId, Means, UnixMicros};
+use model::{
+    CredentialState, Directory, GrantId, IntegrationId, Means, Operator, OperatorKind, UnixMicros,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use storage::clock;
@@ -41,8 +43,9 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
         }
         Listing::Operators => {
             let operators = registry.snapshot().await?.operators;
-            let row = |o: &model::Operator| json!({ "id": o.id.to_string(), "name": o.name });
-            operators.values().map(row).collect()
+            let passkeys = registry.passkeys_by_operator().await?;
+            let count = |operator: &Operator| passkeys.get(&operator.id).copied().unwrap_or(0);
+            operators.values().map(|operator| self::operator(operator, count(operator))).collect()
         }
         Listing::Erasures => {
             let row = |erasure: storage::registry::ErasureRow| {
@@ -58,6 +61,28 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
         Listing::Registrations => registrations(registry).await?,
         Listing::Incidents => Vec::new(),
     })
+}
+
+fn operator(operator: &Operator, passkeys: u64) -> Value {
+    let (kind, until) = match operator.kind {
+        OperatorKind::Person => ("person", None),
+        OperatorKind::Automation { until } => ("automation", Some(until)),
+    };
+    json!({
+        "id": operator.id.to_string(),
+        "name": operator.name,
+        "role": operator.role.name(),
+        "kind": kind,
+        "passkeys": passkeys,
+        "until": until.map(|until| until.to_string()),
+        "ends_in_days": until.and_then(days_left),
+    })
+}
+
+/// Days until what ends soon does; none while there is time.
+fn days_left(ends: UnixMicros) -> Option<u64> {
+    let now = clock::unix_now();
+    (now + AHEAD >= ends).then(|| ends.since(now).0 / (86_400 * 1_000_000))
 }
 
 async fn integrations(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
@@ -126,7 +151,6 @@ fn shown(vetting: &storage::registry::VettingRow) -> Value {
 async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
     let directory = registry.directory().await?;
     let slug = |id| directory.integrations.get(&id).map(|integration| &integration.slug);
-    let now = clock::unix_now();
     let row = |credential: &model::Credential| {
         let (until, retired) = match credential.state {
             CredentialState::Active { until } => (Some(until.to_string()), false),
@@ -146,9 +170,7 @@ async fn credentials(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
             "bearer": bearer(&directory, &credential.integration),
             "until": until,
             "certificate_ends": credential.means.ends().map(|ends| ends.to_string()),
-            "ends_in_days": ends
-                .filter(|ends| now + AHEAD >= *ends)
-                .map(|ends| ends.since(now).0 / (86_400 * 1_000_000)),
+            "ends_in_days": ends.and_then(days_left),
             "retired": retired,
             "networks": credential.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })

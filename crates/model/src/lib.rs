@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod class;
 pub mod id;
 pub mod network;
+pub mod operator;
 pub mod record;
 pub mod registry;
 pub mod subject;
@@ -18,10 +19,11 @@ pub use id::{
     ConsentId, CredentialId, GrantId, IncidentId, IntegrationId, OperatorId, RequestId, VendorId,
 };
 pub use network::ClientIp;
+pub use operator::{NoRole, Operator, OperatorKind, Role};
 pub use record::{AccessRecord, Outcome, Refusal, Touch};
 pub use registry::{
     BearerException, Budget, Credential, CredentialState, Directory, Grant, Integration,
-    IntegrationState, Means, OperationId, Operator, Purpose, SubjectScope, Vendor,
+    IntegrationState, Means, OperationId, Purpose, SubjectScope, Vendor,
 };
 pub use subject::{Pseudonym, SubjectId, SubjectOrdinal};
 pub use time::{Micros, UnixMicros};

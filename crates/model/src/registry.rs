@@ -1,10 +1,10 @@
-//! What operators registered: vendors, their integrations, credentials and grants, and the operators themselves.
+//! What operators registered: vendors, their integrations, credentials and grants.
 //!
 //! A [`Directory`] is one consistent reading of all of it; the data path holds one and replaces it whole.
 
 use crate::{
-    CertificateRule, ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, OperatorId,
-    SubjectId, UnixMicros, VendorId,
+    CertificateRule, ClassSet, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId,
+    UnixMicros, VendorId,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -250,17 +250,6 @@ impl Budget {
             (Micros::from_secs(86_400), self.day),
         ]
     }
-}
-
-/// One of our customer's staff, who signs commands with an Ed25519 key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
-    /// Its id.
-    pub id: OperatorId,
-    /// The name shown beside what it did.
-    pub name: String,
-    /// Ed25519 public key, 32 bytes.
-    pub public_key: [u8; 32],
 }
 
 /// For a while, an integration's tokens are taken without proof of possession: the one weaker thing, for tools that cannot do better yet.

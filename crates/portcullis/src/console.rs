@@ -1,14 +1,18 @@
 //! What the console shows: one reading of the node, `portcullis.console/1`. Numbers and names, no subject.
 
 use crate::metrics::Measured;
+use anyhow::Result;
+use control::console::passkeys::Passkeys;
 use control::console::sessions::Sessions;
-use control::console::{Console, SeverFn, StateFn};
+use control::console::{Console, RecordFn, SeverFn, StateFn};
 use control::desk::Desk;
 use control::operators::contained;
+use ledger::Draft;
 use model::UnixMicros;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use storage::clock;
+use storage::registry::Registry;
 use storage::registry::command::Listing;
 use storage::registry::target::NotATarget;
 
@@ -26,7 +30,26 @@ pub(crate) struct Shown {
 
 impl Shown {
     /// The page's server: what it shows, and what its button does.
-    pub(crate) fn console(self, sessions: Arc<Sessions>, port: u16) -> Arc<Console> {
+    ///
+    /// # Errors
+    /// None in practice: see [`Passkeys::new`].
+    pub(crate) fn console(
+        self,
+        registry: Registry,
+        sessions: Arc<Sessions>,
+        port: u16,
+    ) -> Result<Arc<Console>> {
+        let passkeys = Passkeys::new(port, &self.deployment)?;
+        let recorder = self.measured.node.recorder.clone();
+        let record: RecordFn = Arc::new(move |operator, action, detail| {
+            let recorder = recorder.clone();
+            let detail = detail.to_string().into_bytes();
+            let draft = Draft::OperatorAction { operator, action: action.to_owned(), detail };
+            Box::pin(async move {
+                let recorded = recorder.append(draft).await;
+                recorded.map(|_| ()).map_err(|error| format!("it could not be recorded: {error}"))
+            })
+        });
         let desk = Arc::clone(&self.desk);
         let sever: SeverFn = Arc::new(move |operator, target, reason| {
             let desk = Arc::clone(&desk);
@@ -40,7 +63,7 @@ impl Shown {
             let shown = self.clone();
             Box::pin(async move { shown.state().await })
         });
-        Arc::new(Console { state, sever, sessions, port })
+        Ok(Arc::new(Console { state, sever, record, registry, passkeys, sessions, port }))
     }
 
     /// The node as it stands. What cannot be read is said under `attention`, and the rest is shown all the

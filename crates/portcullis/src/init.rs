@@ -64,7 +64,7 @@ pub(crate) async fn init(
     let operator =
         OperatorKey::create(&directory.join(format!("keys/operators/{first}.key")), first)?;
     let registry = Registry::open(&directory.join("registry.db")).await?;
-    registry.found(&operator.operator()?).await?;
+    registry.found(&operator.founder()?).await?;
     Ok(())
 }
 

@@ -251,7 +251,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         office: Arc::clone(&office),
         consents: consents.clone(),
         sessions: Arc::clone(&sessions),
-        console: format!("http://127.0.0.1:{port}"),
+        console: format!("http://localhost:{port}"),
         portal: config
             .portal
             .as_ref()
@@ -270,7 +270,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     }
     office.resume().await.context("letters cannot be carried on")?;
 
-    start_sever_listener(data, &keeper, roster, &desk)?;
+    start_sever_listener(data, &keeper, Arc::clone(&roster), &desk)?;
     let tls = tls::Current::new(material.configs, material.ends, &node);
     let (transport, authority_tls, portal_tls) = match tls.listeners.clone() {
         None => (Transport::Clear, None, None),
@@ -329,7 +329,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         deployment: config.deployment.clone(),
         started: clock::unix_now(),
     };
-    let operators = operators.merge(console::routes(shown.console(sessions, port)));
+    let operators =
+        operators.merge(console::routes(shown.console(registry.clone(), sessions, port)?));
     let serving = keep(
         "data plane",
         listener::run(Arc::clone(&node), data_plane, transport, stopped.clone()),
@@ -360,7 +361,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     }
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
-    tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), Arc::clone(&tls.ends)));
+    tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), roster, Arc::clone(&tls.ends)));
     tokio::spawn(recheck_hourly(Arc::downgrade(&desk)));
     tokio::spawn(warn_of_bearer_daily(Arc::downgrade(&node)));
     tokio::spawn(index_along(Arc::downgrade(&logs)));

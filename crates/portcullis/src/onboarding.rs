@@ -6,7 +6,7 @@ use crate::operator::{self, OperatorKey};
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
 use credential::{PublicKey, SigningKey};
-use model::{CredentialId, GrantId, IntegrationId, Micros, SubjectId, UnixMicros, VendorId};
+use model::{CredentialId, GrantId, IntegrationId, Micros, Role, SubjectId, UnixMicros, VendorId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -52,12 +52,7 @@ pub(crate) async fn second_operator(
     let keys = directory.join("keys/operators");
     let first = OperatorKey::read(&keys.join(format!("{first}.key")))?;
     let second = OperatorKey::create(&keys.join(format!("{second}.key")), second)?;
-    let operator = second.operator()?;
-    let add = Command::OperatorAdd {
-        operator: operator.id,
-        name: operator.name,
-        public_key: operator.public_key,
-    };
+    let add = second.add(Role::Admin, None)?;
     operator::send(control, add, &[&first, &second]).await?;
     Ok([first, second])
 }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{Micros, Operator, OperatorId};
+use model::{Micros, Operator, OperatorId, OperatorKind, Role, UnixMicros};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ const SILENT: Duration = Duration::from_secs(2);
 /// An operator's key, and who it belongs to.
 pub(crate) struct OperatorKey {
     pub(crate) id: OperatorId,
-    name: String,
+    pub(crate) name: String,
     pair: Ed25519KeyPair,
 }
 
@@ -71,18 +71,37 @@ impl OperatorKey {
         Ok(Self { id, name: name.to_owned(), pair })
     }
 
-    /// The operator as the registry keeps it.
+    /// The Ed25519 public key.
     ///
     /// # Errors
-    /// None in practice: an Ed25519 public key has 32 bytes.
-    pub(crate) fn operator(&self) -> Result<Operator> {
-        let public_key = self
-            .pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .context("an Ed25519 public key has 32 bytes")?;
-        Ok(Operator { id: self.id, name: self.name.clone(), public_key })
+    /// None in practice: it has 32 bytes.
+    pub(crate) fn public_key(&self) -> Result<[u8; 32]> {
+        let key = self.pair.public_key();
+        key.as_ref().try_into().context("an Ed25519 public key has 32 bytes")
+    }
+
+    /// The first operator, as the registry keeps it.
+    ///
+    /// # Errors
+    /// As for [`OperatorKey::public_key`].
+    pub(crate) fn founder(&self) -> Result<Operator> {
+        let (name, public_key) = (self.name.clone(), self.public_key()?);
+        Ok(Operator {
+            id: self.id,
+            name,
+            public_key,
+            role: Role::Admin,
+            kind: OperatorKind::Person,
+        })
+    }
+
+    /// The command that puts its holder on the roster. `automation_until`: when it ends, if it is a program.
+    ///
+    /// # Errors
+    /// As for [`OperatorKey::public_key`].
+    pub(crate) fn add(&self, role: Role, automation_until: Option<UnixMicros>) -> Result<Command> {
+        let (name, public_key) = (self.name.clone(), self.public_key()?);
+        Ok(Command::OperatorAdd { operator: self.id, name, public_key, role, automation_until })
     }
 }
 

@@ -7,6 +7,7 @@ use control::expiry::{self, Configured, Said};
 use credential::ClientTrust;
 use credential::certificate::{Certificate, Ending};
 use gateway::node::Node;
+use gateway::sever_listener::Roster;
 use gateway::tls::{self, Configs};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
@@ -94,14 +95,19 @@ impl Current {
 }
 
 /// Says what ends soon, at start and then each hour what was not said that day.
-pub(crate) async fn say_what_ends(node: Weak<Node>, ends: Arc<ArcSwap<Configured>>) {
+pub(crate) async fn say_what_ends(
+    node: Weak<Node>,
+    roster: Arc<ArcSwap<Roster>>,
+    ends: Arc<ArcSwap<Configured>>,
+) {
     let mut every = tokio::time::interval(Duration::from_secs(3_600));
     let mut said = Said::default();
     loop {
         every.tick().await;
         let Some(node) = node.upgrade() else { return };
         let now = clock::unix_now();
-        said.say(&expiry::alarms(&node.view().directory, &ends.load(), now), now);
+        let (view, roster) = (node.view(), roster.load());
+        said.say(&expiry::alarms(&view.directory, &roster.operators, &ends.load(), now), now);
     }
 }
 

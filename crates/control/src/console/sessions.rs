@@ -1,6 +1,7 @@
 //! Links and sessions: who may look at the console, until when. Reads no clock and makes no randomness.
 //!
-//! A session has two secrets. The cookie goes to every port of this address, because a cookie knows no port; the page's
+//! A session begins with a link or with a passkey. The link lets its operator look; what changes anything asks for a passkey just now.
+//! A session has two secrets, which change whenever a passkey is shown. The cookie goes to every port of this address, because a cookie knows no port; the page's
 //! token is kept by the browser for this port alone. Neither is of use without the other.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -18,6 +19,12 @@ pub const IDLE_LIFE: u64 = 30 * 60 * 1_000_000;
 
 /// How long a session lasts at most, microseconds: a shift.
 pub const SESSION_LIFE: u64 = 12 * 3_600 * 1_000_000;
+
+/// How long after a passkey was shown something may be changed, microseconds.
+pub const FRESH: u64 = 5 * 60 * 1_000_000;
+
+/// How long after a link was used its operator may add a first passkey, microseconds. The link says that its key file is at hand.
+pub const ENROL_LIFE: u64 = 10 * 60 * 1_000_000;
 
 /// Sessions open at a time. One more ends the one that was not used for longest.
 pub const SESSIONS_MAX: usize = 16;
@@ -50,7 +57,25 @@ pub struct Admitted {
     pub operator: Operator,
     /// How long it lasts if nobody touches the page, microseconds.
     pub left: u64,
+    /// How much longer something may be changed without a passkey being shown again, microseconds.
+    pub fresh: u64,
+    /// Whether it began with a link, just now.
+    pub linked: bool,
     cookie: Digest,
+}
+
+impl Admitted {
+    /// What challenges of this session are kept under.
+    pub fn browser(&self) -> Digest {
+        self.cookie
+    }
+}
+
+/// What a session began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Began {
+    Link,
+    Passkey,
 }
 
 /// Every link and session of one listener. Lost on restart, as they should be.
@@ -75,8 +100,11 @@ struct Session {
     cookie: Digest,
     page: Digest,
     operator: Operator,
+    began: Began,
     opened: BootMicros,
     touched: BootMicros,
+    /// When a passkey was last shown.
+    verified: Option<BootMicros>,
 }
 
 impl Sessions {
@@ -107,21 +135,48 @@ impl Sessions {
         let token = hashed(token);
         let found = book.links.iter().position(|link| same(&link.token, &token))?;
         let operator = book.links.remove(found).operator;
-        if book.open.len() >= SESSIONS_MAX {
-            let stalest = book.open.iter().enumerate().min_by_key(|(_, session)| session.touched);
-            if let Some((stalest, _)) = stalest {
-                book.open.remove(stalest);
-            }
-        }
         let secrets = Secrets { cookie: hex(&cookie), page: hex(&page) };
-        book.open.push(Session {
-            cookie: hashed(&secrets.cookie),
-            page: hashed(&secrets.page),
-            operator: operator.clone(),
-            opened: now,
-            touched: now,
-        });
+        book.begin(&secrets, operator.clone(), Began::Link, now);
         Some((operator, secrets))
+    }
+
+    /// Opens a session for an operator who showed a passkey.
+    ///
+    /// `cookie`, `page`: fresh, independent of each other.
+    pub fn open(
+        &self,
+        operator: Operator,
+        now: BootMicros,
+        cookie: [u8; 32],
+        page: [u8; 32],
+    ) -> Secrets {
+        let secrets = Secrets { cookie: hex(&cookie), page: hex(&page) };
+        self.book(now).begin(&secrets, operator, Began::Passkey, now);
+        secrets
+    }
+
+    /// Notes that the operator of a session showed a passkey, and changes both secrets, so that nobody who knew them before has more by it.
+    /// `alone`: ends the operator's other sessions. Nothing if the session ended meanwhile.
+    ///
+    /// `cookie`, `page`: fresh, independent of each other.
+    pub fn verify(
+        &self,
+        admitted: &Admitted,
+        alone: bool,
+        now: BootMicros,
+        cookie: [u8; 32],
+        page: [u8; 32],
+    ) -> Option<Secrets> {
+        let mut book = self.book(now);
+        let session = book.open.iter_mut().find(|open| same(&open.cookie, &admitted.cookie))?;
+        let secrets = Secrets { cookie: hex(&cookie), page: hex(&page) };
+        (session.cookie, session.page) = (hashed(&secrets.cookie), hashed(&secrets.page));
+        (session.verified, session.touched) = (Some(now), now);
+        let (own, id) = (session.cookie, session.operator.id);
+        if alone {
+            book.open.retain(|session| session.operator.id != id || session.cookie == own);
+        }
+        Some(secrets)
     }
 
     /// Whether a cookie belongs to a session. Enough for the page itself, which holds no data.
@@ -150,7 +205,9 @@ impl Sessions {
             session.touched = now;
         }
         let left = session.end().saturating_sub(now.0);
-        Some(Admitted { operator: session.operator.clone(), left, cookie })
+        let fresh = session.verified.map_or(0, |at| (at.0 + FRESH).saturating_sub(now.0));
+        let linked = session.began == Began::Link && now.0 < session.opened.0 + ENROL_LIFE;
+        Some(Admitted { operator: session.operator.clone(), left, fresh, linked, cookie })
     }
 
     /// Ends the session that was admitted.
@@ -171,6 +228,21 @@ impl Sessions {
         book.links.retain(|link| now.0 < link.made.0.saturating_add(LINK_LIFE));
         book.open.retain(|session| now.0 < session.end());
         book
+    }
+}
+
+impl Book {
+    fn begin(&mut self, secrets: &Secrets, operator: Operator, began: Began, now: BootMicros) {
+        if self.open.len() >= SESSIONS_MAX {
+            let stalest = self.open.iter().enumerate().min_by_key(|(_, session)| session.touched);
+            if let Some((stalest, _)) = stalest {
+                self.open.remove(stalest);
+            }
+        }
+        let (cookie, page) = (hashed(&secrets.cookie), hashed(&secrets.page));
+        let verified = (began == Began::Passkey).then_some(now);
+        let (opened, touched) = (now, now);
+        self.open.push(Session { cookie, page, operator, began, opened, touched, verified });
     }
 }
 
@@ -297,6 +369,39 @@ mod tests {
         sessions.forget(&ana().id, START);
         assert!(!sessions.knows(&secrets.cookie, START));
         assert!(sessions.enter(&waiting, START, [1; 32], [2; 32]).is_none());
+    }
+
+    #[test]
+    fn a_link_shows_no_passkey_and_a_passkey_is_fresh_for_a_while() {
+        let (sessions, by_link) = opened();
+        let admit = |secrets: &Secrets, after| {
+            sessions.admit(&secrets.cookie, &secrets.page, at(after), true).unwrap()
+        };
+        assert_eq!((admit(&by_link, 0).fresh, admit(&by_link, 0).linked), (0, true));
+        assert!(admit(&by_link, ENROL_LIFE - 1).linked);
+        assert!(!admit(&by_link, ENROL_LIFE).linked);
+        let by_passkey = sessions.open(ana(), START, [4; 32], [5; 32]);
+        assert_eq!((admit(&by_passkey, 0).fresh, admit(&by_passkey, 0).linked), (FRESH, false));
+        assert_eq!(admit(&by_passkey, FRESH - 1).fresh, 1);
+        assert_eq!(admit(&by_passkey, FRESH).fresh, 0);
+    }
+
+    #[test]
+    fn who_knew_the_secrets_before_a_passkey_was_shown_has_nothing() {
+        let (sessions, planted) = opened();
+        let admit = |secrets: &Secrets| sessions.admit(&secrets.cookie, &secrets.page, START, true);
+        let admitted = admit(&planted).unwrap();
+        let other = sessions.open(ana(), START, [8; 32], [9; 32]);
+        let fresh = sessions.verify(&admitted, false, START, [4; 32], [5; 32]).unwrap();
+        assert!(!sessions.knows(&planted.cookie, START));
+        assert_eq!(admit(&planted), None);
+        assert_eq!(admit(&fresh).unwrap().fresh, FRESH);
+        assert!(sessions.verify(&admitted, false, START, [6; 32], [7; 32]).is_none(), "twice");
+
+        assert!(admit(&other).is_some());
+        let admitted = admit(&fresh).unwrap();
+        let alone = sessions.verify(&admitted, true, START, [1; 32], [2; 32]).unwrap();
+        assert_eq!((admit(&other), admit(&alone).is_some()), (None, true));
     }
 
     fn opened() -> (Sessions, Secrets) {

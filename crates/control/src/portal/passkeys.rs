@@ -1,12 +1,9 @@
-//! Passkeys: how a subject adds one with a link, signs in with it, and gets back in with a recovery code.
-//!
-//! webauthn-rs checks what WebAuthn asks for: challenge, origin, relying party, user verification, signature. Ours is whose passkey it is,
-//! that each challenge is answered once and by the browser it was made for, and what a signature counter that went back means: a
-//! warning, because passkeys that are synchronised have none that could be trusted.
+//! Passkeys of subjects: how one adds one with a link, signs in with it, and gets back in with a recovery code.
 
 use super::browser::Browser;
 use super::sessions::SignedIn;
 use super::{Portal, inside};
+use crate::passkeys::{Challenges, Known, NoRelyingParty, RelyingParty, without_counter};
 use authority::Form;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -17,21 +14,16 @@ use credential::{base64url, sha256};
 use model::{Digest, Micros, SubjectId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use storage::clock;
 use storage::consents::{ConsentsError, StoredPasskey};
-use tracing::{debug, error, warn};
+use tracing::error;
 use webauthn_rs::prelude::{
-    AuthenticationResult, DiscoverableAuthentication, DiscoverableKey, Passkey,
-    PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid, Webauthn,
-    WebauthnBuilder,
+    DiscoverableAuthentication, PasskeyRegistration, PublicKeyCredential,
+    RegisterPublicKeyCredential, Uuid,
 };
 
-/// How long a challenge waits for its answer, microseconds.
-const CHALLENGE_LIFE: u64 = 5 * 60 * 1_000_000;
-
-/// Challenges that wait at a time; one more throws away those that are over, or is refused.
+/// Challenges that wait at a time.
 const CHALLENGES_MAX: usize = 1 << 14;
 
 /// Recovery codes given with a passkey, and for how long they are good.
@@ -43,9 +35,9 @@ const RECOVERED_FOR: Micros = Micros::from_secs(600);
 
 /// Passkeys of one portal.
 pub struct Passkeys {
-    webauthn: Webauthn,
-    /// By the hash of the browser's secret: what it was last asked.
-    asked: Mutex<HashMap<Digest, (Asked, u64)>>,
+    relying_party: RelyingParty,
+    /// By the hash of the browser's secret.
+    asked: Challenges<Asked>,
 }
 
 enum Asked {
@@ -58,80 +50,14 @@ enum Asked {
     },
 }
 
-/// The portal's address cannot be a relying party; the configuration is at fault.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "passkeys need a portal address with a host name, such as `https://connect.example` or `http://localhost:8446`"
-)]
-pub struct NoRelyingParty;
-
 impl Passkeys {
     /// `origin`: of the portal, as browsers name it. `company`: what authenticators show.
     ///
     /// # Errors
     /// [`NoRelyingParty`] also for an address in place of a host name.
     pub fn new(origin: &str, company: &str) -> Result<Self, NoRelyingParty> {
-        let url = Url::parse(origin).map_err(|_| NoRelyingParty)?;
-        let host = url.domain().ok_or(NoRelyingParty)?.to_owned();
-        let builder = WebauthnBuilder::new(&host, &url).map_err(|_| NoRelyingParty)?;
-        let webauthn = builder.rp_name(company).build().map_err(|_| NoRelyingParty)?;
-        Ok(Self { webauthn, asked: Mutex::default() })
-    }
-
-    fn remember(&self, browser: Digest, asked: Asked) -> bool {
-        let now = clock::boot_now().0;
-        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= CHALLENGES_MAX {
-            all.retain(|_, (_, until)| now < *until);
-        }
-        if all.len() >= CHALLENGES_MAX {
-            return false;
-        }
-        all.insert(browser, (asked, now + CHALLENGE_LIFE));
-        true
-    }
-
-    /// The passkey that was made, if it is one for us.
-    fn made(
-        &self,
-        made: &RegisterPublicKeyCredential,
-        asked: &PasskeyRegistration,
-    ) -> Option<Passkey> {
-        //= WebAuthn Level 3 section 7.1 step 10: not in a frame of another origin
-        if is_framed(made.response.client_data_json.as_ref()) {
-            return None;
-        }
-        //= WebAuthn Level 3 section 7.1 steps 5 to 25
-        let made = self.webauthn.finish_passkey_registration(made, asked);
-        let passkey = made.map_err(|why| debug!(%why, "a passkey was not accepted")).ok()?;
-        //= WebAuthn Level 3 section 7.1 step 25: at most 1023 bytes, which the library does not look at
-        (passkey.cred_id().len() <= 1_023).then_some(passkey)
-    }
-
-    /// What the authenticator signed with `passkey`, if it holds.
-    fn signed_in(
-        &self,
-        signed: &PublicKeyCredential,
-        asked: DiscoverableAuthentication,
-        passkey: Passkey,
-    ) -> Option<AuthenticationResult> {
-        //= WebAuthn Level 3 section 7.2 step 13: not in a frame of another origin
-        if is_framed(signed.response.client_data_json.as_ref()) {
-            return None;
-        }
-        let passkey = DiscoverableKey::from(passkey);
-        //= WebAuthn Level 3 section 7.2 steps 8 to 21
-        let verified = self.webauthn.finish_discoverable_authentication_v2(signed, asked, passkey);
-        let verified = verified.map_err(|why| debug!(%why, "a passkey was not accepted")).ok()?;
-        //= WebAuthn Level 3 section 7.2 step 17: user verification, which was required
-        verified.user_verified().then_some(verified)
-    }
-
-    /// What the browser was asked, once.
-    fn take(&self, browser: &Digest) -> Option<Asked> {
-        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, until) = all.remove(browser)?;
-        (clock::boot_now().0 < until).then_some(asked)
+        let relying_party = RelyingParty::new(origin, company)?;
+        Ok(Self { relying_party, asked: Challenges::new(CHALLENGES_MAX) })
     }
 }
 
@@ -212,11 +138,8 @@ pub(super) async fn challenge(
 ) -> Result<Response, Refused> {
     let (browser, _) = portal.said(&headers, &body)?;
     let passkeys = portal.passkeys()?;
-    let (mut challenge, state) =
-        passkeys.webauthn.start_discoverable_authentication().map_err(|_| Refused::Busy)?;
-    // The page asks when its button is pressed, not while a field is filled in.
-    challenge.mediation = None;
-    if !passkeys.remember(browser.digest(), Asked::ToSignIn(Box::new(state))) {
+    let (challenge, asked) = passkeys.relying_party.ask_to_sign_in().ok_or(Refused::Busy)?;
+    if !passkeys.asked.remember(browser.digest(), Asked::ToSignIn(Box::new(asked))) {
         return Err(Refused::Busy);
     }
     Ok(Json(challenge).into_response())
@@ -231,55 +154,25 @@ pub(super) async fn sign_in(
     let (browser, said) = portal.said(&headers, &body)?;
     let passkeys = portal.passkeys()?;
     //= WebAuthn Level 3 section 7.2 step 11: the challenge of this browser, once
-    let Some(Asked::ToSignIn(state)) = passkeys.take(&browser.digest()) else {
+    let Some(Asked::ToSignIn(asked)) = passkeys.asked.take(&browser.digest()) else {
         return Err(Refused::Passkey);
     };
     let signed: PublicKeyCredential = said
         .credential
         .and_then(|signed| serde_json::from_value(signed).ok())
         .ok_or(Refused::Passkey)?;
-    let (handle, id) = passkeys
-        .webauthn
-        .identify_discoverable_authentication(&signed)
-        .map_err(|_| Refused::Passkey)?;
     let store = portal.connect.consents.store();
-    let kept = owned(store.passkey(id).await?, &handle)?;
-    let passkey: Passkey = serde_json::from_str(&kept.passkey).map_err(|_| Refused::Passkey)?;
-    let verified = passkeys.signed_in(&signed, *state, passkey).ok_or(Refused::Passkey)?;
-    //= WebAuthn Level 3 section 7.2 step 22: a counter that does not grow is a signal, not proof, of a clone
-    if went_back(verified.counter(), kept.counter) {
-        warn!(
-            counter = verified.counter(),
-            known = kept.counter,
-            "a passkey's counter went back: it may have been cloned"
-        );
-    }
+    let kept = store.passkey(signed.get_credential_id()).await?.ok_or(Refused::Passkey)?;
+    let known = Known { handle: &kept.handle, passkey: &kept.passkey, counter: kept.counter };
+    let counter = passkeys.relying_party.signed_in(&signed, *asked, &known);
+    let counter = counter.ok_or(Refused::Passkey)?;
     //= WebAuthn Level 3 section 7.2 step 24: the counter is kept
     // It may have gone with its subject while the signature was checked.
-    if !store.passkey_used(&kept.credential, verified.counter(), clock::unix_now()).await? {
+    if !store.passkey_used(&kept.credential, counter, clock::unix_now()).await? {
         return Err(Refused::Passkey);
     }
     let next = said.next.unwrap_or_default();
     Ok(portal.open_session(&browser, kept.subject, inside(&next)))
-}
-
-/// Whether a browser says that it ran in a frame of another origin; the library looks at that for no sign-in. What is not JSON is the library's to
-/// refuse.
-fn is_framed(client_data: &[u8]) -> bool {
-    let said: Value = serde_json::from_slice(client_data).unwrap_or_default();
-    said.get("crossOrigin").is_some_and(|framed| *framed != Value::Bool(false))
-        || said.get("topOrigin").is_some()
-}
-
-/// The passkey that is kept, if it is of the user that the authenticator says it is.
-fn owned(kept: Option<StoredPasskey>, handle: &Uuid) -> Result<StoredPasskey, Refused> {
-    //= WebAuthn Level 3 section 7.2 step 6: the credential belongs to the user that the user handle names
-    kept.filter(|kept| kept.handle == *handle.as_bytes()).ok_or(Refused::Passkey)
-}
-
-/// Whether a counter did not grow. Zero is that of an authenticator without one.
-fn went_back(counter: u32, known: u32) -> bool {
-    counter > 0 && counter <= known
 }
 
 /// The page that an enrolment link leads to.
@@ -325,21 +218,11 @@ pub(super) async fn enrol_challenge(
         |passkey| Uuid::from_bytes(passkey.handle),
     );
     let exclude = known.into_iter().map(|passkey| passkey.credential).collect();
-    let name = &portal.company;
-    let (challenge, registration) = passkeys
-        .webauthn
-        .start_passkey_registration(handle, name, name, Some(exclude))
-        .map_err(|_| Refused::Busy)?;
-    let mut challenge = serde_json::to_value(challenge).map_err(|_| Refused::Busy)?;
-    // A subject signs in without typing who it is, so the authenticator has to remember.
-    let selection = challenge.pointer_mut("/publicKey/authenticatorSelection");
-    if let Some(members) = selection.and_then(Value::as_object_mut) {
-        members.insert("residentKey".to_owned(), "required".into());
-        members.insert("requireResidentKey".to_owned(), true.into());
-    }
+    let asked = passkeys.relying_party.ask_to_enrol(handle, &portal.company, exclude);
+    let (challenge, registration) = asked.ok_or(Refused::Busy)?;
     let registration = Box::new(registration);
     let asked = Asked::ToEnrol { registration, ticket, subject, handle };
-    if !passkeys.remember(browser.digest(), asked) {
+    if !passkeys.asked.remember(browser.digest(), asked) {
         return Err(Refused::Busy);
     }
     Ok(Json(challenge).into_response())
@@ -355,7 +238,7 @@ pub(super) async fn enrol(
     let passkeys = portal.passkeys()?;
     //= WebAuthn Level 3 section 7.1 step 8: the challenge of this browser, once
     let Some(Asked::ToEnrol { registration, ticket, subject, handle }) =
-        passkeys.take(&browser.digest())
+        passkeys.asked.take(&browser.digest())
     else {
         return Err(Refused::Passkey);
     };
@@ -363,7 +246,7 @@ pub(super) async fn enrol(
         .credential
         .and_then(|made| serde_json::from_value(made).ok())
         .ok_or(Refused::Passkey)?;
-    let passkey = passkeys.made(&made, &registration).ok_or(Refused::Passkey)?;
+    let passkey = passkeys.relying_party.made(&made, &registration).ok_or(Refused::Passkey)?;
     let stored = StoredPasskey {
         credential: passkey.cred_id().to_vec(),
         handle: *handle.as_bytes(),
@@ -385,13 +268,6 @@ pub(super) async fn enrol(
     let (parts, _) = opened.into_parts();
     let body = Json(json!({ "next": "/connections", "codes": codes })).into_response().into_body();
     Ok(Response::from_parts(parts, body))
-}
-
-/// The passkey as it is kept. Its counter is ours to compare, because webauthn-rs refuses what this standard calls a signal.
-fn without_counter(passkey: &Passkey) -> Option<String> {
-    let mut json = serde_json::to_value(passkey).ok()?;
-    *json.get_mut("cred")?.get_mut("counter")? = 0.into();
-    Some(json.to_string())
 }
 
 /// Removes a passkey, of a device that was lost say, and ends the subject's other sessions: one of them may be that device's.
@@ -446,6 +322,3 @@ pub(super) async fn recover(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,9 @@ async fn the_console_works_in_a_browser() {
     });
     let seen = tokio::task::spawn_blocking(move || run(&task)).await.unwrap();
     assert!(seen["page_bytes"].as_u64().unwrap() < PAGE_BYTES_MAX, "{seen}");
+    let actions: Vec<_> =
+        stage.recorded.lock().unwrap().iter().map(|(_, action)| *action).collect();
+    assert_eq!(actions, ["console_passkey_add", "console_passkey", "console_login"]);
     let cuts = stage.cuts.lock().unwrap();
     let by_ana = |(reason, by): &(String, String)| reason == "stolen key" && by == "Ana Lind";
     assert_eq!(cuts.len(), 1);

@@ -6,6 +6,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod authenticator;
 mod browser;
+mod passkeys;
 mod stage;
 mod wire;

@@ -1,19 +1,31 @@
 //! A console over a made-up node: 24 integrations that read, two incidents, twelve signals, and names meant to do harm.
 
+use crate::authenticator::{Authenticator, Says};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use control::console::passkeys::Passkeys;
 use control::console::sessions::{Operator, Sessions};
 use control::console::{Answer, Console, routes};
-use model::{IntegrationId, OperatorId, UnixMicros};
+use model::{IntegrationId, Micros, OperatorId, OperatorKind, Role, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use storage::clock;
+use storage::registry::{Command, Payload, Registry, SignedCommand};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// Text that runs if anything takes it for markup.
 pub(crate) const HOSTILE: &str =
     r#"<img src=x onerror="window.hit=1">"><script>window.hit=1</script>"#;
+
+type Recorded = Arc<Mutex<Vec<(OperatorId, &'static str)>>>;
+
+/// Admin, admin, viewer.
+pub(crate) const ANA: u8 = 7;
+pub(crate) const BO: u8 = 8;
+pub(crate) const VERA: u8 = 9;
 
 type Cuts = Arc<Mutex<BTreeMap<String, (String, String)>>>;
 
@@ -22,10 +34,14 @@ pub(crate) struct Stage {
     pub(crate) port: u16,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) cuts: Cuts,
+    pub(crate) recorded: Recorded,
+    pub(crate) registry: Registry,
+    _folder: TempDir,
     _stop: watch::Sender<bool>,
 }
 
 /// What a test that goes through the door holds.
+#[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) cookie: String,
     pub(crate) page: String,
@@ -37,6 +53,9 @@ impl Stage {
         let port = listener.local_addr().unwrap().port();
         let (sessions, cuts) = (Arc::new(Sessions::default()), Cuts::default());
         let (shown, taken) = (Arc::clone(&cuts), Arc::clone(&cuts));
+        let (folder, recorded) = (tempfile::tempdir().unwrap(), Recorded::default());
+        let registry = roster(&folder).await;
+        let put = Arc::clone(&recorded);
         let started = clock::unix_now();
         let console = Console {
             state: Arc::new(move || -> Answer<Value> {
@@ -47,22 +66,91 @@ impl Stage {
                 let receipt = sever(&taken, operator.name, target, reason);
                 Box::pin(async move { receipt })
             }),
+            record: Arc::new(move |operator, action, _| -> Answer<_> {
+                put.lock().unwrap().push((operator, action));
+                Box::pin(async { Ok(()) })
+            }),
+            registry: registry.clone(),
+            passkeys: Passkeys::new(port, "test").unwrap(),
             sessions: Arc::clone(&sessions),
             port,
         };
         let (stop, stopped) = watch::channel(false);
         let routes = routes(Arc::new(console));
         tokio::spawn(control::listen::serve(listener, None, routes, stopped));
-        Self { port, sessions, cuts, _stop: stop }
+        Self { port, sessions, cuts, recorded, registry, _folder: folder, _stop: stop }
     }
 
     pub(crate) fn link(&self) -> String {
-        let operator = Operator { id: OperatorId::from_bytes([7; 16]), name: "Ana Lind".into() };
-        self.sessions.mint_link(operator, clock::boot_now(), clock::random())
+        self.link_of(ANA)
+    }
+
+    pub(crate) fn link_of(&self, who: u8) -> String {
+        let (id, name) = (OperatorId::from_bytes([who; 16]), name(who).to_owned());
+        self.sessions.mint_link(Operator { id, name }, clock::boot_now(), clock::random())
     }
 
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("localhost:{}", self.port)
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.host())
+    }
+
+    /// Sends one request of a session's page.
+    pub(crate) async fn of(
+        &self,
+        entered: &Entered,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Reply {
+        let (host, origin) = (self.host(), self.origin());
+        let headers = [
+            ("host", host.as_str()),
+            ("origin", &origin),
+            ("cookie", &entered.cookie),
+            ("portcullis-console", &entered.page),
+        ];
+        self.ask(method, path, &headers, body).await
+    }
+
+    /// Sends one request of a page without a session.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        let (host, origin) = (self.host(), self.origin());
+        let headers = [("host", host.as_str()), ("origin", origin.as_str())];
+        self.ask("POST", path, &headers, &body.to_string()).await
+    }
+
+    /// Adds a passkey from a session, and gives the session as it is after it.
+    pub(crate) async fn add_passkey(
+        &self,
+        entered: &Entered,
+        device: &mut Authenticator,
+        says: &Says,
+    ) -> Result<Entered, Reply> {
+        let asked = self.of(entered, "POST", "/console/passkey/new/challenge", "{}").await;
+        if asked.status != 200 {
+            return Err(asked);
+        }
+        let body = json!({ "credential": device.made(&asked.json(), says) }).to_string();
+        self.of(entered, "POST", "/console/passkey/new", &body).await.entered()
+    }
+
+    /// A session of an operator with a passkey, just shown.
+    pub(crate) async fn armed(&self, who: u8) -> (Entered, Authenticator) {
+        let entered = self.enter_by(&self.link_of(who)).await;
+        let mut device = Authenticator::new();
+        let mut says = Says::honest("webauthn.create", &self.origin());
+        says.id = vec![who; 16];
+        let armed = self.add_passkey(&entered, &mut device, &says).await;
+        (armed.unwrap(), device)
+    }
+
+    /// Two admins have the registry do something.
+    pub(crate) async fn operate(&self, command: Command) {
+        apply(&self.registry, command, &[ANA, BO]).await;
     }
 
     /// Sends one request as it stands and gives the whole answer.
@@ -93,19 +181,64 @@ impl Stage {
     }
 
     pub(crate) async fn enter(&self) -> Entered {
-        let (host, origin) = (self.host(), format!("http://{}", self.host()));
-        let body = json!({ "token": self.link() }).to_string();
-        let reply = self
-            .ask("POST", "/console/session", &[("host", &host), ("origin", &origin)], &body)
-            .await;
-        assert_eq!(reply.status, 200, "{}", reply.body);
-        let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-        let page = reply.json()["page"].as_str().unwrap().to_owned();
-        Entered { cookie, page }
+        self.enter_by(&self.link()).await
+    }
+
+    pub(crate) async fn enter_by(&self, link: &str) -> Entered {
+        self.post("/console/session", &json!({ "token": link })).await.entered().unwrap()
     }
 }
 
+fn name(who: u8) -> &'static str {
+    match who {
+        ANA => "Ana Lind",
+        BO => "Bo Dahl",
+        _ => "Vera Holm",
+    }
+}
+
+fn key(who: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[who; 32]).unwrap()
+}
+
+async fn roster(folder: &TempDir) -> Registry {
+    let registry = Registry::open(&folder.path().join("registry.db")).await.unwrap();
+    let public_key = |who| key(who).public_key().as_ref().try_into().unwrap();
+    let (role, kind) = (Role::Admin, OperatorKind::Person);
+    let id = OperatorId::from_bytes([ANA; 16]);
+    let first =
+        model::Operator { id, name: name(ANA).to_owned(), public_key: public_key(ANA), role, kind };
+    registry.found(&first).await.unwrap();
+    for (who, role) in [(BO, Role::Admin), (VERA, Role::Viewer)] {
+        let add = Command::OperatorAdd {
+            operator: OperatorId::from_bytes([who; 16]),
+            name: name(who).to_owned(),
+            public_key: public_key(who),
+            role,
+            automation_until: None,
+        };
+        apply(&registry, add, &[ANA, BO]).await;
+    }
+    registry
+}
+
+async fn apply(registry: &Registry, command: Command, signers: &[u8]) {
+    let issued = clock::unix_now();
+    let expires = issued + Micros::from_secs(60);
+    let (id, posture_head) = (clock::random(), [0; 32]);
+    let payload = Payload { id, posture_head, issued, expires, command }.to_json().unwrap();
+    let message = Payload::message(&payload);
+    let sign = |&who: &u8| {
+        let signature = key(who).sign(&message).as_ref().try_into().unwrap();
+        (OperatorId::from_bytes([who; 16]), signature)
+    };
+    let signatures = signers.iter().map(sign).collect();
+    let signed = SignedCommand { payload, signatures, attachment: None };
+    registry.apply(&signed, &[0; 32], clock::unix_now()).await.unwrap();
+}
+
 /// One answer.
+#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
@@ -127,6 +260,16 @@ impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// The session that was opened, or goes on with other secrets.
+    pub(crate) fn entered(self) -> Result<Entered, Self> {
+        if self.status != 200 {
+            return Err(self);
+        }
+        let cookie = self.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let page = self.json()["page"].as_str().unwrap().to_owned();
+        Ok(Entered { cookie, page })
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -1,6 +1,6 @@
 //! What anything but our own page in a logged-in browser is told.
 
-use crate::stage::{Entered, Stage};
+use crate::stage::{ANA, Stage};
 use serde_json::json;
 
 const SEVER: &str = r#"{"target":"integration:crm-mirror","reason":"stolen key"}"#;
@@ -9,9 +9,20 @@ const SEVER: &str = r#"{"target":"integration:crm-mirror","reason":"stolen key"}
 async fn every_answer_carries_every_header() {
     let stage = Stage::start().await;
     let host = stage.host();
-    for path in
-        ["", "/enter", "/enter.js", "/console.js", "/console.css", "/state", "/nothing", "/sever"]
-    {
+    for path in [
+        "",
+        "/enter",
+        "/enter.js",
+        "/login.js",
+        "/passkey.js",
+        "/console.js",
+        "/console.css",
+        "/state",
+        "/nothing",
+        "/sever",
+        "/login",
+        "/passkey",
+    ] {
         for name in [host.as_str(), "evil.example"] {
             let reply = stage.ask("GET", &format!("/console{path}"), &[("host", name)], "").await;
             let csp = reply.header("content-security-policy").unwrap();
@@ -108,7 +119,7 @@ async fn a_link_is_not_used_up_by_looking_at_it() {
 #[tokio::test]
 async fn each_proof_is_needed_to_see_and_to_sever() {
     let stage = Stage::start().await;
-    let entered = stage.enter().await;
+    let (entered, _) = stage.armed(ANA).await;
     let (host, origin) = (stage.host(), format!("http://{}", stage.host()));
     let all = [
         ("host", host.as_str()),
@@ -117,7 +128,7 @@ async fn each_proof_is_needed_to_see_and_to_sever() {
         ("cookie", &entered.cookie),
         ("portcullis-console", &entered.page),
     ];
-    let other_port = format!("http://127.0.0.1:{}", stage.port ^ 1);
+    let other_port = format!("http://localhost:{}", stage.port ^ 1);
     let other_host = format!("evil.example:{}", stage.port);
     let wrong = [
         ("host", other_host.as_str()),
@@ -153,7 +164,7 @@ async fn each_proof_is_needed_to_see_and_to_sever() {
 #[tokio::test]
 async fn two_clicks_at_once_sever_once_each_and_harm_nothing() {
     let stage = Stage::start().await;
-    let entered = stage.enter().await;
+    let (entered, _) = stage.armed(ANA).await;
     let click = || stage.of(&entered, "POST", "/console/sever", SEVER);
     let (one, other) = tokio::join!(click(), click());
     for reply in [one, other] {
@@ -168,7 +179,7 @@ async fn two_clicks_at_once_sever_once_each_and_harm_nothing() {
 #[tokio::test]
 async fn only_a_target_and_a_reason_sever() {
     let stage = Stage::start().await;
-    let entered = stage.enter().await;
+    let (entered, _) = stage.armed(ANA).await;
     let long = "x".repeat(257);
     for (target, reason) in [
         ("integration:crm-mirror", "no"),
@@ -192,23 +203,4 @@ async fn only_a_target_and_a_reason_sever() {
     let reply = stage.of(&entered, "POST", "/console/sever", failing).await;
     assert_eq!(reply.status, 409);
     assert_eq!(reply.json()["detail"], "posture could not be changed");
-}
-
-impl Stage {
-    async fn of(
-        &self,
-        entered: &Entered,
-        method: &str,
-        path: &str,
-        body: &str,
-    ) -> crate::stage::Reply {
-        let (host, origin) = (self.host(), format!("http://{}", self.host()));
-        let headers = [
-            ("host", host.as_str()),
-            ("origin", &origin),
-            ("cookie", &entered.cookie),
-            ("portcullis-console", &entered.page),
-        ];
-        self.ask(method, path, &headers, body).await
-    }
 }

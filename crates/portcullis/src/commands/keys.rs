@@ -307,10 +307,10 @@ fn operators(data: &Path) -> Result<Vec<Row>> {
         .collect();
     names.sort();
     let row = |file: String| {
-        let key = OperatorKey::read(&data.join(DIR).join(&file))?.operator()?;
+        let key = OperatorKey::read(&data.join(DIR).join(&file))?.public_key()?;
         let made = UnixMicros::from_secs(made(data, &file));
         let (what, algorithm) = ("an operator's; take it to their machine", "Ed25519".to_owned());
-        let public = Some(hex(&key.public_key));
+        let public = Some(hex(&key));
         Ok(Row { file, what, algorithm, public, made, sealed: None, days: None })
     };
     names.into_iter().map(row).collect()

@@ -12,6 +12,7 @@ mod log;
 mod onboard;
 pub(crate) mod print;
 mod registration;
+mod roster;
 mod subject;
 mod verify;
 
@@ -29,6 +30,7 @@ use exposure::{Exposure, Question};
 use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
 use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
+use roster::OperatorCommand;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,12 @@ pub(crate) struct Listed {
 impl Session {
     async fn send(&self, command: Command) -> Result<Value> {
         self.send_with(command, None).await
+    }
+
+    /// As [`Session::send`], signed by these keys and no others.
+    async fn send_signed(&self, command: Command, keys: &[OperatorKey]) -> Result<Value> {
+        let config = Config::read(&self.config)?;
+        operator::send(config.control, command, &keys.iter().collect::<Vec<_>>()).await
     }
 
     async fn send_with(&self, command: Command, attachment: Option<Vec<u8>>) -> Result<Value> {
@@ -129,7 +137,7 @@ pub(crate) enum Operators {
     /// End what subjects agreed to
     #[command(subcommand)]
     Consent(ConsentCommand),
-    /// Add, remove and list operators
+    /// Add and remove operators and automations, say what each may do, list them
     #[command(subcommand)]
     Operator(OperatorCommand),
     /// Stop every step of every onboarding; what runs goes on
@@ -233,27 +241,6 @@ pub(crate) enum Operators {
 }
 
 #[derive(Subcommand)]
-pub(crate) enum OperatorCommand {
-    /// Make a key file for a new operator and add it (signed by an operator and by the new key while there is only one)
-    Add {
-        name: String,
-        /// Where the new key goes; a key of that name that is there already is added as it is
-        #[arg(long)]
-        new_key: PathBuf,
-        #[command(flatten)]
-        session: Session,
-    },
-    /// Take an operator off the roster for good (two operators)
-    Remove {
-        operator: model::OperatorId,
-        #[command(flatten)]
-        session: Session,
-    },
-    /// Every operator
-    List(Listed),
-}
-
-#[derive(Subcommand)]
 pub(crate) enum PostureCommand {
     /// Every severance and restriction in force
     Show {
@@ -304,15 +291,7 @@ impl Operators {
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,
             Self::Subject(command) => return command.run().await,
-            Self::Operator(OperatorCommand::List(listed)) => {
-                return listed.run(Listing::Operators).await;
-            }
-            Self::Operator(OperatorCommand::Remove { operator, session }) => {
-                (session, Command::OperatorRemove { operator })
-            }
-            Self::Operator(OperatorCommand::Add { name, new_key, session }) => {
-                return add_operator(&name, &new_key, &session).await;
-            }
+            Self::Operator(command) => return command.run(now).await,
             Self::Freeze { session, reason } => (session, Command::Freeze { reason }),
             Self::Unfreeze { session } => (session, Command::Unfreeze {}),
             Self::ReviewAll { days, reason, session } => {
@@ -384,33 +363,6 @@ impl Operators {
 
 fn in_days(now: UnixMicros, days: u64) -> UnixMicros {
     now + Micros::from_secs(days.saturating_mul(86_400))
-}
-
-async fn add_operator(name: &str, new_key: &Path, session: &Session) -> Result<()> {
-    // The key is on disk before the node knows it, so that no operator is ever added without one. What was refused or did not
-    // arrive is repeated with the same key.
-    let new = if new_key.exists() {
-        OperatorKey::read(new_key)?
-    } else {
-        OperatorKey::create(new_key, name)?
-    };
-    let operator = new.operator()?;
-    if operator.name != name {
-        bail!("`{}` is the key of `{}`, not of `{name}`", new_key.display(), operator.name);
-    }
-    let command = Command::OperatorAdd {
-        operator: operator.id,
-        name: operator.name,
-        public_key: operator.public_key,
-    };
-    let mut signers = session.keys()?;
-    // While there is one operator the new one signs as the second; after that two who are on the roster do.
-    if signers.len() == 1 {
-        signers.push(new);
-    }
-    let config = Config::read(&session.config)?;
-    operator::send(config.control, command, &signers.iter().collect::<Vec<_>>()).await?;
-    print::line(&operator.id.to_string())
 }
 
 /// Goes down the sever path, which needs neither registry nor ledger. Ends in an error if the cut could not be made durable.

@@ -3,6 +3,14 @@
 //! The node is the real one, a process of its own; so is everything else but the [`origin`] and the integrations'
 //! [`software`], which keep accounts here that the node's record is held against.
 
+#[path = "../../../control/tests/console/authenticator.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "another test's, which uses the rest and stops at the first surprise"
+)]
+mod authenticator;
 mod bearer;
 mod copies;
 mod crash;
@@ -13,6 +21,7 @@ mod export;
 mod exposure;
 mod generations;
 mod letters;
+mod operators;
 mod origin;
 mod process;
 mod receipts;

@@ -102,7 +102,7 @@ impl Node {
         let second = node.key("second");
         said(
             portcullis()
-                .args(["operator", "add", "second", "--new-key"])
+                .args(["operator", "add", "second", "--role", "admin", "--new-key"])
                 .arg(second)
                 .arg("--key")
                 .arg(node.key("first"))

@@ -5,12 +5,12 @@ use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
 use super::lifecycle::{Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, bearer, cases, erasures, read, registrations};
+use super::{Registry, RegistryError, bearer, cases, erasures, operators, read, registrations};
 use authority::register::REDIRECTS_MAX;
 use ipnet::IpNet;
 use model::{
     BearerException, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId,
-    OperationId, Operator, OperatorId, Purpose, UnixMicros, VendorId,
+    OperationId, Operator, OperatorId, OperatorKind, Purpose, UnixMicros, VendorId,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ impl Registry {
         now: UnixMicros,
     ) -> Result<Applied, RegistryError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let roster = read::operators(&mut tx).await?;
+        let roster = operators::roster(&mut tx).await?;
         let authorised = command.verify(&roster, now, posture_head)?;
         refuse_replay(&mut tx, &authorised).await?;
         refuse_frozen(&mut tx, authorised.command()).await?;
@@ -250,11 +250,17 @@ async fn carry_out(
                 .await?;
             known(done.rows_affected(), grant)
         }
-        Command::OperatorAdd { operator, name, public_key } => {
-            let operator = Operator { id: *operator, name: name.clone(), public_key: *public_key };
-            insert_operator(tx, &operator).await
+        Command::OperatorAdd { operator, name, public_key, role, automation_until } => {
+            let kind = automation_until
+                .map_or(OperatorKind::Person, |until| OperatorKind::Automation { until });
+            let (id, name, public_key) = (*operator, name.clone(), *public_key);
+            operators::add(tx, &Operator { id, name, public_key, role: *role, kind }, now).await
         }
-        Command::OperatorRemove { operator } => operator_remove(tx, *operator).await,
+        Command::OperatorRole { operator, role } => operators::set_role(tx, *operator, *role).await,
+        Command::OperatorPasskeysRemove { operator } => {
+            operators::remove_passkeys(tx, *operator).await
+        }
+        Command::OperatorRemove { operator } => operators::remove(tx, *operator).await,
         Command::Freeze { reason } => {
             sqlx::query("UPDATE registry SET frozen_reason = $1")
                 .bind(reason)
@@ -548,41 +554,6 @@ async fn grant_lists(
             .execute(&mut *tx)
             .await?;
         }
-    }
-    Ok(())
-}
-
-pub(super) async fn insert_operator(
-    tx: &mut SqliteConnection,
-    operator: &Operator,
-) -> Result<(), RegistryError> {
-    check_name(&operator.name)?;
-    let done = sqlx::query(
-        "INSERT INTO operators (id, name, public_key, removed) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(operator.id.to_string())
-    .bind(&operator.name)
-    .bind(operator.public_key.to_vec())
-    .execute(tx)
-    .await?;
-    free(done.rows_affected(), format!("operator {} or its key", operator.id))
-}
-
-/// Two must remain, or nothing could be widened ever again, and a roster of one could add a second key of the same person.
-async fn operator_remove(
-    tx: &mut SqliteConnection,
-    operator: OperatorId,
-) -> Result<(), RegistryError> {
-    let done = sqlx::query("UPDATE operators SET removed = 1 WHERE id = $1 AND removed = 0")
-        .bind(operator.to_string())
-        .execute(&mut *tx)
-        .await?;
-    known(done.rows_affected(), &operator)?;
-    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM operators WHERE removed = 0")
-        .fetch_one(tx)
-        .await?;
-    if left < 2 {
-        return Err(RegistryError::Invalid("two operators must remain".into()));
     }
     Ok(())
 }

@@ -2,15 +2,16 @@
 //!
 //! What narrows needs one operator. What widens needs two different keys over the same bytes, which name the posture head
 //! they were signed against, so that two people agree on one change to one known state. [`Command::effect`] is the one place
-//! that says which is which.
+//! that says which is which, [`Command::least_role`] the one that says who may.
 
+use super::roles;
 use super::target::Target;
 use super::text;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
     BadRule, CertificateRule, CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros,
-    Operator, OperatorId, RuleKind, SubjectId, UnixMicros, VendorId,
+    Operator, OperatorId, OperatorKind, Role, RuleKind, SubjectId, UnixMicros, VendorId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,6 +193,23 @@ pub enum Command {
         name: String,
         #[serde(with = "text::bytes")]
         public_key: [u8; 32],
+        #[serde(with = "text::plain")]
+        role: Role,
+        /// When an automation ends; null for people.
+        #[serde(with = "text::maybe_time")]
+        automation_until: Option<UnixMicros>,
+    },
+    /// Gives an operator another role.
+    OperatorRole {
+        #[serde(with = "text::plain")]
+        operator: OperatorId,
+        #[serde(with = "text::plain")]
+        role: Role,
+    },
+    /// Forgets an operator's passkeys, so that it can add one with a link alone.
+    OperatorPasskeysRemove {
+        #[serde(with = "text::plain")]
+        operator: OperatorId,
     },
     /// Takes an operator off the roster for good.
     OperatorRemove {
@@ -457,6 +475,39 @@ pub enum CommandError {
         /// Different keys that signed.
         found: usize,
     },
+    /// A signer may not ask for this.
+    #[error("role `{role}` of `{name}` may not `{action}`; ask {}", roles::with_article(*needed))]
+    RoleTooLow {
+        /// The signer's role.
+        role: Role,
+        /// The signer.
+        name: String,
+        /// The action.
+        action: &'static str,
+        /// The least role that may.
+        needed: Role,
+    },
+    /// The signer is an automation whose time is over.
+    #[error(
+        "the automation `{name}` ended at {ended}; two admins add another: `portcullis operator add --automation`"
+    )]
+    AutomationEnded {
+        /// The signer.
+        name: String,
+        /// When it ended.
+        ended: UnixMicros,
+    },
+    /// The signer is an automation, and this is for people.
+    #[error("`{action}` is for people, and `{name}` is an automation")]
+    ForPeople {
+        /// The signer.
+        name: String,
+        /// The action.
+        action: &'static str,
+    },
+    /// A roster of one would become one in which nobody could ever add anybody.
+    #[error("the second operator has to be an admin, because two admins add all others")]
+    SecondNotAdmin,
     /// Posture has changed since the signers looked.
     #[error("`{action}` was signed against another posture; look again and sign again")]
     OtherPosture {
@@ -489,6 +540,8 @@ impl Command {
             Self::GrantAdd { .. } => "grant_add",
             Self::GrantWithdraw { .. } => "grant_withdraw",
             Self::OperatorAdd { .. } => "operator_add",
+            Self::OperatorRole { .. } => "operator_role",
+            Self::OperatorPasskeysRemove { .. } => "operator_passkeys_remove",
             Self::OperatorRemove { .. } => "operator_remove",
             Self::Freeze { .. } => "freeze",
             Self::Unfreeze {} => "unfreeze",
@@ -525,7 +578,10 @@ impl Command {
             | Self::GrantAdd { .. }
             // The roster decides who decides; taking somebody off it can hand the rest to one person.
             | Self::OperatorAdd { .. }
+            | Self::OperatorRole { .. }
             | Self::OperatorRemove { .. }
+            // Whoever has the key file is then believed without the passkey.
+            | Self::OperatorPasskeysRemove { .. }
             | Self::Unfreeze {}
             | Self::Restore { .. }
             // Nothing brings an erased subject back.
@@ -711,14 +767,14 @@ impl SignedCommand {
         Ok(Self { payload, signatures, attachment })
     }
 
-    /// Checks form, time, signatures and their number.
+    /// Checks form, time, signatures, the signers' roles and their number.
     ///
     /// `operators`: the roster in force. `posture_head`: the head in force; it binds what widens only, so that a cut is
     /// never refused because another cut came first. While the roster has one operator, the one being added signs as the
     /// second: this is how a deployment gets from one key to two.
     ///
     /// # Errors
-    /// [`CommandError`]; one bad signature refuses the whole, because somebody meant it to count.
+    /// [`CommandError`]; one bad signature, or one of somebody who may not, refuses the whole, because somebody meant it to count.
     pub fn verify(
         &self,
         operators: &BTreeMap<OperatorId, Operator>,
@@ -740,18 +796,19 @@ impl SignedCommand {
             return Err(CommandError::LivesTooLong);
         }
 
-        let second = newcomer(&payload.command, operators);
+        let second = newcomer(&payload.command, operators)?;
         let message = Payload::message(&self.payload);
         let mut keys = BTreeSet::new();
         let mut signers = BTreeSet::new();
         for (id, signature) in &self.signatures {
-            let key = operators.get(id).or(second.as_ref().filter(|second| second.id == *id));
-            let key = key.ok_or(CommandError::UnknownOperator(*id))?.public_key;
-            UnparsedPublicKey::new(&ED25519, key)
+            let signer = operators.get(id).or(second.as_ref().filter(|second| second.id == *id));
+            let signer = signer.ok_or(CommandError::UnknownOperator(*id))?;
+            UnparsedPublicKey::new(&ED25519, signer.public_key)
                 .verify(&message, signature)
                 .map_err(|_| CommandError::BadSignature(*id))?;
-            keys.insert(key);
-            signers.insert(*id);
+            let entitled = roles::may(signer, &payload.command, now)?;
+            keys.insert(signer.public_key);
+            signers.insert(entitled.operator());
         }
 
         let action = payload.command.action();
@@ -770,14 +827,23 @@ impl SignedCommand {
 }
 
 /// The operator that a roster of one adds to itself.
-fn newcomer(command: &Command, operators: &BTreeMap<OperatorId, Operator>) -> Option<Operator> {
-    let Command::OperatorAdd { operator, name, public_key } = command else { return None };
-    let is_new = !operators.contains_key(operator);
-    (operators.len() == 1 && is_new).then(|| Operator {
-        id: *operator,
-        name: name.clone(),
-        public_key: *public_key,
-    })
+fn newcomer(
+    command: &Command,
+    operators: &BTreeMap<OperatorId, Operator>,
+) -> Result<Option<Operator>, CommandError> {
+    let Command::OperatorAdd { operator, name, public_key, role, automation_until } = command
+    else {
+        return Ok(None);
+    };
+    if operators.len() != 1 || operators.contains_key(operator) {
+        return Ok(None);
+    }
+    if *role != Role::Admin || automation_until.is_some() {
+        return Err(CommandError::SecondNotAdmin);
+    }
+    let (id, name, public_key) = (*operator, name.clone(), *public_key);
+    let (role, kind) = (Role::Admin, OperatorKind::Person);
+    Ok(Some(Operator { id, name, public_key, role, kind }))
 }
 
 impl Authorised {

@@ -1,4 +1,4 @@
-//! The registry: what operators registered, in SQLite, changed only by commands they signed.
+//! The registry: what operators registered, in SQLite, changed only by commands they signed; and the passkeys that they added.
 //!
 //! One file, one writer at a time, readers that see one moment. It decides nothing about requests: the data path holds a
 //! [`Snapshot`]'s directory and never asks the database. It does not sever either; posture does, and the `sever` command
@@ -13,8 +13,11 @@ mod cases;
 pub mod command;
 mod erasures;
 pub mod lifecycle;
+mod operators;
+mod passkeys;
 mod read;
 mod registrations;
+pub mod roles;
 pub mod target;
 mod text;
 mod vetting;
@@ -23,13 +26,14 @@ pub use apply::{Applied, Beside};
 pub use cases::CaseRow;
 pub use command::{Authorised, Command, CommandError, Effect, Payload, SignedCommand};
 pub use erasures::{ERASE_AFTER, ErasureRow, ErasureState};
+pub use passkeys::{OPERATOR_PASSKEYS_MAX, OperatorPasskey};
 pub use read::{CommandRow, GrantRow, IntegrationRow, Snapshot};
 pub use registrations::{NotRegistered, Registration};
 pub use target::{Named, Target};
 pub use vetting::{CampaignRow, Checked, VettingRow};
 
 use crate::sqlite;
-use model::{ClassTable, Directory, Operator};
+use model::{ClassTable, Directory, Operator, OperatorKind, Role};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use std::path::Path;
 
@@ -113,10 +117,10 @@ impl Registry {
         Ok(self.snapshot().await?.directory)
     }
 
-    /// Registers the first operator, while there is none: `init` does this before anything can be signed.
+    /// Registers the first operator, an admin, while there is none: `init` does this before anything can be signed.
     ///
     /// # Errors
-    /// [`RegistryError::Taken`] once any operator was ever registered.
+    /// [`RegistryError::Taken`] once any operator was ever registered; [`RegistryError::Invalid`] for anything but a person who is admin.
     pub async fn found(&self, first: &Operator) -> Result<(), RegistryError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let known: i64 =
@@ -124,7 +128,10 @@ impl Registry {
         if known > 0 {
             return Err(RegistryError::Taken("a first operator".into()));
         }
-        apply::insert_operator(&mut tx, first).await?;
+        if (first.role, first.kind) != (Role::Admin, OperatorKind::Person) {
+            return Err(RegistryError::Invalid("the first operator is an admin".into()));
+        }
+        operators::insert(&mut tx, first).await?;
         apply::bump_revision(&mut tx).await?;
         Ok(tx.commit().await?)
     }

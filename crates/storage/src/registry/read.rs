@@ -1,7 +1,7 @@
 //! Reading the registry back into the model, and the rows that lists show.
 
 use super::lifecycle::Stage;
-use super::{Registry, RegistryError, bearer};
+use super::{Registry, RegistryError, bearer, operators};
 use credential::certificate::Certificate;
 use model::{
     Budget, CertificateRule, ClassSet, ClassTable, Credential, CredentialId, CredentialState,
@@ -172,7 +172,7 @@ pub(super) async fn snapshot(tx: &mut SqliteConnection) -> Result<Snapshot, Regi
         grants: grants(tx, &classes).await?,
         bearer: bearer::all(tx).await?,
     };
-    let (operators, frozen) = (operators(tx).await?, frozen(tx).await?);
+    let (operators, frozen) = (operators::roster(tx).await?, frozen(tx).await?);
     Ok(Snapshot { directory, operators, classes, honey, frozen })
 }
 
@@ -197,22 +197,6 @@ pub(super) async fn classes(tx: &mut SqliteConnection) -> Result<ClassTable, Reg
         names.push(known(DataClass::new(&name), &name)?);
     }
     known(ClassTable::new(names), "a class table with a class twice")
-}
-
-pub(super) async fn operators(
-    tx: &mut SqliteConnection,
-) -> Result<BTreeMap<OperatorId, Operator>, RegistryError> {
-    let rows: Vec<(String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT id, name, public_key FROM operators WHERE removed = 0")
-            .fetch_all(tx)
-            .await?;
-    rows.into_iter()
-        .map(|(id, name, key)| {
-            let id = parse(&id)?;
-            let public_key = known(key.try_into().ok(), "an operator's key")?;
-            Ok((id, Operator { id, name, public_key }))
-        })
-        .collect()
 }
 
 async fn vendors(tx: &mut SqliteConnection) -> Result<BTreeMap<VendorId, Vendor>, RegistryError> {

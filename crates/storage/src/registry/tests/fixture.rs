@@ -1,13 +1,16 @@
 //! A registry in a temporary folder, two operators, and commands signed by them.
 
-use crate::registry::command::{CaseStep, Cause, Command, Limits, Payload, Scope, SignedCommand};
+use crate::registry::command::{
+    CaseStep, Cause, Command, Limits, Listing, Payload, Rule, Scope, SignedCommand, SubjectText,
+};
 use crate::registry::{Applied, Beside, Checked, Registry, RegistryError};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
     ClassTable, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, Micros,
-    Operator, OperatorId, UnixMicros, VendorId,
+    Operator, OperatorId, OperatorKind, Role, SubjectId, UnixMicros, VendorId,
 };
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(super) const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_000);
@@ -19,6 +22,7 @@ pub(super) const CREDENTIAL: CredentialId = CredentialId::from_bytes([3; 16]);
 pub(super) const GRANT: GrantId = GrantId::from_bytes([4; 16]);
 
 /// One of our customer's staff and the key file.
+#[derive(Debug)]
 pub(super) struct Person {
     pub(super) operator: Operator,
     pair: Ed25519KeyPair,
@@ -28,8 +32,21 @@ impl Person {
     pub(super) fn new(n: u8) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[n; 32]).unwrap();
         let public_key = pair.public_key().as_ref().try_into().unwrap();
-        let id = OperatorId::from_bytes([n; 16]);
-        Self { operator: Operator { id, name: format!("Operator {n}"), public_key }, pair }
+        let (id, name) = (OperatorId::from_bytes([n; 16]), format!("Operator {n}"));
+        let (role, kind) = (Role::Admin, OperatorKind::Person);
+        Self { operator: Operator { id, name, public_key, role, kind }, pair }
+    }
+
+    pub(super) fn of_role(n: u8, role: Role) -> Self {
+        let mut person = Self::new(n);
+        person.operator.role = role;
+        person
+    }
+
+    pub(super) fn automation(n: u8, role: Role, until: UnixMicros) -> Self {
+        let mut automation = Self::of_role(n, role);
+        automation.operator.kind = OperatorKind::Automation { until };
+        automation
     }
 
     pub(super) fn sign(&self, payload: &[u8]) -> (OperatorId, [u8; 64]) {
@@ -38,8 +55,9 @@ impl Person {
     }
 
     pub(super) fn add(&self) -> Command {
-        let Operator { id, name, public_key } = self.operator.clone();
-        Command::OperatorAdd { operator: id, name, public_key }
+        let Operator { id, name, public_key, role, kind } = self.operator.clone();
+        let automation_until = kind.ends();
+        Command::OperatorAdd { operator: id, name, public_key, role, automation_until }
     }
 
     /// The public key as a JWK, for a credential.
@@ -203,4 +221,101 @@ pub(super) fn grant_add(classes: &[&str]) -> Command {
         budget: Limits { burst: 10, hour: 100, day: 1_000 },
         expires: LATER,
     }
+}
+
+fn certificate_add() -> Command {
+    let rule = Rule { kind: "san_dns".into(), value: "a.example".into() };
+    Command::CertificateAdd {
+        credential: CREDENTIAL,
+        integration: INTEGRATION,
+        certificate: "AA".into(),
+        rule: Some(rule),
+        until: LATER,
+        networks: vec![],
+    }
+}
+
+/// One of each, and of each step of a case, with how many keys it needs: what narrows or only looks one; what widens, or decides who
+/// decides, two.
+pub(super) fn every_command() -> Vec<(Command, usize)> {
+    let target = "vendor:acme";
+    let reason = String::from("incident");
+    let (integration, credential, grant) = (INTEGRATION, CREDENTIAL, GRANT);
+    let operator = OperatorId::from_bytes([12; 16]);
+    vec![
+        (vendor_add(), 1),
+        (apply(), 1),
+        (evidence(), 1),
+        (review(), 2),
+        (approve(), 2),
+        (Command::ReviewAll { by: LATER, reason: reason.clone() }, 1),
+        (Command::IntegrationRestrict { integration, reason: reason.clone() }, 1),
+        (Command::IntegrationRetire { integration }, 1),
+        (Command::RedirectsSet { integration, uris: BTreeSet::new() }, 2),
+        (Command::ConsentsEnd { target: target.parse().unwrap(), reason: reason.clone() }, 1),
+        (credential_add(&Person::new(90)), 2),
+        (Command::RegistrationTicket { integration, ticket: [1; 32], until: LATER }, 1),
+        (
+            Command::RegistrationApprove {
+                integration,
+                keys: Vec::new(),
+                redirect_uris: BTreeSet::new(),
+                until: LATER,
+                networks: Vec::new(),
+            },
+            2,
+        ),
+        (
+            Command::BearerException {
+                integration,
+                owner: "Ines".into(),
+                reason: reason.clone(),
+                until: LATER,
+            },
+            2,
+        ),
+        (Command::BearerEnd { integration }, 1),
+        (Command::CredentialRetire { credential }, 1),
+        (grant_add(&["user.contact"]), 2),
+        (Command::GrantWithdraw { grant }, 1),
+        (Person::new(13).add(), 2),
+        (Command::OperatorRole { operator, role: Role::Viewer }, 2),
+        (Command::OperatorRemove { operator }, 2),
+        (Command::OperatorPasskeysRemove { operator }, 2),
+        (certificate_add(), 2),
+        (Command::Freeze { reason: reason.clone() }, 1),
+        (Command::Unfreeze {}, 2),
+        (Command::Sever { target: target.parse().unwrap(), reason: reason.clone() }, 1),
+        (Command::Restore { target: target.parse().unwrap(), reason }, 2),
+        (Command::HoneyPlant { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 1),
+        (Command::SubjectErase { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
+        (Command::SubjectEraseCancel { erasure: "07".into() }, 1),
+        (Command::ClockAcknowledge {}, 1),
+        (Command::ExposureQuery { question: "integration acme-desk".into() }, 1),
+        (Command::Evidence { scope: "acme".into() }, 1),
+        (Command::SubjectExport { from: UnixMicros(0), to: UnixMicros(1) }, 1),
+        (Command::List { what: Listing::Grants }, 1),
+        (Command::SubjectEnrol { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
+        (Command::ConsoleOpen {}, 1),
+        (case_open(), 1),
+        (case_step(CaseStep::Show {}), 1),
+        (case_step(CaseStep::Scope { question: "{}".into() }), 1),
+        (case_step(decide(true)), 1),
+        (case_step(decide(false)), 2),
+        (case_step(CaseStep::Draft { version: 1, show: 3 }), 1),
+        (case_step(CaseStep::Notify { version: 1, in_doubt: false }), 2),
+        (
+            case_step(CaseStep::File {
+                regime: "eu-gdpr-33".into(),
+                version: 1,
+                submitted: Some(NOW),
+                reference: None,
+            }),
+            1,
+        ),
+        (case_step(CaseStep::Postmortem { version: 1 }), 1),
+        (case_step(CaseStep::Vendor { acknowledged: true, words: "seen".into() }), 1),
+        (case_step(CaseStep::Close { reason: "done".into() }), 2),
+        (case_step(CaseStep::Reopen { reason: "more".into() }), 1),
+    ]
 }

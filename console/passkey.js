@@ -1,0 +1,46 @@
+// Passkeys: carries bytes between the node, which checks everything, and the authenticator.
+
+export const KEY = "portcullis-console"; // Kept for this address and port alone; of no use without the cookie.
+
+export async function post(path, body, headers = {}) {
+  headers["content-type"] = "application/json";
+  const answer = await fetch(`/console/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.detail);
+  return said;
+}
+
+const session = () => ({ "portcullis-console": localStorage.getItem(KEY) });
+
+export async function logIn() {
+  const { login, options } = await post("login/challenge", {});
+  keep(await post("login", { login, credential: await signed(options) }));
+}
+
+// Shows a passkey once more.
+export async function show() {
+  const options = await post("passkey/challenge", {}, session());
+  keep(await post("passkey", { credential: await signed(options) }, session()));
+}
+
+export async function add() {
+  const { publicKey } = await post("passkey/new/challenge", {}, session());
+  const made = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) });
+  keep(await post("passkey/new", { credential: made.toJSON() }, session()));
+}
+
+export function sentence(error) {
+  if (error.name === "NotAllowedError") return "It was cancelled, or took too long. Try again.";
+  if (error.name === "InvalidStateError") return "This device has a passkey of yours already.";
+  return `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
+}
+
+async function signed({ publicKey }) {
+  const shown = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
+  return shown.toJSON();
+}
+
+// The session's secrets are others afterwards: the cookie's, and this one.
+function keep({ page }) {
+  localStorage.setItem(KEY, page);
+}
