@@ -1,5 +1,6 @@
 // What the scripts share that connect an application in a browser: oauth4webapi is the application, Chromium the subject's browser.
-// Of the argument they need `pictures`, a folder for them if they are wanted.
+// Of the argument they need `pictures`, a folder for them if they are wanted, and `application`, the application's own host if it is not
+// 127.0.0.1.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -19,14 +20,29 @@ const application = createServer((request, response) => {
   arrived?.(new URL(request.url, redirect));
   response.end("back");
 });
-await new Promise((listening) => application.listen(0, "127.0.0.1", listening));
-const redirect = `http://127.0.0.1:${application.address().port}/back`;
+const host = task.application ?? "127.0.0.1";
+await new Promise((listening) => application.listen(0, host.replace(/[[\]]/g, ""), listening));
+export const redirect = `http://${host}:${application.address().port}/back`;
 
 export const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 
 export async function close() {
   await browser.close();
   application.close();
+}
+
+// A browser with an authenticator that keeps passkeys and asks its owner.
+export async function person() {
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  context.setDefaultTimeout(20_000);
+  const page = await context.newPage();
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("WebAuthn.enable");
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+  const verified = (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified });
+  return { context, page, device: { verified } };
 }
 
 export async function push() {

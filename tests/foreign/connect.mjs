@@ -7,7 +7,7 @@
 
 import assert from "node:assert/strict";
 import * as oauth from "oauth4webapi";
-import { answer, auth, axe, browser, close, cookieOf, picture, push, redeem } from "./application.mjs";
+import { answer, auth, axe, browser, close, cookieOf, person, picture, push, redeem } from "./application.mjs";
 import { client, options, proofs, read, server, task, withNonce } from "./client.mjs";
 
 try {
@@ -148,20 +148,6 @@ async function visit() {
   assert.match(page.url(), /\/sign-in/);
   await context.close();
   return { heading, received, details };
-}
-
-// A browser with an authenticator that keeps passkeys and asks its owner.
-async function person() {
-  const context = await browser.newContext({ reducedMotion: "reduce" });
-  context.setDefaultTimeout(20_000);
-  const page = await context.newPage();
-  const cdp = await context.newCDPSession(page);
-  await cdp.send("WebAuthn.enable");
-  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
-    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
-  });
-  const verified = (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified });
-  return { context, page, device: { verified } };
 }
 
 function refresh(token) {

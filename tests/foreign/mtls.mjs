@@ -1,6 +1,8 @@
-// Obtains a token by certificate and reads `paths` with it, as oauth4webapi does RFC 8705; prints what was received. Node's `fetch`
-// takes no client certificate, so its requests are made by node:https.
+// Obtains a token by certificate and reads `paths` with it, as oauth4webapi does RFC 8705, then as openid-client does, which also asks about
+// its token and gives it back; prints what was received. Node's `fetch` takes no client certificate, so requests are made by node:https.
+import assert from 'node:assert/strict'
 import * as oauth from 'oauth4webapi'
+import * as openid from 'openid-client'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
 
@@ -41,4 +43,17 @@ for (const path of task.paths) {
   const reply = await oauth.protectedResourceRequest(token.access_token, 'GET', url, undefined, null, options)
   replies.push({ status: reply.status, body: await reply.text() })
 }
+
+const config = await openid.discovery(issuer, task.client_id, { use_mtls_endpoint_aliases: true }, openid.TlsClientAuth(), {
+  algorithm: 'oauth2',
+  [openid.customFetch]: fetch,
+})
+const second = await openid.clientCredentialsGrant(config, { scope: task.scope })
+const at = new URL(task.paths[0], task.resource)
+const again = await openid.fetchProtectedResource(config, second.access_token, at, 'GET')
+assert.equal(await again.text(), replies[0].body)
+assert.equal((await openid.tokenIntrospection(config, second.access_token)).active, true)
+await openid.tokenRevocation(config, second.access_token)
+assert.deepEqual(await openid.tokenIntrospection(config, second.access_token), { active: false })
+await assert.rejects(openid.fetchProtectedResource(config, second.access_token, at, 'GET'))
 console.log(JSON.stringify({ server, token_type: token.token_type, cnf: JSON.parse(claims).cnf, replies }))

@@ -46,7 +46,8 @@ pub(crate) fn install(root: &Path) -> Result<()> {
     let foreign = root.join("tests/foreign");
     if foreign.join("package.json").exists() && !is_installed(&foreign)? {
         say(
-            "installing npm packages: oauth4webapi (an OAuth client), oidc-provider (an OpenID provider), prism (an API server made from an OpenAPI document), \
+            "installing npm packages: oauth4webapi and openid-client (OAuth clients), oidc-provider (an OpenID provider and authorization server), \
+             @simplewebauthn/server (a verifier of passkeys), prism (an API server made from an OpenAPI document), \
              playwright-core (drives a browser, downloads none), axe-core (finds what keeps people from using a page)",
         );
         run(Command::new("npm").args(["ci", "--no-fund", "--no-audit"]).current_dir(&foreign))?;
@@ -57,7 +58,8 @@ pub(crate) fn install(root: &Path) -> Result<()> {
             "installing Python packages, a gigabyte of them: aiosmtpd (a mail server), dkimpy (a DKIM verifier), aics-witness and aics-tlog \
              (a witness and a client of transparency logs), proofbundle (a verifier of tlog-proof files), cryptography (for the \
              second verifier of evidence), http-message-signatures (a signer of requests), duckdb and chdb-core (engines that \
-             read exported Parquet), ocsf-json-schema and jsonschema (the published schemas of events, and a validator)",
+             read exported Parquet), ocsf-json-schema and jsonschema (the published schemas of events, and a validator), authlib (an OAuth \
+             client and resource server), schemathesis (holds answers against an OpenAPI document)",
         );
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
             .context("install the Debian package python3-venv by hand, then run this again")?;

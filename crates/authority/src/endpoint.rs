@@ -93,6 +93,16 @@ pub enum Standing {
     Unconfirmed,
 }
 
+impl Standing {
+    pub(crate) fn admitted(self) -> Result<(), Reason> {
+        match self {
+            Self::Admitted => Ok(()),
+            Self::Cut => Err(Reason::NotAdmitted),
+            Self::Unconfirmed => Err(Reason::Unavailable),
+        }
+    }
+}
+
 /// How the token is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
@@ -373,11 +383,7 @@ impl TokenEndpoint {
             bound_to: bound_to.id,
             grant: grant.id,
         };
-        match standing(&applicant) {
-            Standing::Admitted => {}
-            Standing::Cut => return Err(Reason::NotAdmitted),
-            Standing::Unconfirmed => return Err(Reason::Unavailable),
-        }
+        standing(&applicant).admitted()?;
 
         // INVARIANT: a token outlives nothing that it rests on.
         let ends = [grant.expires, consented_until, asserted_until, bound_until, approved_until];
@@ -692,7 +698,10 @@ impl<'d> Client<'d> {
         Err(Reason::Certificate(fault))
     }
 
-    fn active(&self, credential: &'d Credential) -> Option<(&'d Credential, UnixMicros)> {
+    pub(crate) fn active(
+        &self,
+        credential: &'d Credential,
+    ) -> Option<(&'d Credential, UnixMicros)> {
         match credential.state {
             CredentialState::Active { until }
                 if self.now < until && credential.integration == self.integration =>

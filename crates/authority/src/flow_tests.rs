@@ -4,12 +4,12 @@ use super::tests::{GRANT, INTEGRATION, ISSUER, NOW, RESOURCE, Sent, World};
 use crate::consent::{Consent, RefreshToken};
 use crate::details::{BadDetails, Details, LIFE_MAX, TYPE};
 use crate::flows::{BadCode, CODE_FOR, Flows, NoFlow, PUSHED_FOR, Pushed, SHOWN_FOR};
-use crate::{Asked, Inquiry, Reason, TokenEndpoint, TokenRequest};
+use crate::{Asked, Inquiry, Reason, Standing, TokenEndpoint, TokenRequest};
 use credential::token::{Binding, CLOCK_AHEAD};
 use credential::{base64url, sha256};
 use model::{
-    ClassTable, ConsentId, DataClass, IntegrationId, Micros, OperationId, SubjectId, SubjectScope,
-    UnixMicros,
+    ClassTable, ConsentId, CredentialId, CredentialState, DataClass, IntegrationId, Micros,
+    OperationId, SubjectId, SubjectScope, UnixMicros,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,6 +19,12 @@ const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-0";
 const BROWSER: [u8; 32] = [1; 32];
 const CONSENT: ConsentId = ConsentId::from_bytes([5; 16]);
 const ANOTHER: IntegrationId = IntegrationId::from_bytes([0x77; 16]);
+/// How long the machine has been up; what is under way goes by that.
+const UP: Micros = Micros::from_secs(5_000);
+
+fn admitted(_: &CredentialId) -> Standing {
+    Standing::Admitted
+}
 
 fn classes() -> ClassTable {
     let names = ["user.contact.email", "user.contact.phone", "user.payment.card"];
@@ -70,7 +76,7 @@ fn push(world: &World, sent: &Sent) -> Result<Pushed, Reason> {
         network: sent.network,
         client_certificate: None,
     };
-    let pushed = world.endpoint.push(&request, &world.directory, &classes(), NOW);
+    let pushed = world.endpoint.push(&request, &world.directory, &classes(), &admitted, NOW);
     pushed.map_err(|error| error.reason)
 }
 
@@ -87,9 +93,9 @@ fn parameter(uri: &str, name: &str) -> Option<String> {
 
 /// Pushed, shown, agreed to; the code.
 fn code(flows: &Flows, request: Pushed) -> String {
-    let uri = flows.push(request, [1; 32], NOW).unwrap();
-    let shown = flows.show(&uri, &INTEGRATION.to_string(), BROWSER, [2; 32], NOW).unwrap();
-    let to = flows.agree(&shown, &BROWSER, CONSENT, ISSUER, [3; 32], NOW).unwrap();
+    let uri = flows.push(request, [1; 32], UP).unwrap();
+    let shown = flows.show(&uri, &INTEGRATION.to_string(), BROWSER, [2; 32], UP).unwrap();
+    let to = flows.agree(&shown, &BROWSER, CONSENT, ISSUER, [3; 32], UP).unwrap();
     parameter(&to.0, "code").unwrap()
 }
 
@@ -290,20 +296,16 @@ fn a_flow_is_walked_once_by_one_browser_and_one_client() {
     let world = world();
     let flows = Flows::default();
     let request = push(&world, &pushed(&world, 1)).unwrap();
-    let uri = flows.push(request.clone(), [1; 32], NOW).unwrap();
+    let uri = flows.push(request.clone(), [1; 32], UP).unwrap();
     let client = INTEGRATION.to_string();
     let show = |uri: &str, client: &str, now| flows.show(uri, client, BROWSER, [2; 32], now);
-    assert_eq!(
-        show(&uri, &ANOTHER.to_string(), NOW),
-        Err(NoFlow),
-        "a request_uri that was swapped"
-    );
-    assert_eq!(show(&uri[..uri.len() - 1], &client, NOW), Err(NoFlow));
-    let shown = show(&uri, &client, NOW).unwrap();
-    assert_eq!(show(&uri, &client, NOW), Err(NoFlow), "a request_uri is used once");
-    assert!(flows.shown(&shown, &BROWSER, NOW).is_ok());
-    assert!(flows.shown(&shown, &[9; 32], NOW).is_err(), "another browser");
-    let agree = |browser| flows.agree(&shown, browser, CONSENT, ISSUER, [3; 32], NOW);
+    assert_eq!(show(&uri, &ANOTHER.to_string(), UP), Err(NoFlow), "a request_uri that was swapped");
+    assert_eq!(show(&uri[..uri.len() - 1], &client, UP), Err(NoFlow));
+    let shown = show(&uri, &client, UP).unwrap();
+    assert_eq!(show(&uri, &client, UP), Err(NoFlow), "a request_uri is used once");
+    assert!(flows.shown(&shown, &BROWSER, UP).is_ok());
+    assert!(flows.shown(&shown, &[9; 32], UP).is_err(), "another browser");
+    let agree = |browser| flows.agree(&shown, browser, CONSENT, ISSUER, [3; 32], UP);
     assert!(agree(&[9; 32]).is_err(), "another browser");
     let to = agree(&BROWSER).unwrap().0;
     assert!(to.starts_with(&format!("{REDIRECT}&code=")), "{to}");
@@ -312,17 +314,17 @@ fn a_flow_is_walked_once_by_one_browser_and_one_client() {
     assert_eq!(parameter(&to, "iss").as_deref(), Some("https%3A%2F%2Fauthority.example.com"));
     assert!(agree(&BROWSER).is_err(), "answered once");
 
-    let uri = flows.push(request.clone(), [4; 32], NOW).unwrap();
-    let shown = show(&uri, &client, NOW).unwrap();
-    let to = flows.decline(&shown, &BROWSER, "access_denied", ISSUER, NOW).unwrap().0;
+    let uri = flows.push(request.clone(), [4; 32], UP).unwrap();
+    let shown = show(&uri, &client, UP).unwrap();
+    let to = flows.decline(&shown, &BROWSER, "access_denied", ISSUER, UP).unwrap().0;
     assert!(parameter(&to, "code").is_none() && parameter(&to, "iss").is_some(), "{to}");
     assert_eq!(parameter(&to, "error").as_deref(), Some("access_denied"));
 
-    let late = flows.push(request.clone(), [5; 32], NOW).unwrap();
-    assert_eq!(show(&late, &client, NOW + PUSHED_FOR), Err(NoFlow), "a minute");
-    let uri = flows.push(request, [6; 32], NOW).unwrap();
-    let shown = show(&uri, &client, NOW).unwrap();
-    assert!(flows.shown(&shown, &BROWSER, NOW + SHOWN_FOR).is_err(), "ten minutes");
+    let late = flows.push(request.clone(), [5; 32], UP).unwrap();
+    assert_eq!(show(&late, &client, Micros(UP.0 + PUSHED_FOR.0)), Err(NoFlow), "a minute");
+    let uri = flows.push(request, [6; 32], UP).unwrap();
+    let shown = show(&uri, &client, UP).unwrap();
+    assert!(flows.shown(&shown, &BROWSER, Micros(UP.0 + SHOWN_FOR.0)).is_err(), "ten minutes");
 }
 
 #[test]
@@ -343,12 +345,12 @@ fn a_code_is_redeemed_once_by_who_asked_with_all_that_belongs_to_it() {
     let flows = Flows::default();
     let good = code(&flows, bound(request.clone()));
     assert_eq!(
-        redeem(&flows, &good, ANOTHER, Some(REDIRECT), Some(VERIFIER), &key, NOW),
+        redeem(&flows, &good, ANOTHER, Some(REDIRECT), Some(VERIFIER), &key, UP),
         Err(BadCode::Unknown)
     );
-    assert_eq!(honest(&flows, &good, NOW), Ok(CONSENT), "another client did not use it up");
-    assert_eq!(honest(&flows, &good, NOW), Err(BadCode::Reused(CONSENT)));
-    assert_eq!(honest(&flows, "never-made", NOW), Err(BadCode::Unknown));
+    assert_eq!(honest(&flows, &good, UP), Ok(CONSENT), "another client did not use it up");
+    assert_eq!(honest(&flows, &good, UP), Err(BadCode::Reused(CONSENT)));
+    assert_eq!(honest(&flows, "never-made", UP), Err(BadCode::Unknown));
 
     // Whatever else is wrong uses it up.
     let wrong = "another-verifier-of-at-least-forty-three-characters";
@@ -364,15 +366,12 @@ fn a_code_is_redeemed_once_by_who_asked_with_all_that_belongs_to_it() {
     for (expected, redirect, verifier, key) in cases {
         let flows = Flows::default();
         let code = code(&flows, bound(request.clone()));
-        assert_eq!(
-            redeem(&flows, &code, INTEGRATION, redirect, verifier, &key, NOW),
-            Err(expected)
-        );
-        assert_eq!(honest(&flows, &code, NOW), Err(BadCode::Reused(CONSENT)));
+        assert_eq!(redeem(&flows, &code, INTEGRATION, redirect, verifier, &key, UP), Err(expected));
+        assert_eq!(honest(&flows, &code, UP), Err(BadCode::Reused(CONSENT)));
     }
     let flows = Flows::default();
     let late = code(&flows, request);
-    assert_eq!(honest(&flows, &late, NOW + CODE_FOR), Err(BadCode::Unknown), "a minute");
+    assert_eq!(honest(&flows, &late, Micros(UP.0 + CODE_FOR.0)), Err(BadCode::Unknown), "a minute");
 }
 
 fn consented(world: &World) -> Consent {
@@ -466,7 +465,10 @@ fn an_inquiry_needs_a_token_and_a_client() {
             network: sent.network,
             client_certificate: None,
         };
-        world.endpoint.inquire(&request, &world.directory, NOW).map_err(|error| error.code())
+        world
+            .endpoint
+            .inquire(&request, &world.directory, &admitted, NOW)
+            .map_err(|error| error.code())
     };
     assert!(inquire(&|_| {}, 1).unwrap() == Inquiry::Nothing);
     assert_eq!(inquire(&|_| {}, 1).err(), Some("invalid_client"), "an assertion that came before");
@@ -492,7 +494,7 @@ fn a_client_learns_of_its_own_tokens_and_of_no_others() {
             network: sent.network,
             client_certificate: None,
         };
-        world.endpoint.inquire(&request, &world.directory, NOW)
+        world.endpoint.inquire(&request, &world.directory, &admitted, NOW)
     };
     let Inquiry::Access { facts, digest } = inquire(&world, token, 2).unwrap() else {
         panic!("ours")
@@ -511,6 +513,49 @@ fn a_client_learns_of_its_own_tokens_and_of_no_others() {
     let mut other = super::flow_tests::world();
     other.become_client(ANOTHER);
     assert!(inquire(&other, token, 9).unwrap() == Inquiry::Nothing);
+}
+
+#[test]
+fn a_credential_that_is_cut_off_pushes_nothing_and_learns_nothing() {
+    let world = world();
+    let sent = pushed(&world, 1);
+    let (mut inquiry, body) = (pushed(&world, 2), sent.body());
+    inquiry.form.retain(|(name, _)| name.starts_with("client_assertion"));
+    inquiry.set("token", "x");
+    let asked = inquiry.body();
+    let request =
+        |body| TokenRequest { body, dpop: &[], network: sent.network, client_certificate: None };
+    let (pushing, asking) = (request(body.as_bytes()), request(asked.as_bytes()));
+    for (standing, expected) in
+        [(Standing::Cut, Reason::NotAdmitted), (Standing::Unconfirmed, Reason::Unavailable)]
+    {
+        let says = |_: &CredentialId| standing;
+        let pushed = world.endpoint.push(&pushing, &world.directory, &classes(), &says, NOW);
+        assert_eq!(pushed.err().map(|refused| refused.reason), Some(expected.clone()));
+        let learnt = world.endpoint.inquire(&asking, &world.directory, &says, NOW);
+        assert_eq!(learnt.err().map(|refused| refused.reason), Some(expected));
+    }
+    assert!(world.endpoint.push(&pushing, &world.directory, &classes(), &admitted, NOW).is_ok());
+    assert!(world.endpoint.inquire(&asking, &world.directory, &admitted, NOW).is_ok());
+}
+
+#[test]
+fn a_token_is_held_by_a_credential_in_use_or_by_nobody() {
+    let mut world = world();
+    let issued = world.send(&world.honest(1)).unwrap();
+    let keys = world.endpoint.issuer_keys();
+    let token = issued.access_token.expose();
+    let facts = credential::token::read(token, ISSUER, RESOURCE, &keys, NOW).unwrap();
+    let holders = |world: &World, now| {
+        world.endpoint.holders(&facts, &world.directory, now).collect::<Vec<_>>()
+    };
+    let [holder] = holders(&world, NOW)[..] else { panic!("one") };
+    assert_eq!(holder, issued.applicant.bound_to);
+    world.directory.credentials.get_mut(&holder).unwrap().state = CredentialState::Retired;
+    assert_eq!(holders(&world, NOW), []);
+    let until = NOW + Micros::from_secs(1);
+    world.directory.credentials.get_mut(&holder).unwrap().state = CredentialState::Active { until };
+    assert_eq!((holders(&world, NOW).len(), holders(&world, until).len()), (1, 0));
 }
 
 #[test]

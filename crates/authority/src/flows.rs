@@ -2,12 +2,14 @@
 //!
 //! Each step takes what the one before left and can be made once. All of it is in memory and short-lived: after a restart a client begins
 //! again, and nothing that was agreed to is lost, because the consent itself is stored before the code is made.
+//!
+//! `now` is how long the machine has been up, and no date: so that no step of the clock lengthens the life of a code, or ends it.
 
 use crate::details::Details;
 use crate::redirect;
 use credential::token::Binding;
 use credential::{base64url, sha256};
-use model::{ConsentId, Digest, IntegrationId, Micros, UnixMicros};
+use model::{ConsentId, Digest, IntegrationId, Micros};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -82,24 +84,24 @@ pub enum BadCode {
 }
 
 struct Inner {
-    pushed: BTreeMap<Digest, (Pushed, UnixMicros)>,
-    shown: BTreeMap<Digest, (Pushed, Digest, UnixMicros)>,
+    pushed: BTreeMap<Digest, (Pushed, Micros)>,
+    shown: BTreeMap<Digest, (Pushed, Digest, Micros)>,
     codes: BTreeMap<Digest, Coded>,
     /// When what is over was last thrown away.
-    swept: UnixMicros,
+    swept: Micros,
 }
 
 impl Default for Inner {
     fn default() -> Self {
         let (pushed, shown, codes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { pushed, shown, codes, swept: UnixMicros(0) }
+        Self { pushed, shown, codes, swept: Micros(0) }
     }
 }
 
 struct Coded {
     request: Pushed,
     consent: ConsentId,
-    until: UnixMicros,
+    until: Micros,
     redeemed: bool,
 }
 
@@ -114,7 +116,7 @@ impl Flows {
     /// [`Full`].
     ///
     /// Source: RFC 9126 section 2.2.
-    pub fn push(&self, pushed: Pushed, random: [u8; 32], now: UnixMicros) -> Result<String, Full> {
+    pub fn push(&self, pushed: Pushed, random: [u8; 32], now: Micros) -> Result<String, Full> {
         let mut inner = self.lock(now);
         let of_one =
             inner.pushed.values().filter(|(other, _)| other.integration == pushed.integration);
@@ -124,7 +126,7 @@ impl Flows {
         //= RFC 9126 section 7.1: a request_uri cannot be guessed
         let handle = base64url::encode(&random);
         //= FAPI 2.0 security profile section 5.3.2.2: a request_uri lives for less than 600 seconds
-        inner.pushed.insert(sha256(handle.as_bytes()), (pushed, now + PUSHED_FOR));
+        inner.pushed.insert(sha256(handle.as_bytes()), (pushed, after(now, PUSHED_FOR)));
         Ok(format!("{URN}{handle}"))
     }
 
@@ -139,7 +141,7 @@ impl Flows {
         client_id: &str,
         browser: Digest,
         random: [u8; 32],
-        now: UnixMicros,
+        now: Micros,
     ) -> Result<String, NoFlow> {
         let handle = request_uri.strip_prefix(URN).ok_or(NoFlow)?;
         let mut inner = self.lock(now);
@@ -155,7 +157,7 @@ impl Flows {
         //= RFC 9126 section 4: request_uri values are used once
         let (pushed, _) = inner.pushed.remove(&key).ok_or(NoFlow)?;
         let shown = base64url::encode(&random);
-        inner.shown.insert(sha256(shown.as_bytes()), (pushed, browser, now + SHOWN_FOR));
+        inner.shown.insert(sha256(shown.as_bytes()), (pushed, browser, after(now, SHOWN_FOR)));
         Ok(shown)
     }
 
@@ -163,7 +165,7 @@ impl Flows {
     ///
     /// # Errors
     /// [`NoFlow`].
-    pub fn shown(&self, handle: &str, browser: &Digest, now: UnixMicros) -> Result<Pushed, NoFlow> {
+    pub fn shown(&self, handle: &str, browser: &Digest, now: Micros) -> Result<Pushed, NoFlow> {
         let inner = self.lock(now);
         let (pushed, of, until) = inner.shown.get(&sha256(handle.as_bytes())).ok_or(NoFlow)?;
         // Somebody else's browser must not finish what this one began, nor the other way round.
@@ -189,7 +191,7 @@ impl Flows {
         consent: ConsentId,
         issuer: &str,
         random: [u8; 32],
-        now: UnixMicros,
+        now: Micros,
     ) -> Result<Redirection, NoFlow> {
         let mut inner = self.lock(now);
         let request = inner.take_shown(handle, browser, now)?;
@@ -199,7 +201,7 @@ impl Flows {
         //= RFC 6749 section 10.10: 256 random bits where 128 are demanded
         let code = base64url::encode(&random);
         let to = answer(&request, issuer, &[("code", &code)]);
-        let coded = Coded { request, consent, until: now + CODE_FOR, redeemed: false };
+        let coded = Coded { request, consent, until: after(now, CODE_FOR), redeemed: false };
         inner.codes.insert(sha256(code.as_bytes()), coded);
         Ok(to)
     }
@@ -214,7 +216,7 @@ impl Flows {
         browser: &Digest,
         error: &str,
         issuer: &str,
-        now: UnixMicros,
+        now: Micros,
     ) -> Result<Redirection, NoFlow> {
         let request = self.lock(now).take_shown(handle, browser, now)?;
         Ok(answer(&request, issuer, &[("error", error)]))
@@ -233,7 +235,7 @@ impl Flows {
         redirect_uri: Option<&str>,
         verifier: Option<&str>,
         proved: &Binding,
-        now: UnixMicros,
+        now: Micros,
     ) -> Result<ConsentId, BadCode> {
         let mut inner = self.lock(now);
         let coded = inner.codes.get_mut(&sha256(code.as_bytes())).ok_or(BadCode::Unknown)?;
@@ -273,13 +275,13 @@ impl Flows {
         }
     }
 
-    fn lock(&self, now: UnixMicros) -> MutexGuard<'_, Inner> {
+    fn lock(&self, now: Micros) -> MutexGuard<'_, Inner> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Once a second at most: somebody who only asks must not make us look at everything each time.
-        if now.since(inner.swept) >= Micros::from_secs(1) {
+        if now >= after(inner.swept, Micros::from_secs(1)) {
             inner.pushed.retain(|_, (_, until)| now < *until);
             inner.shown.retain(|_, (_, _, until)| now < *until);
-            inner.codes.retain(|_, code| now < code.until + REMEMBERED_FOR);
+            inner.codes.retain(|_, code| now < after(code.until, REMEMBERED_FOR));
             inner.swept = now;
         }
         inner
@@ -291,7 +293,7 @@ impl Inner {
         &mut self,
         handle: &str,
         browser: &Digest,
-        now: UnixMicros,
+        now: Micros,
     ) -> Result<Pushed, NoFlow> {
         let key = sha256(handle.as_bytes());
         let (_, of, until) = self.shown.get(&key).ok_or(NoFlow)?;
@@ -306,6 +308,10 @@ impl fmt::Debug for Flows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Flows(..)")
     }
+}
+
+fn after(now: Micros, span: Micros) -> Micros {
+    Micros(now.0.saturating_add(span.0))
 }
 
 /// The challenge that a verifier hashes to; `None` if it cannot be a verifier.

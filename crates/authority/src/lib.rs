@@ -16,6 +16,7 @@ pub mod flows;
 mod form;
 mod keys;
 mod metadata;
+mod openapi;
 mod push;
 pub mod redirect;
 pub mod register;
@@ -33,7 +34,7 @@ pub use endpoint::{
 pub use error::{Reason, TokenError};
 pub use form::Form;
 pub use metadata::{
-    AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REGISTER_PATH,
-    REVOKE_PATH, TOKEN_PATH,
+    AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, OPENAPI_PATH, PUSH_PATH,
+    REGISTER_PATH, REVOKE_PATH, TOKEN_PATH,
 };
 pub use status::Inquiry;

@@ -25,6 +25,9 @@ pub const AUTHORIZE_PATH: &str = "/authorize";
 /// Path of the key set below the issuer.
 pub const JWKS_PATH: &str = "/jwks.json";
 
+/// Path of the description of all of these for clients that are made from one.
+pub const OPENAPI_PATH: &str = "/openapi.json";
+
 /// Path of the metadata document. An issuer of ours has no path, so nothing follows it (RFC 8414 section 3.1).
 pub const METADATA_PATH: &str = "/.well-known/oauth-authorization-server";
 
@@ -46,6 +49,7 @@ impl TokenEndpoint {
             "introspection_endpoint": format!("{issuer}{INTROSPECT_PATH}"),
             "revocation_endpoint": format!("{issuer}{REVOKE_PATH}"),
             "registration_endpoint": format!("{issuer}{REGISTER_PATH}"),
+            "service_documentation": format!("{issuer}{OPENAPI_PATH}"),
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": methods,

@@ -1,20 +1,20 @@
 //! The pushed authorization request (RFC 9126): everything a request for a subject's consent says, checked before a browser is sent.
 
 use crate::details::Details;
-use crate::endpoint::{Client, ClientProof, TokenEndpoint, TokenRequest};
+use crate::endpoint::{Client, ClientProof, Standing, TokenEndpoint, TokenRequest};
 use crate::error::{Reason, TokenError};
 use crate::flows::Pushed;
 use crate::form::Form;
 use crate::redirect;
 use credential::base64url;
 use credential::token::Binding;
-use model::{ClassTable, Directory, UnixMicros};
+use model::{ClassTable, CredentialId, Directory, UnixMicros};
 
 /// Longest `state`.
 const STATE_BYTES_MAX: usize = 1_024;
 
 impl TokenEndpoint {
-    /// Checks a pushed request. A DPoP proof is not needed, and if there is one the code is bound to its key.
+    /// Checks a pushed request. `standing`: what posture says of a credential of the client's. A DPoP proof is not needed, and if there is one the code is bound to its key.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -25,16 +25,18 @@ impl TokenEndpoint {
         request: &TokenRequest<'_>,
         directory: &Directory,
         classes: &ClassTable,
+        standing: &dyn Fn(&CredentialId) -> Standing,
         now: UnixMicros,
     ) -> Result<Pushed, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
         let form = Form::parse(request.body).ok_or(by_nobody(Reason::Form))?;
         //= RFC 9126 section 2: the client authenticates as at the token endpoint
         let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
-        self.pushed(&form, &proof, request, directory, classes, now)
+        self.pushed(&form, &proof, request, directory, classes, standing, now)
             .map_err(|reason| TokenError { reason, integration: Some(proof.integration()) })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "as for `push`, taken apart")]
     fn pushed(
         &self,
         form: &Form,
@@ -42,6 +44,7 @@ impl TokenEndpoint {
         request: &TokenRequest<'_>,
         directory: &Directory,
         classes: &ClassTable,
+        standing: &dyn Fn(&CredentialId) -> Standing,
         now: UnixMicros,
     ) -> Result<Pushed, Reason> {
         let asking = proof.integration();
@@ -51,8 +54,10 @@ impl TokenEndpoint {
             [_, ..] => Some(self.possession(request, &self.push_url, now)?),
         };
         let proved = possession.as_ref().map(|possession| possession.binding());
+        standing(&proof.credential()).admitted()?;
         if let Some(possession) = &possession {
-            client.holder(possession)?;
+            let (holder, _) = client.holder(possession)?;
+            standing(&holder.id).admitted()?;
         }
         self.use_up(possession.as_ref(), proof, now)?;
         let (integration, _) = client.approved()?;

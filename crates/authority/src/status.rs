@@ -1,13 +1,13 @@
 //! Introspection (RFC 7662) and revocation (RFC 7009): what a client may learn of its own tokens, and how it gives them back.
 
 use crate::consent::RefreshToken;
-use crate::endpoint::{TokenEndpoint, TokenRequest};
+use crate::endpoint::{Client, Standing, TokenEndpoint, TokenRequest};
 use crate::error::{Reason, TokenError};
 use crate::form::Form;
 use credential::base64url;
 use credential::sha256;
 use credential::token::{self, Binding, Facts};
-use model::{ConsentId, Digest, Directory, IntegrationId, UnixMicros};
+use model::{ConsentId, CredentialId, Digest, Directory, IntegrationId, Means, UnixMicros};
 use serde_json::{Value, json};
 
 /// A token that an authenticated client asks about. Whose token it is, is for the caller to compare where it asks the store.
@@ -36,6 +36,7 @@ pub enum Inquiry {
 impl TokenEndpoint {
     /// Reads a request to introspect or revoke: authenticates the client, uses its assertion up, and looks at the token.
     ///
+    /// `standing`: what posture says of the credential that the client authenticates with; one that is cut off learns and changes nothing.
     /// `token_type_hint` is not needed to tell the two kinds apart, so it is not looked at.
     ///
     /// # Errors
@@ -46,6 +47,7 @@ impl TokenEndpoint {
         &self,
         request: &TokenRequest<'_>,
         directory: &Directory,
+        standing: &dyn Fn(&CredentialId) -> Standing,
         now: UnixMicros,
     ) -> Result<Inquiry, TokenError> {
         let by_nobody = |reason| TokenError { reason, integration: None };
@@ -53,6 +55,7 @@ impl TokenEndpoint {
         let proof = self.client(&form, request, directory, now).map_err(by_nobody)?;
         let integration = proof.integration();
         let by_it = |reason| TokenError { reason, integration: Some(integration) };
+        standing(&proof.credential()).admitted().map_err(by_it)?;
         //= RFC 7662 section 2.1: whoever asks is authenticated
         self.use_up(None, &proof, now).map_err(by_it)?;
         //= RFC 7009 section 2.1: the token must be sent
@@ -68,6 +71,30 @@ impl TokenEndpoint {
         //= RFC 7662 section 4: a client must not learn of tokens that are not its own
         let facts = facts.filter(|facts| facts.integration == integration);
         Ok(facts.map_or(Inquiry::Nothing, |facts| Inquiry::Access { facts, digest }))
+    }
+
+    /// The credentials in use that a token may be presented with. Which certificate of a CA it is bound to is not known before it is shown, so
+    /// each credential of that kind may be the one.
+    pub fn holders(
+        &self,
+        facts: &Facts,
+        directory: &Directory,
+        now: UnixMicros,
+    ) -> impl Iterator<Item = CredentialId> {
+        let client = Client { integration: facts.integration, directory, now };
+        let active = directory.credentials.values().filter_map(move |it| client.active(it));
+        active.filter_map(|(credential, _)| {
+            let is_it = match (&facts.binding, &credential.means) {
+                (Binding::Key(bound), Means::Key { thumbprint, .. })
+                | (Binding::Certificate(bound), Means::Certificate { thumbprint, .. }) => {
+                    bound == thumbprint
+                }
+                (Binding::Certificate(_), Means::Ca { .. }) => true,
+                (Binding::Key(_), Means::Certificate { .. } | Means::Ca { .. })
+                | (Binding::Certificate(_), Means::Key { .. }) => false,
+            };
+            is_it.then_some(credential.id)
+        })
     }
 
     /// The answer about an active access token.

@@ -15,7 +15,8 @@ use authority::{
 };
 use credential::ClientTrust;
 use model::{
-    ConsentId, Digest, GrantId, IntegrationId, IntegrationState, SubjectId, UnixMicros, VendorId,
+    ConsentId, CredentialId, Digest, GrantId, IntegrationId, IntegrationState, Micros, SubjectId,
+    UnixMicros, VendorId,
 };
 use serde_json::{Value, json};
 use sever::Target;
@@ -91,11 +92,12 @@ impl Connect {
         self.admit_network(request)?;
         let registered = (self.registered)();
         let (directory, classes) = (&registered.directory, &registered.classes);
-        let pushed = self.endpoint.push(request, directory, classes, now)?;
+        let standing = |credential: &CredentialId| standing_of(&self.keeper, credential);
+        let pushed = self.endpoint.push(request, directory, classes, &standing, now)?;
         let by_it = |reason| TokenError { reason, integration: Some(pushed.integration) };
         self.admit(&registered, &pushed, now).map_err(|_| by_it(Reason::NotAdmitted))?;
         let integration = Some(pushed.integration);
-        let uri = self.flows.push(pushed, clock::random(), now);
+        let uri = self.flows.push(pushed, clock::random(), up());
         let uri = uri.map_err(|_| TokenError { reason: Reason::Unavailable, integration })?;
         let expires_in = authority::flows::PUSHED_FOR.0 / 1_000_000;
         Ok(json!({ "request_uri": uri, "expires_in": expires_in }))
@@ -110,9 +112,8 @@ impl Connect {
         request_uri: &str,
         client_id: &str,
         browser: Digest,
-        now: UnixMicros,
     ) -> Result<String, NotConnected> {
-        Ok(self.flows.show(request_uri, client_id, browser, clock::random(), now)?)
+        Ok(self.flows.show(request_uri, client_id, browser, clock::random(), up())?)
     }
 
     /// What this browser's subject is asked.
@@ -126,7 +127,7 @@ impl Connect {
         now: UnixMicros,
     ) -> Result<Ask, NotConnected> {
         let registered = (self.registered)();
-        let pushed = self.flows.shown(handle, browser, now)?;
+        let pushed = self.flows.shown(handle, browser, up())?;
         self.admit(&registered, &pushed, now)?;
         let integration = registered.directory.integrations.get(&pushed.integration);
         let integration = integration.ok_or(NotConnected::NotAdmitted)?;
@@ -188,7 +189,7 @@ impl Connect {
             return Err(NotConnected::SignedOut);
         }
         let issuer = self.endpoint.issuer();
-        match self.flows.agree(handle, browser, id, issuer, clock::random(), now) {
+        match self.flows.agree(handle, browser, id, issuer, clock::random(), up()) {
             Ok(to) => Ok(to),
             // It was answered twice, and the other answer came first.
             Err(gone) => {
@@ -202,15 +203,10 @@ impl Connect {
     ///
     /// # Errors
     /// [`NotConnected::NoFlow`].
-    pub fn decline(
-        &self,
-        handle: &str,
-        browser: &Digest,
-        now: UnixMicros,
-    ) -> Result<Redirection, NotConnected> {
+    pub fn decline(&self, handle: &str, browser: &Digest) -> Result<Redirection, NotConnected> {
         let issuer = self.endpoint.issuer();
         //= RFC 6749 section 4.1.2.1: access_denied
-        Ok(self.flows.decline(handle, browser, "access_denied", issuer, now)?)
+        Ok(self.flows.decline(handle, browser, "access_denied", issuer, up())?)
     }
 
     /// Answers a token request, whatever its grant type.
@@ -321,7 +317,7 @@ impl Connect {
         };
         let (redirect_uri, verifier) = (redirect_uri.as_deref(), verifier.as_deref());
         let (integration, binding) = (proven.integration(), proven.binding());
-        let redeemed = self.flows.redeem(code, integration, redirect_uri, verifier, binding, now);
+        let redeemed = self.flows.redeem(code, integration, redirect_uri, verifier, binding, up());
         let id = match redeemed {
             Ok(id) => id,
             Err(BadCode::Reused(consent)) => {
@@ -385,11 +381,17 @@ impl Connect {
     ) -> Result<Value, TokenError> {
         self.admit_network(request)?;
         let registered = (self.registered)();
+        let standing = |credential: &CredentialId| standing_of(&self.keeper, credential);
         let inactive = json!({ "active": false });
         let (integration, consent, facts) =
-            match self.endpoint.inquire(request, &registered.directory, now)? {
+            match self.endpoint.inquire(request, &registered.directory, &standing, now)? {
                 Inquiry::Nothing => return Ok(inactive),
                 Inquiry::Access { facts, digest } => {
+                    //= RFC 7662 section 2.2: active also means that it would be accepted
+                    let holds = |holder| standing(&holder) == Standing::Admitted;
+                    if !self.endpoint.holders(&facts, &registered.directory, now).any(holds) {
+                        return Ok(inactive);
+                    }
                     if self.consents.is_revoked(&digest, now).await.map_err(unjudged)? {
                         return Ok(inactive);
                     }
@@ -431,7 +433,6 @@ impl Connect {
             (None, None) => return Ok(inactive),
         };
         let (grant, described) = grant;
-        //= RFC 7662 section 2.2: active also means that it would be accepted
         let admitted = self.admit_grant(&registered, integration, &grant, now).is_ok();
         Ok(if admitted { described } else { inactive })
     }
@@ -449,7 +450,8 @@ impl Connect {
     ) -> Result<(), TokenError> {
         self.admit_network(request)?;
         let registered = (self.registered)();
-        match self.endpoint.inquire(request, &registered.directory, now)? {
+        let standing = |credential: &CredentialId| standing_of(&self.keeper, credential);
+        match self.endpoint.inquire(request, &registered.directory, &standing, now)? {
             Inquiry::Nothing => Ok(()),
             Inquiry::Access { facts, digest } => {
                 //= RFC 7009 section 2.1: invalid from the answer on
@@ -544,6 +546,22 @@ fn is_cut(keeper: &Keeper, vendor: VendorId, integration: IntegrationId, grant: 
             Target::Grant(id) => id == grant,
             Target::Credential(_) | Target::Operation(_) | Target::Network(_) => false,
         })
+}
+
+/// How long the machine has been up.
+fn up() -> Micros {
+    Micros(clock::boot_now().0)
+}
+
+/// What posture says of one credential, by itself.
+fn standing_of(keeper: &Keeper, credential: &CredentialId) -> Standing {
+    let switch = keeper.switch();
+    if !switch.lease.holds(clock::boot_now()) {
+        return Standing::Unconfirmed;
+    }
+    let posture = switch.posture();
+    let cut = posture.severed().any(|(target, _)| *target == Target::Credential(*credential));
+    if cut { Standing::Cut } else { Standing::Admitted }
 }
 
 /// Whether posture lets an applicant obtain anything at all.

@@ -7,12 +7,15 @@
 
 mod answers;
 pub mod cases;
+pub mod client_proof;
 pub mod connect;
 pub mod consents;
 pub mod console;
 pub mod desk;
 pub mod expiry;
 pub mod fetch;
+pub mod issuer;
+mod known;
 pub mod listen;
 mod lists;
 pub mod log_listener;

@@ -182,7 +182,7 @@ async fn authorize(
     let (Some(client), Some(uri)) = (form.get("client_id"), form.get("request_uri")) else {
         return bad("The application sent an incomplete link.");
     };
-    match portal.connect.show(uri, client, browser.digest(), clock::unix_now()) {
+    match portal.connect.show(uri, client, browser.digest()) {
         Ok(handle) => portal.lead(&browser, &format!("/connect/{handle}")),
         Err(why) => portal.not_connected(&browser, &why),
     }
@@ -194,6 +194,15 @@ impl Portal {
         let mut response = see_other(to);
         browser.remember(&mut response, self.is_secure());
         response
+    }
+
+    /// Sends a browser back to the application with its answer.
+    fn send_back(&self, browser: &Browser, vendor: &str, to: &str) -> Response {
+        match nameable(origin_of(to)) {
+            Some(_) => self.lead(browser, to),
+            // The policy of the page with the form could not name where it leads, so browsers would not follow a redirect.
+            None => self.page(browser, StatusCode::OK, self.pages.leave(self, vendor, to)),
+        }
     }
 
     /// Opens a session, in a browser that is given another secret, so that nobody who knew the one before is in it. Returns it.
@@ -238,7 +247,9 @@ async fn ask(
     }
     let page = portal.pages.consent(&portal, &browser.csrf(), &asked, now);
     let mut response = portal.page(&browser, StatusCode::OK, page);
-    response.extensions_mut().insert(LeadsTo(origin_of(&asked.pushed.redirect_uri)));
+    if let Some(origin) = nameable(origin_of(&asked.pushed.redirect_uri)) {
+        response.extensions_mut().insert(LeadsTo(origin));
+    }
     response
 }
 
@@ -264,8 +275,8 @@ async fn answer(
     let Some(who) = who else { return portal.to_sign_in(&browser, &path, false) };
     if form.get("decision") != Some("agree") {
         //= RFC 6749 section 10.2: nothing is authorized without its subject agreeing, each time
-        return match portal.connect.decline(&handle, &digest, now) {
-            Ok(to) => portal.lead(&browser, &to.0),
+        return match portal.connect.decline(&handle, &digest) {
+            Ok(to) => portal.send_back(&browser, &asked.vendor, &to.0),
             Err(why) => portal.not_connected(&browser, &why),
         };
     }
@@ -289,7 +300,7 @@ async fn answer(
     let is_there = || portal.sessions().find(browser.secret(), clock::boot_now()).is_some();
     match portal.connect.agree(&handle, &digest, who.subject, details, is_there, now).await {
         Err(NotConnected::SignedOut) => portal.to_sign_in(&browser, &path, false),
-        Ok(to) => portal.lead(&browser, &to.0),
+        Ok(to) => portal.send_back(&browser, &asked.vendor, &to.0),
         Err(why) => portal.not_connected(&browser, &why),
     }
 }
@@ -370,7 +381,7 @@ async fn sign_out(State(portal): State<Arc<Portal>>, headers: HeaderMap, body: B
     if let Some(provider) = &portal.provider
         && let Some(to) = provider.end_session(&portal.origin).await
     {
-        let page = portal.pages.leave(&portal, &to);
+        let page = portal.pages.leave(&portal, provider.name(), &to);
         return portal.page(&Browser::new(), StatusCode::OK, page);
     }
     portal.lead(&Browser::new(), "/sign-in")
@@ -383,6 +394,12 @@ fn inside(next: &str) -> &str {
     };
     //= RFC 9700 section 4.11.2: the portal leads nowhere but into itself
     if next.strip_prefix("/connect/").is_some_and(is_handle) { next } else { "/connections" }
+}
+
+/// An origin, if a content security policy can name it. It cannot name an IPv6 address, which of all redirect addresses is `http://[::1]`
+/// (CSP Level 3 section 2.3.1).
+fn nameable(origin: String) -> Option<String> {
+    (!origin.contains('[')).then_some(origin)
 }
 
 /// Scheme, host and port of a registered redirect address.
@@ -429,5 +446,8 @@ mod tests {
         assert_eq!(origin_of("https://app.example?x=1"), "https://app.example");
         assert_eq!(origin_of("http://127.0.0.1:51004/cb"), "http://127.0.0.1:51004");
         assert_eq!(origin_of("https://app.example"), "https://app.example");
+        let six = origin_of("http://[::1]:51004/cb");
+        assert_eq!((&*six, nameable(six.clone())), ("http://[::1]:51004", None));
+        assert!(nameable(origin_of("http://127.0.0.1:51004/cb")).is_some());
     }
 }

@@ -4,8 +4,8 @@
 use crate::connect::Connect;
 use crate::listen;
 use authority::{
-    INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH, TokenError,
-    TokenRequest,
+    INTROSPECT_PATH, JWKS_PATH, METADATA_PATH, OPENAPI_PATH, PUSH_PATH, REVOKE_PATH, TOKEN_PATH,
+    TokenError, TokenRequest,
 };
 use axum::Router;
 use axum::body::Bytes;
@@ -54,7 +54,8 @@ pub fn routes(connect: Arc<Connect>) -> Router {
         .route(INTROSPECT_PATH, post(introspect))
         .route(REVOKE_PATH, post(revoke))
         .route(METADATA_PATH, get(metadata))
-        .route(JWKS_PATH, get(jwks));
+        .route(JWKS_PATH, get(jwks))
+        .route(OPENAPI_PATH, get(openapi));
     let clients = match connect.portal {
         Some(_) => clients.route(PUSH_PATH, post(push)),
         None => clients,
@@ -69,6 +70,10 @@ async fn metadata(State(connect): State<Arc<Connect>>) -> Response {
 
 async fn jwks(State(connect): State<Arc<Connect>>) -> Response {
     Json(connect.endpoint.jwks()).into_response()
+}
+
+async fn openapi(State(connect): State<Arc<Connect>>) -> Response {
+    Json(connect.endpoint.openapi(connect.portal.is_some())).into_response()
 }
 
 async fn token(State(connect): State<Arc<Connect>>, posted: Posted) -> Response {

@@ -2,10 +2,11 @@
 
 use crate::certificate::Shown;
 use crate::denied::{BadToken, Denied, KnownCaller};
-use crate::dpop::{self, Expected, Unproved};
+use crate::dpop::{self, Expected};
+use crate::foreign::{Question, Unverified};
 use crate::replay::NotFirst;
-use crate::token::{Binding, VerifiedToken};
-use crate::{BadProof, BadSignature, PublicKey, Verifier, httpsig, replay, token};
+use crate::token::{Binding, By, VerifiedToken};
+use crate::{BadProof, BadSignature, PublicKey, Verifier, httpsig, replay, sender, sha256, token};
 use model::{
     ClientIp, ConsentId, Credential, CredentialId, CredentialState, Digest, Directory, Grant,
     GrantId, IntegrationId, Means, SubjectId, UnixMicros, VendorId,
@@ -139,7 +140,8 @@ impl Caller {
 /// A DPoP proof or signature that is accepted is remembered, so each makes at most one `Caller`.
 ///
 /// # Errors
-/// [`Denied`]: the caller is at fault, but for [`Denied::Unavailable`]. [`Denied::caller`] says whose token it was, if that much held.
+/// [`Denied`]: the caller is at fault, but for [`Denied::Unavailable`] and [`Denied::NotAsked`]; once that is answered, this is called again
+/// with the same request. [`Denied::caller`] says whose token it was, if that much held.
 ///
 /// Source: RFC 9449 section 7, RFC 8705 section 3, RFC 9068 section 4, RFC 9421 section 3.2.
 pub fn authenticate(
@@ -149,7 +151,17 @@ pub fn authenticate(
     directory: &Directory,
 ) -> Result<Caller, Denied> {
     let (scheme, text) = presented(proof.authorization)?;
-    let token = verifier.token(text).map_err(|reason| Denied::Token { reason, caller: None })?;
+    let token = match verifier.token(text, now) {
+        Ok(token) => token,
+        Err(Unverified::Bad(reason)) => return Err(Denied::Token { reason, caller: None }),
+        Err(Unverified::NotAsked(question)) => {
+            if let Question::Token(token) = &question {
+                let digest = sha256(token.expose().as_bytes());
+                sender::check(proof, scheme, &digest, now, verifier, directory)?;
+            }
+            return Err(Denied::NotAsked(question));
+        }
+    };
     let shown = proof.client_certificate;
     let credential = find_credential(&token, shown, directory, now);
     let caller = credential.and_then(|credential| known_caller(&token, credential, directory));
@@ -168,8 +180,11 @@ pub fn authenticate(
     check_registered(&token, credential, directory, now).map_err(bad_token)?;
 
     let possession = match (&token.facts.binding, scheme) {
-        // The exception is looked up each time, so that the first request after its end is refused.
-        (Binding::Key(_), Scheme::Bearer) if directory.bears(&known.integration, now) => {
+        // The exception is looked up each time, so that the first request after its end is refused. It was made for our five minutes, and
+        // not for as long as somebody else's tokens live.
+        (Binding::Key(_), Scheme::Bearer)
+            if token.by == By::Us && directory.bears(&known.integration, now) =>
+        {
             Possession::Unproved
         }
         //= RFC 9449 section 7.2: a DPoP-bound token must not be accepted as a bearer token
@@ -204,7 +219,7 @@ pub fn authenticate(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
+pub(crate) enum Scheme {
     Bearer,
     Dpop,
     HttpSig,
@@ -338,10 +353,7 @@ fn prove_key(
     };
     let (proved, parsed) =
         dpop::verify_with(proof.dpop, &expected, &verifier.nonces, now, token.proof_key.get())
-            .map_err(|unproved| match unproved {
-                Unproved::Bad(reason) => Denied::Proof { reason, caller },
-                Unproved::NonceNeeded(nonce) => Denied::NonceNeeded { nonce, caller },
-            })?;
+            .map_err(|unproved| unproved.of(caller))?;
     if let Some(parsed) = parsed {
         let _ = token.proof_key.set(parsed); // another thread may have been first with an equal one
     }
@@ -364,16 +376,8 @@ fn prove_signature(
     known: KnownCaller,
 ) -> Result<(), Denied> {
     let caller = Some(known);
-    let proved = httpsig::verify(proof, public, known.credential, &verifier.nonces, now).map_err(
-        |unproved| match unproved {
-            httpsig::Unproved::Bad(reason) => Denied::Signature { reason, caller },
-            httpsig::Unproved::NonceNeeded(nonce) => {
-                let has_content = !proof.body.is_empty();
-                let challenge = httpsig::Challenge::new("use_nonce", &nonce, now, has_content);
-                Denied::SignatureNonceNeeded { challenge: Box::new(challenge), caller }
-            }
-        },
-    )?;
+    let proved = httpsig::verify(proof, public, known.credential, &verifier.nonces, now)
+        .map_err(|unproved| unproved.of(proof, now, caller))?;
     //= RFC 9421 section 7.2.2: the nonce is remembered for as long as its signature would be accepted
     verifier.proofs.observe(replay::holder_of(key), proved.used, proved.until, now).map_err(
         |not_first| match not_first {

@@ -10,7 +10,7 @@ const SHARDS: usize = 16;
 /// Tokens of one generation in one shard. Two generations live, so at most 16 x 2 x 1,024 tokens of about 1 KiB are kept.
 const GENERATION: usize = 1_024;
 
-/// Only tokens we signed ever enter, so a stranger cannot fill or flush it.
+/// Only tokens that we or the foreign issuer signed ever enter, so a stranger cannot fill or flush it.
 #[derive(Default)]
 pub(crate) struct TokenCache {
     /// Each locked for one look-up or insertion.
@@ -65,28 +65,22 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Binding, Facts};
+    use crate::token::{Binding, By, Facts};
     use model::{GrantId, IntegrationId, UnixMicros};
-    use std::sync::OnceLock;
 
     fn token(n: usize) -> Arc<VerifiedToken> {
         let mut digest = [0; 32];
         digest[24..].copy_from_slice(&n.to_be_bytes());
-        Arc::new(VerifiedToken {
-            facts: Facts {
-                integration: IntegrationId::from_bytes([1; 16]),
-                grant: GrantId::from_bytes([2; 16]),
-                subject: None,
-                consent: None,
-                binding: Binding::Key([3; 32]),
-                issued: UnixMicros(0),
-                expires: UnixMicros(0),
-            },
-            digest,
-            proof_key: OnceLock::new(),
-            signature_key: OnceLock::new(),
-            credential: OnceLock::new(),
-        })
+        let facts = Facts {
+            integration: IntegrationId::from_bytes([1; 16]),
+            grant: GrantId::from_bytes([2; 16]),
+            subject: None,
+            consent: None,
+            binding: Binding::Key([3; 32]),
+            issued: UnixMicros(0),
+            expires: UnixMicros(0),
+        };
+        Arc::new(VerifiedToken::new(facts, digest, By::Us))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why a request's credentials were not accepted: the stable code for the integration, the reason for the operator.
 
 use crate::certificate::Fault;
+use crate::foreign::Question;
 use crate::httpsig::{self, BadSignature, Challenge};
 use crate::{Algorithm, BadKey, Nonce};
 use model::{CredentialId, GrantId, IntegrationId, Refusal, VendorId};
@@ -96,6 +97,9 @@ pub enum Denied {
         /// Who it is.
         caller: KnownCaller,
     },
+    /// Whose token it is has to be asked first, and until that is answered nobody is accepted. Not the caller's fault.
+    #[error("the issuer of the token was not asked, or did not answer")]
+    NotAsked(Question),
     /// Proved, but we cannot remember the proof: the credential's replay set is full, or our clock stepped back. Not the caller's fault alone.
     #[error("the proof cannot be remembered, so it is not accepted")]
     Unavailable {
@@ -131,13 +135,25 @@ pub enum BadToken {
     /// Its client gave it back.
     #[error("the token was revoked")]
     Revoked,
+    /// The foreign issuer does not say that it is active.
+    #[error("the token's issuer says that it is not active")]
+    Inactive,
+    /// A foreign issuer's, and bound to nothing, or to more than a key or a certificate.
+    #[error("the token is bound to no key or certificate")]
+    Unbound,
+    /// A foreign issuer's, and its client and scope stand for no grant, or for several.
+    #[error("the token's client and scope are mapped to no grant")]
+    Unmapped,
+    /// A foreign issuer's, and names a subject that cannot be one.
+    #[error("the token names a subject that cannot be one")]
+    Subject,
     /// On or after its `exp`.
     #[error("the token has expired")]
     Expired,
     /// Its `iat` is more than 10 s ahead.
     #[error("the token is from the future")]
     NotYetValid,
-    /// It would live for more than five minutes.
+    /// It would live for more than five minutes, or an hour if a foreign issuer signed it.
     #[error("the token lives too long")]
     LivesTooLong,
     /// The directory has no such integration, or none of its credentials is what the token is bound to.
@@ -216,7 +232,7 @@ impl Denied {
             Self::Signature { .. } => "invalid_signature",
             Self::SignatureNonceNeeded { .. } => "use_nonce",
             Self::Network { .. } => Refusal::Network.code(),
-            Self::Unavailable { .. } => Refusal::Unavailable.code(),
+            Self::NotAsked(_) | Self::Unavailable { .. } => Refusal::Unavailable.code(),
         }
     }
 
@@ -234,7 +250,7 @@ impl Denied {
             | Self::Signature { .. }
             | Self::SignatureNonceNeeded { .. } => 401,
             Self::Network { .. } => 403,
-            Self::Unavailable { .. } => 503,
+            Self::NotAsked(_) | Self::Unavailable { .. } => 503,
         }
     }
 
@@ -276,7 +292,7 @@ impl Denied {
     /// Whom the token was issued to, if its signature held. See [`KnownCaller`] for what that does not prove.
     pub const fn caller(&self) -> Option<KnownCaller> {
         match self {
-            Self::Missing | Self::Malformed => None,
+            Self::Missing | Self::Malformed | Self::NotAsked(_) => None,
             Self::Token { caller, .. }
             | Self::BoundTokenAsBearer { caller }
             | Self::Certificate { caller }
@@ -294,7 +310,7 @@ impl Denied {
     pub const fn refusal(&self) -> Refusal {
         match self {
             Self::Network { .. } => Refusal::Network,
-            Self::Unavailable { .. } => Refusal::Unavailable,
+            Self::NotAsked(_) | Self::Unavailable { .. } => Refusal::Unavailable,
             Self::Missing
             | Self::Malformed
             | Self::Token { .. }

@@ -4,7 +4,7 @@
 //! gives no [`Expected::key`], and that the proof is used for the first time is always the caller's, because only it knows
 //! whose replay set to look into ([`crate::replay::FirstUse`]).
 
-use crate::denied::BadProof;
+use crate::denied::{BadProof, Denied, KnownCaller};
 use crate::json::{NumericDate, Text};
 use crate::jwk::sha256;
 use crate::jws::{Compact, Header};
@@ -54,6 +54,16 @@ pub enum Unproved {
     Bad(BadProof),
     /// It lacks a current nonce: repeat with this one.
     NonceNeeded(Nonce),
+}
+
+impl Unproved {
+    /// As a gateway refuses it. `caller`: whose token it came with.
+    pub(crate) fn of(self, caller: Option<KnownCaller>) -> Denied {
+        match self {
+            Self::Bad(reason) => Denied::Proof { reason, caller },
+            Self::NonceNeeded(nonce) => Denied::NonceNeeded { nonce, caller },
+        }
+    }
 }
 
 impl From<BadProof> for Unproved {

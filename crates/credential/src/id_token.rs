@@ -2,18 +2,15 @@
 //!
 //! Neither is an access token: their types, audiences and claims are others, and nothing here makes a [`crate::Caller`].
 
+use crate::claims::{Claims, NotADate};
 use crate::jwk::{self, BadKey};
 use crate::jws::{Compact, Header};
 use crate::token::CLOCK_AHEAD;
 use crate::{Algorithm, PublicKey};
 use aws_lc_rs::signature::ParsedPublicKey;
 use model::{Micros, SubjectId, UnixMicros};
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
-use std::fmt;
 
 /// Longest accepted token. Providers put groups and roles into them.
 pub const BYTES_MAX: usize = 16 * 1024;
@@ -23,9 +20,6 @@ pub const AGE_MAX: Micros = Micros::from_secs(300);
 
 /// How much older than was asked for an authentication may be: a provider writes whole seconds of its own clock.
 const AUTHENTICATED_SLACK: Micros = Micros::from_secs(30);
-
-/// Keys that are read of a provider's set; who publishes more is not understood.
-const KEYS_MAX: usize = 64;
 
 /// The member of `events` that a logout token has.
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -98,11 +92,7 @@ impl ProviderKeys {
     /// # Errors
     /// [`BadKey::Malformed`] if it is no set, or holds more than 64 keys.
     pub fn from_jwks(text: &str) -> Result<Self, BadKey> {
-        let set: KeySet<'_> = serde_json::from_str(text).map_err(|_| BadKey::Malformed)?;
-        if set.keys.len() > KEYS_MAX {
-            return Err(BadKey::Malformed);
-        }
-        let keys = set.keys.into_iter().filter_map(|jwk| {
+        let keys = jwk::set(text)?.into_iter().filter_map(|jwk| {
             let named: Named = serde_json::from_str(jwk.get()).ok()?;
             let is_rsa = named.kty == "RSA" && named.alg.as_deref() != Some("PS256");
             let key = if is_rsa {
@@ -156,12 +146,6 @@ struct Named {
     kty: String,
     alg: Option<String>,
     kid: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct KeySet<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
 }
 
 /// Whose tokens are accepted, and for whom.
@@ -263,10 +247,10 @@ pub fn verify_logout(
     claims.check_parties(parties)?;
     claims.check_times(now)?;
     //= OpenID Connect Back-Channel Logout section 2.4: a nonce is prohibited, so that this is no ID token
-    if claims.0.contains_key("nonce") {
+    if claims.get("nonce").is_some() {
         return Err(BadIdToken::Nonce);
     }
-    let event = claims.0.get("events").and_then(|events| events.get(LOGOUT_EVENT));
+    let event = claims.get("events").and_then(|events| events.get(LOGOUT_EVENT));
     if !event.is_some_and(Value::is_object) {
         return Err(BadIdToken::Type);
     }
@@ -299,32 +283,15 @@ fn opened(
     serde_json::from_slice(&payload).map_err(|_| BadIdToken::Malformed)
 }
 
-/// Claims by name. Providers add their own, and the one that names the subject is configured.
-struct Claims(BTreeMap<String, Value>);
-
 impl Claims {
-    fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(Value::as_str)
-    }
-
-    fn moment(&self, name: &str) -> Result<Option<UnixMicros>, BadIdToken> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
-        let seconds = value.as_u64().filter(|seconds| *seconds <= 253_402_300_799);
-        seconds.map(UnixMicros::from_secs).map(Some).ok_or(BadIdToken::Malformed)
-    }
-
     fn check_parties(&self, parties: &Parties<'_>) -> Result<(), BadIdToken> {
         if self.text("iss") != Some(parties.issuer) {
             return Err(BadIdToken::Issuer);
         }
         let for_us = |value: &Value| value.as_str() == Some(parties.client_id);
-        let audience = match self.0.get("aud") {
-            Some(Value::Array(several)) => !several.is_empty() && several.iter().all(for_us),
-            Some(one) => for_us(one),
-            None => false,
-        };
         //= OpenID Connect Core section 3.1.3.7: `azp`, if there is one, is this client
-        let authorized = self.0.get("azp").is_none_or(for_us);
+        let authorized = self.get("azp").is_none_or(for_us);
+        let audience = self.is_only_for(parties.client_id);
         if audience && authorized { Ok(()) } else { Err(BadIdToken::Audience) }
     }
 
@@ -347,30 +314,9 @@ impl Claims {
     }
 }
 
-// By hand because a map of serde_json keeps the last of two members of one name (RFC 7519 section 4: names must be unique).
-impl<'de> Deserialize<'de> for Claims {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Unique;
-
-        impl<'de> Visitor<'de> for Unique {
-            type Value = Claims;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims, A::Error> {
-                let mut claims = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a claim twice"));
-                    }
-                }
-                Ok(Claims(claims))
-            }
-        }
-
-        deserializer.deserialize_map(Unique)
+impl From<NotADate> for BadIdToken {
+    fn from(_: NotADate) -> Self {
+        Self::Malformed
     }
 }
 

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{
 };
 use model::Digest;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// A signature algorithm. There is one for each kind of key, so that the key decides it and never the message.
@@ -144,6 +145,20 @@ pub(crate) fn rs256(text: &str) -> Result<ParsedPublicKey, BadKey> {
     RsaPublicKeyComponents { n: &n, e: &e }
         .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
         .map_err(|_| BadKey::Unsupported)
+}
+
+/// Keys that are read of somebody's set; who publishes more is not understood.
+pub(crate) const SET_MAX: usize = 64;
+
+/// The keys of a JWK set (RFC 7517 section 5), each as it stands: whether one is accepted is for who reads it.
+pub(crate) fn set(text: &str) -> Result<Vec<&RawValue>, BadKey> {
+    #[derive(Deserialize)]
+    struct KeySet<'a> {
+        #[serde(borrow)]
+        keys: Vec<&'a RawValue>,
+    }
+    let set: KeySet<'_> = serde_json::from_str(text).map_err(|_| BadKey::Malformed)?;
+    if set.keys.len() <= SET_MAX { Ok(set.keys) } else { Err(BadKey::Malformed) }
 }
 
 /// SHA-256 of `bytes`.

@@ -6,7 +6,7 @@
 use crate::json::{NumericDate, Text};
 use crate::jwk::sha256;
 use crate::jws::{Compact, Header};
-use crate::{BadToken, PublicKey, SigningKey, assertion, base64url, dpop};
+use crate::{BadToken, PublicKey, SigningKey, assertion, base64url, dpop, foreign};
 use model::{
     ConsentId, Credential, CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId,
     UnixMicros,
@@ -33,6 +33,10 @@ impl AccessToken {
     /// As it stands in the header and in the token response. The only way to read it, so that a leak is found by its name.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
@@ -162,6 +166,8 @@ impl Confirmation<'_> {
 /// A token whose signature, issuer and audience were verified. Its times and everything the directory knows are checked on each use.
 pub(crate) struct VerifiedToken {
     pub(crate) facts: Facts,
+    /// Whose it is.
+    pub(crate) by: By,
     /// SHA-256 of the token as sent: its name in the cache, and what `ath` must be.
     pub(crate) digest: Digest,
     /// The key of the proofs that come with this token, once one was verified.
@@ -170,6 +176,15 @@ pub(crate) struct VerifiedToken {
     pub(crate) signature_key: OnceLock<PublicKey>,
     /// Where its credential was last found; only a hint, compared on each use.
     pub(crate) credential: OnceLock<CredentialId>,
+}
+
+/// Who issued a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Our own authority.
+    Us,
+    /// The foreign issuer.
+    Foreigner,
 }
 
 impl fmt::Debug for VerifiedToken {
@@ -201,6 +216,22 @@ pub(crate) fn verify(
     audience: &str,
     keys: &BTreeMap<String, PublicKey>,
 ) -> Result<VerifiedToken, BadToken> {
+    let payload = opened(token, keys)?;
+    let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadToken::Malformed)?;
+    //= RFC 9068 section 4: iss is exactly the issuer
+    if &*claims.iss != issuer {
+        return Err(BadToken::Issuer);
+    }
+    //= RFC 9068 section 4: aud is this resource
+    if &*claims.aud != audience {
+        return Err(BadToken::Audience);
+    }
+    let facts = claims.facts().ok_or(BadToken::Malformed)?;
+    Ok(VerifiedToken::new(facts, digest, By::Us))
+}
+
+/// The payload of an access token that one of these keys signed.
+pub(crate) fn opened(token: &str, keys: &BTreeMap<String, PublicKey>) -> Result<Vec<u8>, BadToken> {
     let compact = Compact::parse(token, BYTES_MAX).ok_or(BadToken::Malformed)?;
     let header = compact.header_bytes().ok_or(BadToken::Malformed)?;
     let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| BadToken::Malformed)?;
@@ -219,24 +250,7 @@ pub(crate) fn verify(
     if !compact.verify(key, algorithm) {
         return Err(BadToken::Signature);
     }
-    let payload = compact.payload_bytes().ok_or(BadToken::Malformed)?;
-    let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| BadToken::Malformed)?;
-    //= RFC 9068 section 4: iss is exactly the issuer
-    if &*claims.iss != issuer {
-        return Err(BadToken::Issuer);
-    }
-    //= RFC 9068 section 4: aud is this resource
-    if &*claims.aud != audience {
-        return Err(BadToken::Audience);
-    }
-    let facts = claims.facts().ok_or(BadToken::Malformed)?;
-    Ok(VerifiedToken {
-        facts,
-        digest,
-        proof_key: OnceLock::new(),
-        signature_key: OnceLock::new(),
-        credential: OnceLock::new(),
-    })
+    compact.payload_bytes().ok_or(BadToken::Malformed)
 }
 
 impl Claims<'_> {
@@ -265,6 +279,17 @@ impl Claims<'_> {
 }
 
 impl VerifiedToken {
+    pub(crate) fn new(facts: Facts, digest: Digest, by: By) -> Self {
+        Self {
+            facts,
+            by,
+            digest,
+            proof_key: OnceLock::new(),
+            signature_key: OnceLock::new(),
+            credential: OnceLock::new(),
+        }
+    }
+
     /// The key that the token is bound to, of the credential that was found by its thumbprint; `None` if it is no such key.
     pub(crate) fn signature_key(&self, credential: &Credential) -> Option<&PublicKey> {
         if self.signature_key.get().is_none() {
@@ -280,7 +305,11 @@ impl VerifiedToken {
     /// Whether the token may be used at `now`.
     pub(crate) fn check_times(&self, now: UnixMicros) -> Result<(), BadToken> {
         let Facts { issued, expires, .. } = self.facts;
-        if expires.since(issued) > LIFETIME {
+        let life_max = match self.by {
+            By::Us => LIFETIME,
+            By::Foreigner => foreign::LIFETIME,
+        };
+        if expires.since(issued) > life_max {
             return Err(BadToken::LivesTooLong);
         }
         if issued > now + CLOCK_AHEAD {

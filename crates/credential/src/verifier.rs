@@ -1,6 +1,7 @@
 //! What a gateway holds to authenticate requests: whom it trusts, and what it has seen since its start.
 
 use crate::cache::TokenCache;
+use crate::foreign::{ForeignIssuer, Unverified};
 use crate::httpsig::Challenge;
 use crate::jwk::sha256;
 use crate::replay::FirstUse;
@@ -21,6 +22,8 @@ pub struct Verifier {
     pub(crate) nonces: NonceKey,
     pub(crate) proofs: FirstUse,
     tokens: TokenCache,
+    /// Whose tokens are accepted beside ours, if anybody's.
+    foreign: Option<Arc<ForeignIssuer>>,
     /// Tokens that were given back before they ran out, and when they will have.
     revoked: RwLock<HashMap<Digest, UnixMicros>>,
     /// Whether `revoked` holds any: it hardly ever does, and then costs nobody a lock.
@@ -48,9 +51,21 @@ impl Verifier {
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(proofs_max),
             tokens: TokenCache::default(),
+            foreign: None,
             revoked: RwLock::default(),
             any_revoked: AtomicBool::new(false),
         }
+    }
+
+    /// Accepts the tokens of this server too, which is not ours.
+    ///
+    /// # Panics
+    /// If it has our name, so that nobody could say whose token is whose: the operator's configuration is checked for that.
+    #[must_use]
+    pub fn and_of(mut self, foreign: Arc<ForeignIssuer>) -> Self {
+        assert_ne!(foreign.terms().issuer, self.issuer, "a foreign issuer with our own name");
+        self.foreign = Some(foreign);
+        self
     }
 
     /// Refuses a token that its client gave back (RFC 7009): no request is accepted with it once this returns. `token`: its SHA-256.
@@ -92,13 +107,22 @@ impl Verifier {
             && self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(token)
     }
 
-    pub(crate) fn token(&self, token: &str) -> Result<Arc<VerifiedToken>, BadToken> {
+    pub(crate) fn token(
+        &self,
+        token: &str,
+        now: UnixMicros,
+    ) -> Result<Arc<VerifiedToken>, Unverified> {
         let digest = sha256(token.as_bytes());
         if self.is_revoked(&digest) {
-            return Err(BadToken::Revoked);
+            return Err(BadToken::Revoked.into());
         }
         if let Some(known) = self.tokens.get(&digest) {
             return Ok(known);
+        }
+        // Whom a token names chooses whose keys are tried, and theirs alone: no `kid` reaches from one issuer's keys to the other's.
+        let foreign = self.foreign.as_ref();
+        if let Some(judged) = foreign.and_then(|foreign| foreign.token(token, &digest, now)) {
+            return judged;
         }
         let issuer_keys = self.issuer_keys.read().unwrap_or_else(PoisonError::into_inner);
         let token = token::verify(token, digest, &self.issuer, &self.audience, &issuer_keys)?;

@@ -11,6 +11,7 @@ mod gated;
 pub mod http1;
 mod http2;
 pub mod listener;
+mod metadata;
 pub mod meter;
 #[cfg(doctest)]
 mod must_not_compile;

@@ -6,6 +6,7 @@ use crate::origin::Origin;
 use crate::refuse::{Reason, Refusals};
 use crate::watch::Watch;
 use arc_swap::ArcSwap;
+use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
 use detection::ListedNetworks;
 use disclosure::Contract;
@@ -13,6 +14,7 @@ use ledger::Draft;
 use model::{ClassTable, ClientIp, Digest, Directory, IntegrationId, RequestId, SubjectId};
 use policy::{ConsentBook, Policies};
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::clock;
@@ -36,6 +38,10 @@ pub struct View {
     pub honey: BTreeSet<SubjectId>,
 }
 
+/// Asks the foreign issuer. When it returns, the [`Verifier`] knows the answer, or there was none.
+pub type AskIssuer =
+    Arc<dyn Fn(Question) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// One node of the data plane.
 pub struct Node {
     /// Scheme and authority that integrations know this node by, such as `https://api.example:8443`.
@@ -44,6 +50,10 @@ pub struct Node {
     pub max_body: u64,
     /// Who is trusted to issue tokens, and which proofs were seen.
     pub verifier: Verifier,
+    /// Asks the foreign issuer, if there is one.
+    pub ask_issuer: Option<AskIssuer>,
+    /// Whose tokens are accepted, for clients to see.
+    pub issuers: Vec<String>,
     /// Which CAs are trusted for client certificates, and what they revoked.
     pub client_trust: Arc<ArcSwap<ClientTrust>>,
     /// What is cut off.
@@ -78,6 +88,10 @@ pub struct Parts {
     pub max_body: u64,
     /// See [`Node::verifier`].
     pub verifier: Verifier,
+    /// See [`Node::ask_issuer`].
+    pub ask_issuer: Option<AskIssuer>,
+    /// See [`Node::issuers`].
+    pub issuers: Vec<String>,
     /// See [`Node::client_trust`].
     pub client_trust: ClientTrust,
     /// See [`Node::posture`].
@@ -109,6 +123,8 @@ impl Node {
             external_url: parts.external_url,
             max_body: parts.max_body,
             verifier: parts.verifier,
+            ask_issuer: parts.ask_issuer,
+            issuers: parts.issuers,
             client_trust: Arc::new(ArcSwap::from_pointee(parts.client_trust)),
             posture: parts.posture,
             recorder: parts.recorder,

@@ -6,6 +6,7 @@
 
 use crate::connection::Connection;
 use crate::http1::{BadRequest, Method};
+use crate::metadata;
 use crate::node::Node;
 use crate::origin::OriginError;
 use crate::release::Reply;
@@ -172,12 +173,13 @@ pub(crate) async fn answer(
         _ => node.refusals.count(connection.peer, refusal),
     }
     let mut headers = Vec::new();
+    //= RFC 9728 section 5.1: a challenge says where the metadata is
+    let challenge = |value: &str| {
+        let value = format!(r#"{value}, resource_metadata="{}""#, metadata::url(node));
+        ("www-authenticate".to_owned(), value.into_bytes())
+    };
     if let Reason::Denied(denied) = &reason {
-        headers.extend(
-            denied
-                .www_authenticate()
-                .map(|value| ("www-authenticate".to_owned(), value.into_bytes())),
-        );
+        headers.extend(denied.www_authenticate().map(|value| challenge(&value)));
         headers.extend(
             denied
                 .challenge()
@@ -189,9 +191,9 @@ pub(crate) async fn answer(
                 .map(|value| ("accept-signature".to_owned(), value.as_bytes().to_vec())),
         );
     }
-    if let Reason::SignatureRequired(challenge) = &reason {
-        let Challenge { www_authenticate, accept_signature } = &**challenge;
-        headers.push(("www-authenticate".to_owned(), www_authenticate.clone().into_bytes()));
+    if let Reason::SignatureRequired(signing) = &reason {
+        let Challenge { www_authenticate, accept_signature } = &**signing;
+        headers.push(challenge(www_authenticate));
         headers.push(("accept-signature".to_owned(), accept_signature.clone().into_bytes()));
     }
     if refusal == Refusal::OverBudget {

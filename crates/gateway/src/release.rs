@@ -59,7 +59,7 @@ impl Reply {
         Self { rest: Some(Box::new(rest)), ..self }
     }
 
-    /// An answer that holds nothing of any subject's: built from fixed words and a request id.
+    /// An answer that holds nothing of any subject's: built from fixed words, the configuration and a request id.
     pub(crate) fn refusal(status: u16, headers: Vec<(String, Vec<u8>)>, body: String) -> Self {
         Self { status, headers, body: body.into_bytes(), release: None, rest: None }
     }

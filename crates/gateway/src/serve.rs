@@ -7,11 +7,12 @@ use crate::batches::Batches;
 use crate::connection::Connection;
 use crate::forward::{self, Part};
 use crate::http1::{Method, RequestTarget};
+use crate::metadata;
 use crate::node::{Node, View};
 use crate::refuse::{self, Reason, Refused};
 use crate::release::Reply;
 use crate::request::Request;
-use credential::Caller;
+use credential::{Caller, Denied};
 use disclosure::{Match, OriginBatch};
 use ledger::Draft;
 use model::{AccessRecord, Digest, OperationId, Outcome, RequestId, Touch, UnixMicros};
@@ -46,6 +47,9 @@ async fn serve(
     let now = node.recorder.now()?;
     let view = node.view();
     node.admit_network(connection.peer)?;
+    if metadata::is_asked_for(request) {
+        return Ok(metadata::answer(node, id));
+    }
 
     // match
     let matched = view.contract.operation(request.method_of_operation(), request.target.path())?;
@@ -59,12 +63,16 @@ async fn serve(
     let proofs = request.proofs(&node.external_url);
     let shown = connection.client_certificate.as_ref();
     let shown = shown.map(|it| it.show(&node.client_trust.load(), now));
-    let caller = credential::authenticate(
-        &proofs.of(request, connection, shown.as_ref()),
-        now,
-        &node.verifier,
-        &view.directory,
-    )?;
+    let proof = proofs.of(request, connection, shown.as_ref());
+    let authenticate = |now| credential::authenticate(&proof, now, &node.verifier, &view.directory);
+    let caller = match (authenticate(now), &node.ask_issuer) {
+        // Of a token that is another issuer's, what is not known yet is asked, and then the request is judged once more.
+        (Err(Denied::NotAsked(question)), Some(ask)) => {
+            ask(question).await;
+            authenticate(node.recorder.now()?)?
+        }
+        (judged, _) => judged?,
+    };
     if caller.is_bearer() {
         node.meter.bearer(caller.integration());
     }

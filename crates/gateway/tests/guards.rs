@@ -224,3 +224,42 @@ async fn bad_proofs_open_a_case_and_cut_nobody_off() {
     assert_eq!(stage.node.posture.switch().posture().number(), 0);
     assert_eq!(get(&stage, "ana").await.0, 200);
 }
+
+#[tokio::test]
+async fn the_gateway_says_whose_tokens_it_takes() {
+    let stage = stage().await;
+    let ask = async |method: &str, target: &str| {
+        let mut stream = TcpStream::connect(stage.address).await.unwrap();
+        let host = stage.host();
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let path = "/.well-known/oauth-protected-resource";
+    let url = &stage.node.external_url;
+    let answer = ask("GET", path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.to_lowercase().contains("content-type: application/json\r\n"), "{head}");
+    let document: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(document["resource"], **url);
+    assert_eq!(document["authorization_servers"], serde_json::json!(stage.node.issuers));
+    assert_eq!(document["tls_client_certificate_bound_access_tokens"], false, "in the clear");
+    let is_empty = |value: &serde_json::Value| value.as_array().is_some_and(Vec::is_empty);
+    assert!(!document.as_object().unwrap().values().any(is_empty));
+    let head = ask("HEAD", path).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    for (method, target) in
+        [("POST", path.to_owned()), ("GET", format!("{path}?x=1")), ("GET", format!("{path}/x"))]
+    {
+        let answer = ask(method, &target).await;
+        assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // Whoever asks for something else is told where it is.
+    let refused = ask("GET", "/people/alice").await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(refused.contains(&format!(r#"resource_metadata="{url}{path}""#)), "{refused}");
+}

@@ -413,6 +413,8 @@ async fn world(given: Given) -> World {
     let honey = BTreeSet::from([SubjectId::new("honey").unwrap()]);
     let issuer_keys = BTreeMap::from([("k1".to_owned(), issuer_key.public().clone())]);
     let node = Node::new(Parts {
+        ask_issuer: None,
+        issuers: vec![ISSUER.to_owned()],
         client_trust: ClientTrust::default(),
         external_url: external_url.clone(),
         max_body: 256 * 1024,

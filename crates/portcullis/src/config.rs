@@ -1,5 +1,6 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
+use crate::issuer::{IssuerConfig, IssuerFile};
 use crate::node::log_origin;
 use crate::provider::{ProviderConfig, ProviderFile};
 use crate::secrets::{Secrets, SecretsFile};
@@ -175,6 +176,8 @@ struct OriginFile {
     credential: Option<PathBuf>,
     openapi: PathBuf,
     overlay: PathBuf,
+    #[serde(default)]
+    issuer: Option<IssuerFile>,
 }
 
 /// What `serve` runs with.
@@ -203,6 +206,8 @@ pub(crate) struct Config {
     pub(crate) client_crls: Vec<PathBuf>,
     pub(crate) origin: SocketAddr,
     pub(crate) origin_host: String,
+    /// An authorization server that is not ours, whose tokens are good for the origin too.
+    pub(crate) issuer: Option<IssuerConfig>,
     /// File with the value of `Authorization` that the origin knows us by.
     pub(crate) origin_credential: Option<PathBuf>,
     pub(crate) openapi: PathBuf,
@@ -380,6 +385,12 @@ impl Config {
             clear_text: file.clear_text,
             client_ca: file.client_ca.map(|path| data.join(path)),
             client_crls: file.client_crls.iter().map(|path| data.join(path)).collect(),
+            issuer: file
+                .origin
+                .issuer
+                .map(|issuer| issuer.checked(&data, file.clear_text))
+                .transpose()
+                .with_context(|| format!("in `{}`, `[origin.issuer]`", path.display()))?,
             origin: file.origin.address,
             origin_host: file.origin.host,
             origin_credential: file.origin.credential.map(|path| data.join(path)),
@@ -402,6 +413,7 @@ impl Config {
             ("listen.log", self.log != running.log),
             ("authority_url", self.authority_url != running.authority_url),
             ("portal", self.portal != running.portal),
+            ("origin.issuer", self.issuer != running.issuer),
             ("witness", self.witnesses != running.witnesses),
             ("replica", self.replicas != running.replicas),
             ("listen.metrics", self.metrics != running.metrics),
@@ -457,6 +469,15 @@ overlay = "overlay.yaml"
 # client_id = "portcullis"
 # client_secret = "keys/provider.secret"   # a file; or client_key: a PEM of a P-256 or Ed25519 key
 # name = "Example login"
+
+# An authorization server of yours, whose tokens are good here too. docs/operating/foreign-issuer.md
+# [origin.issuer]
+# issuer = "https://login.example"
+# [[origin.issuer.client]]                 # each of its clients and scopes that stands for a grant here
+# client_id = "mail-merge"
+# scope = "contacts.read"
+# integration = "int_..."
+# grant = "grt_..."
 
 # After so many days records lose for good what was read and of whom. docs/operating/retention.md
 # [record]

@@ -10,6 +10,7 @@ mod console;
 mod demo;
 mod generation;
 mod init;
+mod issuer;
 mod keys;
 mod metrics;
 mod node;

@@ -3,6 +3,7 @@
 use crate::config::{Config, MailTls, MailWay, PortalConfig};
 use crate::console::Shown;
 use crate::generation;
+use crate::issuer::IssuerConfig;
 use crate::keys;
 use crate::metrics::{self, Measured};
 use crate::people;
@@ -18,6 +19,7 @@ use control::connect::Connect;
 use control::consents::Kept;
 use control::console::{self, sessions::Sessions};
 use control::desk::{self, Desk, Publish};
+use control::issuer::IssuerClient;
 use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
@@ -32,7 +34,7 @@ use credential::Verifier;
 use detection::{ListOwner, ListedNetworks, Use, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
-use gateway::node::{Node, Parts, View};
+use gateway::node::{AskIssuer, Node, Parts, View};
 use gateway::origin::{Origin, OriginConfig};
 use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
@@ -167,16 +169,28 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let watch = Watch::new(Arc::clone(&keeper));
     replay_former(&watch, data, &opened.vault);
     replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
+    let verifier = Verifier::new(
+        &issuer,
+        &external_url,
+        endpoint.issuer_keys(),
+        keys::random()?,
+        Verifier::PROOFS_MAX,
+    );
+    let (verifier, ask_issuer) = match &config.issuer {
+        None => (verifier, None),
+        Some(foreign) => {
+            let (foreign, client) = foreign.open(&config.secrets, &issuer, &external_url)?;
+            (verifier.and_of(foreign), Some(asking(client)))
+        }
+    };
+    let issuers =
+        [issuer.as_str()].into_iter().chain(config.issuer.as_ref().map(IssuerConfig::name));
     let node = Node::new(Parts {
         external_url: external_url.clone(),
         max_body: BODY_MAX,
-        verifier: Verifier::new(
-            &issuer,
-            &external_url,
-            endpoint.issuer_keys(),
-            keys::random()?,
-            Verifier::PROOFS_MAX,
-        ),
+        verifier,
+        ask_issuer,
+        issuers: issuers.map(str::to_owned).collect(),
         client_trust: material.trust,
         posture: Arc::clone(&keeper),
         recorder: opened.recorder.clone(),
@@ -540,6 +554,15 @@ fn advisories(config: &Config) -> Result<Advisories> {
         .with_context(|| format!("cannot read the advisories in `{}`", folder.display()))?;
     info!(advisories = read.len(), "advisories read");
     Ok(read)
+}
+
+/// The data plane's way to the foreign issuer.
+fn asking(client: IssuerClient) -> AskIssuer {
+    let client = Arc::new(client);
+    Arc::new(move |question| {
+        let client = Arc::clone(&client);
+        Box::pin(async move { client.ask(question).await })
+    })
 }
 
 /// What is configured for incidents.

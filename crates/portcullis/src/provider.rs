@@ -2,8 +2,9 @@
 
 use crate::secrets::Secrets;
 use anyhow::{Context, Result, bail};
+use control::client_proof::ClientProof;
 use control::outbound::Address;
-use control::portal::provider::{BACK_PATH, ClientProof, ENDED_PATH, Provider, Settings};
+use control::portal::provider::{BACK_PATH, ENDED_PATH, Provider, Settings};
 use credential::SigningKey;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -38,10 +39,54 @@ pub(crate) struct ProviderConfig {
     clear_text: bool,
 }
 
+/// The file with what proves us to somebody else's server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum ProofFile {
+pub(crate) enum ProofFile {
     Secret(PathBuf),
     Key(PathBuf),
+}
+
+impl ProofFile {
+    /// One of the two, in the data directory.
+    pub(crate) fn checked(
+        data: &Path,
+        secret: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<Self> {
+        match (secret, key) {
+            (Some(secret), None) => Ok(Self::Secret(data.join(secret))),
+            (None, Some(key)) => Ok(Self::Key(data.join(key))),
+            _ => bail!("give either `client_secret` or `client_key`, a file"),
+        }
+    }
+
+    /// What the file holds.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds no key.
+    pub(crate) fn open(&self, secrets: &Secrets) -> Result<ClientProof> {
+        match self {
+            Self::Secret(path) => {
+                let bytes = secrets.read(path)?;
+                let text = std::str::from_utf8(bytes.trim_ascii()).ok().filter(|t| !t.is_empty());
+                let text = text.with_context(|| format!("no secret in `{}`", path.display()))?;
+                Ok(ClientProof::Secret(Zeroizing::new(text.to_owned())))
+            }
+            Self::Key(path) => {
+                let pem = secrets.read(path)?;
+                let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).ok();
+                let key = key.and_then(|der| SigningKey::from_pkcs8(der.secret_pkcs8_der()).ok());
+                let key = key.with_context(|| {
+                    format!("`{}` is not a PEM of a PKCS#8 key, P-256 or Ed25519", path.display())
+                })?;
+                info!(
+                    jwk = key.public().canonical_jwk(),
+                    "somebody else's server proves us by this key"
+                );
+                Ok(ClientProof::Key(Box::new(key)))
+            }
+        }
+    }
 }
 
 impl ProviderFile {
@@ -51,11 +96,7 @@ impl ProviderFile {
         if self.issuer.contains('?') {
             bail!("`issuer` has no query");
         }
-        let proof = match (self.client_secret, self.client_key) {
-            (Some(secret), None) => ProofFile::Secret(data.join(secret)),
-            (None, Some(key)) => ProofFile::Key(data.join(key)),
-            _ => bail!("give either `client_secret` or `client_key`, a file"),
-        };
+        let proof = ProofFile::checked(data, self.client_secret, self.client_key)?;
         let subject_claim = self.subject_claim.unwrap_or_else(|| "sub".to_owned());
         for (key, value) in [
             ("client_id", &self.client_id),
@@ -77,24 +118,7 @@ impl ProviderConfig {
     /// # Errors
     /// If the file cannot be read, or holds no key.
     pub(crate) fn open(&self, secrets: &Secrets, portal: &str) -> Result<Provider> {
-        let proof = match &self.proof {
-            ProofFile::Secret(path) => {
-                let bytes = secrets.read(path)?;
-                let text = std::str::from_utf8(bytes.trim_ascii()).ok().filter(|t| !t.is_empty());
-                let text = text.with_context(|| format!("no secret in `{}`", path.display()))?;
-                ClientProof::Secret(Zeroizing::new(text.to_owned()))
-            }
-            ProofFile::Key(path) => {
-                let pem = secrets.read(path)?;
-                let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).ok();
-                let key = key.and_then(|der| SigningKey::from_pkcs8(der.secret_pkcs8_der()).ok());
-                let key = key.with_context(|| {
-                    format!("`{}` is not a PEM of a PKCS#8 key, P-256 or Ed25519", path.display())
-                })?;
-                info!(jwk = key.public().canonical_jwk(), "the provider proves us by this key");
-                ClientProof::Key(Box::new(key))
-            }
-        };
+        let proof = self.proof.open(secrets)?;
         info!(
             issuer = self.issuer,
             redirect_uri = format!("{portal}{BACK_PATH}"),

@@ -320,6 +320,8 @@ fn node(
     let proofs = Proofs { key: client, token: token.expose().to_owned(), nonce };
     let class_table_hash = ledger::record::class_table_hash(&classes);
     let node = Node::new(Parts {
+        ask_issuer: None,
+        issuers: vec![ISSUER.to_owned()],
         client_trust: ClientTrust::default(),
         external_url: URL.to_owned(),
         max_body: 1 << 20,

@@ -133,11 +133,10 @@ impl Pages {
         self.fill(portal, "sign-in.html", values)
     }
 
-    /// Sends a browser to the provider at `to`. Not by a redirect after the form: `form-action` would have to name each origin that a
+    /// Sends a browser to somebody at `to`. Not by a redirect after the form: `form-action` would have to name each origin that a
     /// provider leads through.
-    pub(super) fn leave(&self, portal: &Portal, to: &str) -> String {
-        let provider = portal.provider.as_ref().map(|provider| provider.name());
-        self.fill(portal, "leave.html", context! { to, provider, signed_in => false })
+    pub(super) fn leave(&self, portal: &Portal, name: &str, to: &str) -> String {
+        self.fill(portal, "leave.html", context! { to, name, signed_in => false })
     }
 
     pub(super) fn enrol(&self, portal: &Portal, csrf: &str, ticket: &str) -> String {

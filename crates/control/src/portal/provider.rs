@@ -5,24 +5,20 @@
 //!
 //! Source: OpenID Connect Core 1.0, RFC 7636, RFC 9207, RFC 9700 sections 2.1 and 4; RP-Initiated and Back-Channel Logout 1.0.
 
-mod known;
-
 use super::browser::Browser;
 use super::sessions::{SESSION_LIFE, SignedIn};
 use super::{Portal, inside};
-use crate::outbound::{BadAddress, NotAsked, Question, ask};
+use crate::client_proof::{ClientProof, form_of};
+use crate::known::{Document, Known, Metadata, NotKnown};
+use crate::outbound::{BadAddress, NotAsked, ask};
 use authority::Form;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::http::header::{HeaderMap, HeaderValue};
+use axum::http::header::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use credential::client::sign_assertion;
 use credential::id_token::{self, BadIdToken, Identity, Parties, ProviderKeys, SignIn};
-use credential::{SigningKey, base64url, sha256};
-use known::{Known, Metadata};
+use credential::{base64url, sha256};
 use model::{Digest, Micros};
 use serde::Deserialize;
 use sever::BootMicros;
@@ -31,7 +27,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::clock;
 use tracing::{debug, info, warn};
-use zeroize::Zeroizing;
 
 /// Where the provider sends browsers back to; to be registered there, after our origin.
 pub const BACK_PATH: &str = "/sign-in/back";
@@ -64,18 +59,10 @@ pub struct Settings {
     pub clear_text: bool,
 }
 
-/// How a client proves itself to a token endpoint.
-pub enum ClientProof {
-    /// A secret that both know (RFC 6749 section 2.3.1).
-    Secret(Zeroizing<String>),
-    /// A key whose public half is registered there (RFC 7523).
-    Key(Box<SigningKey>),
-}
-
 /// The company's provider.
 pub struct Provider {
     settings: Settings,
-    known: Known,
+    known: Known<ProviderKeys>,
     /// By the hash of `state`.
     begun: Mutex<HashMap<Digest, Begun>>,
 }
@@ -110,13 +97,24 @@ enum NotSignedIn {
     Token(#[from] BadIdToken),
 }
 
+impl From<NotKnown> for NotSignedIn {
+    fn from(why: NotKnown) -> Self {
+        match why {
+            NotKnown::Down(why) => Self::Down(why),
+            NotKnown::Documents(what) => Self::Documents(what),
+            NotKnown::Lately => Self::Documents("it did not answer a moment ago"),
+        }
+    }
+}
+
 impl Provider {
     /// The provider that the operator configured. It is asked nothing until somebody signs in.
     ///
     /// # Errors
     /// [`BadAddress`] if the issuer is not an https:// address without query.
     pub fn new(settings: Settings) -> Result<Self, BadAddress> {
-        let known = Known::new(&settings.issuer, settings.clear_text)?;
+        let Settings { issuer, clear_text, .. } = &settings;
+        let known = Known::new(issuer, &[Document::OpenId], *clear_text, ProviderKeys::from_jwks)?;
         Ok(Self { settings, known, begun: Mutex::default() })
     }
 
@@ -161,7 +159,9 @@ impl Provider {
         } else {
             parameters.push(("max_age", &*max_age));
         }
-        let url = with_query(&metadata.authorization_endpoint, &parameters);
+        let endpoint = metadata.authorization_endpoint.as_deref();
+        let endpoint = endpoint.ok_or(NotSignedIn::Documents("no `authorization_endpoint`"))?;
+        let url = with_query(endpoint, &parameters);
         let until = clock::boot_now().0 + BEGUN_LIFE;
         let (browser, next) = (browser.digest(), next.to_owned());
         let begun = Begun { browser, nonce, verifier, next, again, until };
@@ -237,44 +237,18 @@ impl Provider {
         verifier: &str,
     ) -> Result<String, NotSignedIn> {
         let redirect_uri = format!("{portal}{BACK_PATH}");
-        let client_id = &*self.settings.client_id;
-        let mut form = vec![
+        let parameters = [
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", &redirect_uri),
             ("code_verifier", verifier),
         ];
-        let assertion;
-        let mut authorization = None;
-        match &self.settings.proof {
-            ClientProof::Secret(secret) if metadata.takes_basic => {
-                //= RFC 6749 section 2.3.1: both are form-encoded before they are joined
-                let both = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret)));
-                let value = Zeroizing::new(format!("Basic {}", BASE64.encode(&*both)));
-                let mut value = HeaderValue::from_str(&value)
-                    .map_err(|_| NotSignedIn::Documents("the client secret"))?;
-                value.set_sensitive(true);
-                authorization = Some(value);
-            }
-            ClientProof::Secret(secret) => {
-                form.extend([("client_id", client_id), ("client_secret", secret)]);
-            }
-            ClientProof::Key(key) => {
-                // The issuer and no endpoint is the audience, so that no endpoint named by somebody else can use it.
-                let (issuer, now) = (&*self.settings.issuer, clock::unix_now());
-                assertion = sign_assertion(key, client_id, issuer, clock::random(), now);
-                form.extend([
-                    ("client_id", client_id),
-                    (
-                        "client_assertion_type",
-                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                    ),
-                    ("client_assertion", &assertion),
-                ]);
-            }
-        }
-        let question = Question { form: Some(form_of(&form)), authorization };
-        let asked = ask(&metadata.token_endpoint, self.known.place(), question).await;
+        let Settings { issuer, client_id, proof, .. } = &self.settings;
+        let question = proof.question(&parameters, issuer, client_id, metadata.takes_basic);
+        let question = question.ok_or(NotSignedIn::Documents("the client secret"))?;
+        let endpoint = metadata.token_endpoint.as_ref();
+        let endpoint = endpoint.ok_or(NotSignedIn::Documents("no `token_endpoint`"))?;
+        let asked = ask(endpoint, self.known.place(), question).await;
         //= RFC 6749 section 5.2: 400 for a code that is not this client's, or was not begun with this verifier
         if let Err(NotAsked::Status(400)) = asked {
             return Err(NotSignedIn::Declined("400 at its token endpoint".to_owned()));
@@ -324,7 +298,10 @@ pub(super) async fn leave(
     let next = inside(form.get("next").unwrap_or("/connections"));
     let again = form.get("again").is_some();
     match provider.begin(&portal.origin, &browser, next, again).await {
-        Ok(to) => portal.page(&browser, StatusCode::OK, portal.pages.leave(&portal, &to)),
+        Ok(to) => {
+            let page = portal.pages.leave(&portal, provider.name(), &to);
+            portal.page(&browser, StatusCode::OK, page)
+        }
         Err(why) => not_signed_in(&portal, &browser, provider, &why),
     }
 }
@@ -435,24 +412,6 @@ fn code_of(error: &str) -> String {
 fn with_query(endpoint: &str, parameters: &[(&str, &str)]) -> String {
     let joint = if endpoint.contains('?') { '&' } else { '?' };
     format!("{endpoint}{joint}{}", form_of(parameters))
-}
-
-fn form_of(parameters: &[(&str, &str)]) -> String {
-    let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-/// As `application/x-www-form-urlencoded`, with `%20` for a space, which every reader takes.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-            encoded.push(char::from(octet));
-        } else {
-            encoded.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

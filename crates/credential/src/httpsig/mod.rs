@@ -13,6 +13,7 @@ mod tests;
 
 pub use challenge::{ALGORITHMS, Challenge};
 
+use crate::denied::{Denied, KnownCaller};
 use crate::replay::Used;
 use crate::{Algorithm, Nonce, NonceKey, PublicKey, RequestProof, base64url, dpop};
 use fields::{Component, Input};
@@ -91,6 +92,24 @@ pub(crate) enum Unproved {
     NonceNeeded(Nonce),
 }
 
+impl Unproved {
+    /// As a gateway refuses it. `caller`: whose token it came with.
+    pub(crate) fn of(
+        self,
+        proof: &RequestProof<'_>,
+        now: UnixMicros,
+        caller: Option<KnownCaller>,
+    ) -> Denied {
+        match self {
+            Self::Bad(reason) => Denied::Signature { reason, caller },
+            Self::NonceNeeded(nonce) => {
+                let challenge = Challenge::new("use_nonce", &nonce, now, !proof.body.is_empty());
+                Denied::SignatureNonceNeeded { challenge: Box::new(challenge), caller }
+            }
+        }
+    }
+}
+
 impl From<BadSignature> for Unproved {
     fn from(reason: BadSignature) -> Self {
         Self::Bad(reason)
@@ -138,6 +157,13 @@ pub(crate) fn verify(
         digest::check(&field.ok_or(BadSignature::Component)?, proof.body)?;
     }
     Ok(Proved { used: dpop::used(nonce), until: created + dpop::AGE_MAX })
+}
+
+/// The `keyid` of the one signature that has our tag, before anything is verified.
+pub(crate) fn claimed_key(proof: &RequestProof<'_>) -> Result<String, BadSignature> {
+    let value = fields::value_of(proof.fields, "signature-input")?.ok_or(BadSignature::Missing)?;
+    let input = the_one(fields::inputs(&value)?)?;
+    Parameters::of(&input)?.keyid.map(str::to_owned).ok_or(BadSignature::OtherKey)
 }
 
 /// The one input with our tag. There is no "any valid one" (RFC 9421 section 3.2.1).

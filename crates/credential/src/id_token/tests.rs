@@ -153,7 +153,7 @@ fn two_keys_of_one_name_are_none() {
     let token = sign(&json!({ "alg": "RS256", "kid": "a" }), &claims().to_string());
     assert_eq!(verify(&token, &keys, &PARTIES, &SIGN_IN, NOW), Err(BadIdToken::UnknownKey));
     assert!(ProviderKeys::from_jwks("[]").is_err());
-    let many = json!({ "keys": vec![json!({ "kty": "oct" }); KEYS_MAX + 1] });
+    let many = json!({ "keys": vec![json!({ "kty": "oct" }); jwk::SET_MAX + 1] });
     assert!(ProviderKeys::from_jwks(&many.to_string()).is_err());
 }
 

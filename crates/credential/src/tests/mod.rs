@@ -2,6 +2,7 @@
 
 mod attempt;
 mod caller;
+mod foreign;
 mod forged;
 mod once;
 mod properties;

@@ -87,6 +87,8 @@ impl Stage {
         let (key, issuer_key) = (signing_key(), signing_key());
         let issuer_keys = [("issuer".to_owned(), issuer_key.public().clone())].into();
         let node = Node::new(Parts {
+            ask_issuer: None,
+            issuers: vec![ISSUER.to_owned()],
             client_trust: ClientTrust::default(),
             verifier: Verifier::new(
                 ISSUER,

@@ -3,10 +3,12 @@
 
 mod certificates;
 mod connect;
+mod foreign_issuer;
 mod forged;
 mod log;
 mod newcomer;
 mod oauth;
+mod openapi;
 mod prism;
 mod registration;
 mod scripts;

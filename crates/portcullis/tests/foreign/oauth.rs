@@ -3,9 +3,10 @@
 
 use crate::prism::{Prism, array, contract, onboard_with};
 use crate::scripts::{self, Keys};
-use crate::support::{Node, Transport};
+use crate::support::{Node, Onboarded, Transport, said};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::process::Command;
 
 #[test]
 fn a_foreign_client_obtains_a_token_and_reads_with_it() -> Result<()> {
@@ -56,6 +57,36 @@ fn check(node: &Node, algorithm: &str) -> Result<()> {
         let body: Value = serde_json::from_str(body)?;
         assert_eq!(body.pointer("/name"), Some(&json!("Aaron Levie")), "{reply}");
         assert_eq!(body.pointer("/login"), None, "{reply}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_in_python_obtains_a_token_reads_with_it_and_verifies_it() -> Result<()> {
+    if !scripts::installed("authlib against authority and gateway") {
+        return Ok(());
+    }
+    let prism = Prism::start()?;
+    let node = Node::start(&prism.protected(&contract()), Transport::ClearText)?;
+    for algorithm in ["ES256", "Ed25519"] {
+        let keys = Keys::make(algorithm)?;
+        let slug = algorithm.to_lowercase();
+        let Onboarded { integration, grant } =
+            onboard_with(&node, &slug, &keys, &["user.identity"])?;
+        let task = json!({
+            "issuer": node.issuer(),
+            "resource": node.url(),
+            "client_id": integration,
+            "scope": grant,
+            "private_jwk": keys.private(),
+            "path": "/users/11446498",
+        });
+        let python = scripts::directory().join("venv/bin/python");
+        let script = scripts::directory().join("client.py");
+        let printed = said(Command::new(python).arg(script).arg(task.to_string()))?;
+        let printed: Value = serde_json::from_str(&printed)?;
+        assert_eq!(printed.pointer("/received/name"), Some(&json!("Aaron Levie")), "{algorithm}");
+        assert_eq!(printed.pointer("/algorithm"), Some(&json!("EdDSA")));
     }
     Ok(())
 }

@@ -41,6 +41,11 @@ impl Keys {
         self.0.path().join("public.jwk")
     }
 
+    /// The private key for OpenSSL.
+    pub(crate) fn pem(&self) -> PathBuf {
+        self.0.path().join("private.pem")
+    }
+
     /// The file that the integration's program reads.
     pub(crate) fn private(&self) -> PathBuf {
         self.0.path().join("private.jwk")

@@ -370,16 +370,29 @@ pub(crate) fn serve(data: &Path) -> Result<(Child, [u16; 3])> {
     serve_saying(data, "info")
 }
 
+/// As [`serve`], trusting the CAs in this file and no others where it connects to others.
+///
+/// # Errors
+/// Likewise.
+pub(crate) fn serve_trusting(data: &Path, cas: &Path) -> Result<(Child, [u16; 3])> {
+    let mut command = portcullis();
+    serve_by(command.env("RUST_LOG", "info").env("SSL_CERT_FILE", cas), data)
+}
+
 /// As [`serve`], with a log of this level.
 ///
 /// # Errors
 /// Likewise.
 pub(crate) fn serve_saying(data: &Path, level: &str) -> Result<(Child, [u16; 3])> {
-    let mut process = portcullis()
+    let mut command = portcullis();
+    serve_by(command.env("RUST_LOG", level), data)
+}
+
+fn serve_by(command: &mut Command, data: &Path) -> Result<(Child, [u16; 3])> {
+    let mut process = command
         // Where `init` says to: in the directory, with nothing named.
         .arg("serve")
         .current_dir(data)
-        .env("RUST_LOG", level)
         .stderr(std::fs::File::create(data.with_extension("log"))?)
         .spawn()?;
     let ports = wait(|| {

@@ -1,4 +1,5 @@
 use super::*;
+use zeroize::Zeroizing;
 
 fn provider() -> Provider {
     let issuer = "https://login.example".to_owned();
@@ -79,6 +80,10 @@ async fn serving(
     (issuer, asked)
 }
 
+fn known_of(issuer: &str) -> Known<ProviderKeys> {
+    Known::new(issuer, &[Document::OpenId], true, ProviderKeys::from_jwks).unwrap()
+}
+
 fn metadata(issuer: &str, jwks: &str) -> String {
     serde_json::json!({
         "issuer": issuer, "authorization_endpoint": format!("{issuer}/auth"),
@@ -94,7 +99,7 @@ async fn documents_and_keys_are_asked_for_once() {
         _ => metadata(at, &format!("{at}/jwks")),
     })
     .await;
-    let known = Known::new(&issuer, true).unwrap();
+    let known = known_of(&issuer);
     for _ in 0..3 {
         let metadata = known.metadata().await.unwrap();
         known.keys(&metadata).await.unwrap();
@@ -108,14 +113,14 @@ async fn documents_and_keys_are_asked_for_once() {
 async fn documents_of_another_issuer_and_keys_elsewhere_inside_are_not_used() {
     let (issuer, _) =
         serving(|_, _| metadata("https://login.example", "https://login.example/")).await;
-    let known = Known::new(&issuer, true).unwrap();
-    assert!(matches!(known.metadata().await, Err(NotSignedIn::Documents(_))));
+    let known = known_of(&issuer);
+    assert!(matches!(known.metadata().await, Err(NotKnown::Documents(_))));
     let (issuer, asked) = serving(|at, _| metadata(at, "http://127.0.0.1:1/jwks")).await;
-    let known = Known::new(&issuer, true).unwrap();
+    let known = known_of(&issuer);
     let metadata = known.metadata().await.unwrap();
     let keys = known.keys(&metadata).await;
-    assert!(matches!(keys, Err(NotSignedIn::Down(NotAsked::Nowhere(_)))));
+    assert!(matches!(keys, Err(NotKnown::Down(NotAsked::Nowhere(_)))));
     // After one in vain there is none for a while.
-    assert!(matches!(known.keys(&metadata).await, Err(NotSignedIn::Documents(_))));
+    assert!(matches!(known.keys(&metadata).await, Err(NotKnown::Lately)));
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
