@@ -51,6 +51,19 @@ pub enum Event {
         /// Where from.
         network: ClientIp,
     },
+    /// A token that came without proof, as its integration's bearer exception allows, from a network never seen for its credential. Refused.
+    BearerElsewhere {
+        /// Whose.
+        integration: IntegrationId,
+        /// Bound to which key.
+        credential: CredentialId,
+        /// For which grant.
+        grant: GrantId,
+        /// Where from.
+        network: ClientIp,
+        /// [`crate::KeyedHash`] of the subject or consent that it speaks for.
+        token: Option<u64>,
+    },
     /// A credential or grant unused for 30 days or more.
     Dormant {
         /// Whose.
@@ -144,9 +157,10 @@ impl Detector {
         if let Some(credential) = credential(event)
             && let Some(first) = signals.first()
         {
-            let words = first.words();
-            let is_new_network = matches!(event, Event::NewNetwork { .. });
-            signals.extend(self.together(credential, is_new_network, words, now));
+            let rule = first.rule();
+            let is_new_network =
+                matches!(event, Event::NewNetwork { .. } | Event::BearerElsewhere { .. });
+            signals.extend(self.together(credential, is_new_network, rule, now));
         }
         signals
     }
@@ -167,6 +181,9 @@ impl Detector {
             }
             Event::NewNetwork { credential, network } => {
                 (Cause::NewNetwork { credential, network }, vec![])
+            }
+            Event::BearerElsewhere { credential, grant, network, .. } => {
+                (Cause::BearerElsewhere { credential, grant, network }, vec![Containment::Page])
             }
             Event::Dormant { credential, idle_days } => {
                 (Cause::Dormant { credential, idle_days }, vec![])
@@ -197,7 +214,7 @@ impl Detector {
                 (Cause::Secret { operation, count }, vec![])
             }
         };
-        Some(Signal { at: now, cause, containment })
+        Some(Signal { at: now, cause, containment, shadow: false })
     }
 
     /// Each withheld record is a strike, so one answer with three is enough.
@@ -231,7 +248,7 @@ impl Detector {
         &mut self,
         credential: CredentialId,
         is_new_network: bool,
-        words: &'static str,
+        rule: &'static str,
         now: UnixMicros,
     ) -> Option<Signal> {
         let near = |at: UnixMicros| now.since(at) < TOGETHER;
@@ -247,7 +264,7 @@ impl Detector {
         if is_new_network {
             recent.new_network = Some(now);
         } else {
-            recent.other = Some((now, words));
+            recent.other = Some((now, rule));
         }
         let (new_network, (other_at, other)) = (recent.new_network?, recent.other?);
         if !near(new_network) || !near(other_at) {
@@ -257,7 +274,7 @@ impl Detector {
         *recent = Recent::default();
         let cause = Cause::NewNetworkAndMore { credential, other, within: TOGETHER };
         let containment = vec![Containment::SuspendCredential(credential), Containment::Page];
-        Some(Signal { at: now, cause, containment })
+        Some(Signal { at: now, cause, containment, shadow: false })
     }
 }
 
@@ -268,6 +285,7 @@ fn credential(event: &Event) -> Option<CredentialId> {
         Event::ListedNetwork { credential, .. } => *credential,
         Event::OutsidePins { credential, .. }
         | Event::NewNetwork { credential, .. }
+        | Event::BearerElsewhere { credential, .. }
         | Event::Dormant { credential, .. }
         | Event::UnknownOperation { credential }
         | Event::OutOfContract { credential, .. }

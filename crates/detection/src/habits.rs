@@ -58,8 +58,9 @@ impl Habits {
         self.remember(seen);
     }
 
-    /// Compares a use with what is usual, and remembers it unless the credential or grant is asleep: waking is not the caller's to do.
-    pub fn observe(&mut self, seen: &Use) -> Option<Unusual> {
+    /// Compares a use with what is usual, and remembers it unless the credential or grant is asleep: waking is not the caller's to do. Nor
+    /// is it to make a network usual without a proof.
+    pub fn observe(&mut self, seen: &Use, is_proved: bool) -> Option<Unusual> {
         let habit = self.credentials.get(&seen.credential);
         let last_of_key = habit.and_then(|habit| habit.last);
         let last_of_grant = self.grants.get(&seen.grant).copied();
@@ -75,7 +76,9 @@ impl Habits {
         }
         let group = NetworkGroup::of(seen.network);
         let is_new = habit.is_some_and(|habit| !habit.networks.contains(&group));
-        self.remember(seen);
+        if is_proved || !is_new {
+            self.remember(seen);
+        }
         is_new.then_some(Unusual::NewNetwork)
     }
 
@@ -114,10 +117,22 @@ mod tests {
     #[test]
     fn the_first_network_is_usual_and_the_second_is_new_once() {
         let mut habits = Habits::default();
-        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_001)), None);
-        assert_eq!(habits.observe(&used([10, 0, 0, 200], 1_002)), None, "the same /24");
-        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_003)), Some(Unusual::NewNetwork));
-        assert_eq!(habits.observe(&used([10, 0, 1, 2], 1_003)), None);
+        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_001), true), None);
+        assert_eq!(habits.observe(&used([10, 0, 0, 200], 1_002), true), None, "the same /24");
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_003), true), Some(Unusual::NewNetwork));
+        assert_eq!(habits.observe(&used([10, 0, 1, 2], 1_003), true), None);
+    }
+
+    #[test]
+    fn a_network_does_not_become_usual_without_a_proof() {
+        let mut habits = Habits::default();
+        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_001), false), None);
+        for _ in 0..2 {
+            let elsewhere = used([10, 0, 1, 1], 1_002);
+            assert_eq!(habits.observe(&elsewhere, false), Some(Unusual::NewNetwork));
+        }
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_003), true), Some(Unusual::NewNetwork));
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_004), false), None);
     }
 
     #[test]
@@ -125,22 +140,22 @@ mod tests {
         let mut habits = Habits::default();
         habits.replay(&used([10, 0, 0, 1], 1_001));
         habits.replay(&used([10, 0, 1, 1], 1_001));
-        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_002)), None);
+        assert_eq!(habits.observe(&used([10, 0, 1, 1], 1_002), true), None);
     }
 
     #[test]
     fn what_slept_for_thirty_days_stays_asleep() {
         let mut habits = Habits::default();
-        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_029)), None, "made 29 days before");
+        assert_eq!(habits.observe(&used([10, 0, 0, 1], 1_029), true), None, "made 29 days before");
         let asleep = used([10, 0, 0, 1], 1_059);
-        assert_eq!(habits.observe(&asleep), Some(Unusual::Asleep { idle_days: 30 }));
+        assert_eq!(habits.observe(&asleep, true), Some(Unusual::Asleep { idle_days: 30 }));
         assert_eq!(
-            habits.observe(&asleep),
+            habits.observe(&asleep, true),
             Some(Unusual::Asleep { idle_days: 30 }),
             "asking does not wake it"
         );
         assert_eq!(
-            Habits::default().observe(&used([10, 0, 0, 1], 1_030)),
+            Habits::default().observe(&used([10, 0, 0, 1], 1_030), true),
             Some(Unusual::Asleep { idle_days: 30 }),
             "never used"
         );
@@ -150,7 +165,7 @@ mod tests {
     fn memory_is_bounded_by_the_networks_remembered() {
         let mut habits = Habits::default();
         for n in 0..=255 {
-            habits.observe(&used([10, 0, n, 1], 1_001));
+            habits.observe(&used([10, 0, n, 1], 1_001), true);
         }
         assert!(habits.credentials.values().all(|habit| habit.networks.len() == NETWORKS_MAX));
     }

@@ -1,20 +1,40 @@
 //! Guards before release and detectors after it, as folds over what happened.
 //!
-//! [`ExposureBudgets`] and [`ListedNetworks`] are asked before bytes leave; [`Detector`] is told afterwards and answers with
+//! [`ExposureBudgets`] and [`ListedNetworks`] are asked before bytes leave; [`Detectors`] are told afterwards and answer with
 //! [`Signal`]s, each with the containment it calls for. Nothing here contains anything: that is posture's part, and what a
 //! signal proposes is the caller's to carry out.
 //!
-//! Start reading at [`Detector::fold`]; [`signal`] lists every finding and every containment.
+//! Start reading at [`Detectors::fold`]; [`signal`] lists every finding and every containment, [`defaults`] every number.
 
+mod baseline;
 pub mod budget;
+mod contributors;
+mod cusum;
+pub mod defaults;
 pub mod detector;
+pub mod detectors;
+mod distinct;
 pub mod habits;
 pub mod listed;
+mod lru;
+pub mod observation;
+pub mod relationships;
+pub mod rule;
 pub mod signal;
+pub mod statistic;
+mod stream;
 mod strikes;
+pub mod windows;
 
 pub use budget::{ExposureBudget, ExposureBudgets, Hold};
+pub use defaults::Defaults;
 pub use detector::{Detector, Event};
+pub use detectors::Detectors;
 pub use habits::{Habits, Unusual, Use};
 pub use listed::{BadLine, ListOwner, ListReport, Listed, ListedNetworks};
+pub use observation::{Asked, Inner, KeyedHash, Kind, Observation};
+pub use relationships::Relationships;
+pub use rule::{Evidence, RULES};
 pub use signal::{Cause, Containment, NetworkGroup, Signal};
+pub use statistic::{Family, Statistic, Stream};
+pub use windows::{Window, WindowKind, Windows};

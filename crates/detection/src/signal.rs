@@ -1,6 +1,8 @@
 //! What was found, in numbers, and what it calls for.
 
 use crate::Hold;
+use crate::rule;
+use crate::statistic::{Family, Statistic, Stream};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::{ClientIp, CredentialId, GrantId, IntegrationId, Micros, OperationId, UnixMicros};
 use std::fmt;
@@ -15,6 +17,8 @@ pub struct Signal {
     pub cause: Cause,
     /// What it calls for, mildest first; empty if it is only to be recorded.
     pub containment: Vec<Containment>,
+    /// Whether a rule that it rests on is in shadow: the containment is what it would have done, and was not carried out.
+    pub shadow: bool,
 }
 
 /// The finding and the numbers that made it.
@@ -56,7 +60,7 @@ pub enum Cause {
     NewNetworkAndMore {
         /// Whose.
         credential: CredentialId,
-        /// The other finding, in a few words.
+        /// The rule of the other finding.
         other: &'static str,
         /// Within how long of each other.
         within: Micros,
@@ -123,6 +127,90 @@ pub enum Cause {
         /// How many.
         count: u32,
     },
+    /// A token without proof from a network never seen for its credential. It was refused.
+    BearerElsewhere {
+        /// Whose.
+        credential: CredentialId,
+        /// Under which grant.
+        grant: GrantId,
+        /// Where from.
+        network: ClientIp,
+    },
+    /// The same finding, from new networks, about a second credential or grant of one integration.
+    Spread {
+        /// Whose.
+        integration: IntegrationId,
+        /// The rule of the finding.
+        finding: &'static str,
+        /// How many credentials or grants.
+        holders: u32,
+        /// Within how long.
+        within: Micros,
+    },
+    /// One statistic that alarmed.
+    Statistic(Statistic),
+    /// Far more distinct subjects than in this hour of other weeks.
+    Volume {
+        /// Of which requests.
+        stream: Stream,
+        /// Distinct subjects, to within a fifth.
+        subjects: u32,
+        /// What was expected.
+        expected: u32,
+        /// Within how long.
+        within: Micros,
+    },
+    /// Kinds of operation used for the first time, one after the other.
+    Recon {
+        /// Whose.
+        integration: IntegrationId,
+        /// With which key.
+        credential: CredentialId,
+        /// Which kinds, in the contract's words.
+        kinds: Vec<&'static str>,
+        /// Within how long.
+        within: Micros,
+    },
+    /// An operation, or classes through it, that a credential never used, or not for long.
+    FirstSeen {
+        /// Whose.
+        credential: CredentialId,
+        /// Which operation.
+        operation: OperationId,
+        /// How many classes; none if it is the operation itself.
+        classes: u32,
+    },
+    /// The tokens of many users from one network.
+    ManyTokens {
+        /// Where from.
+        network: NetworkGroup,
+        /// Of how many, to within a fifth.
+        tokens: u32,
+        /// How many are usual there.
+        usual: u32,
+        /// Within how long.
+        within: Micros,
+    },
+    /// Two families of evidence in one stream.
+    Families {
+        /// Whose stream.
+        integration: IntegrationId,
+        /// Which.
+        stream: Stream,
+        /// Which families.
+        families: [Family; 2],
+        /// Within how long.
+        within: Micros,
+    },
+    /// An integration does other things than it did in the weeks before.
+    Drift {
+        /// Which.
+        integration: IntegrationId,
+        /// How far apart, in thousandths: 0 is the same, 1,000 nothing in common.
+        permille: u32,
+        /// How far is too far.
+        limit_permille: u32,
+    },
 }
 
 /// What a finding calls for.
@@ -138,6 +226,8 @@ pub enum Containment {
     SuspendOperation(OperationId),
     /// The kill switch.
     Sever(IntegrationId),
+    /// No request from this network, by anybody.
+    RefuseNetwork(NetworkGroup),
     /// Wake somebody.
     Page,
     /// Open a case.
@@ -160,27 +250,6 @@ impl NetworkGroup {
     /// The network, host bits zero.
     pub fn net(self) -> IpNet {
         self.0
-    }
-}
-
-impl Signal {
-    /// The finding in a few words.
-    pub(crate) fn words(&self) -> &'static str {
-        match &self.cause {
-            Cause::BadProofs { .. } => "bad proofs",
-            Cause::ListedNetwork { .. } => "a listed network",
-            Cause::OutsidePins { .. } => "a network outside the pins",
-            Cause::NewNetwork { .. } | Cause::NewNetworkAndMore { .. } => {
-                "a network never seen before"
-            }
-            Cause::Dormant { .. } => "a long silence",
-            Cause::UnknownOperation { .. } => "an unknown operation",
-            Cause::OutOfContract { .. } => "fields out of contract",
-            Cause::ForeignSubjects { .. } => "foreign subjects",
-            Cause::BudgetHold { .. } | Cause::BudgetHolds { .. } => "an exhausted budget",
-            Cause::Honey { .. } => "a decoy",
-            Cause::Secret { .. } => "secrets in free text",
-        }
     }
 }
 
@@ -216,7 +285,8 @@ impl fmt::Display for Cause {
             }
             Self::NewNetworkAndMore { credential, other, within } => write!(
                 f,
-                "{credential} was used from a network never seen before and shows {other} within {} s",
+                "{credential} was used from a network never seen before and shows {} within {} s",
+                rule::words(other),
                 secs(within)
             ),
             Self::Dormant { credential, idle_days } => {
@@ -253,6 +323,48 @@ impl fmt::Display for Cause {
             Self::Secret { operation, count } => {
                 write!(f, "{count} secrets were masked in an answer of `{operation}`")
             }
+            Self::BearerElsewhere { credential, grant, network } => write!(
+                f,
+                "a token of {credential} for {grant} came without proof from {network}, never seen before"
+            ),
+            Self::Spread { integration, finding, holders, within } => write!(
+                f,
+                "{holders} keys or grants of {integration} show {} from new networks within {} s",
+                rule::words(finding),
+                secs(within)
+            ),
+            Self::Statistic(statistic) => write!(f, "{statistic}"),
+            Self::Volume { stream, subjects, expected, within } => write!(
+                f,
+                "{stream} read about {subjects} subjects within {} s, {expected} is usual at this hour",
+                secs(within)
+            ),
+            Self::Recon { credential, kinds, within, integration: _ } => write!(
+                f,
+                "{credential} used {} for the first time within {} s",
+                kinds.join(", "),
+                secs(within)
+            ),
+            Self::FirstSeen { credential, operation, classes: 0 } => {
+                write!(f, "{credential} used `{operation}` for the first time")
+            }
+            Self::FirstSeen { credential, operation, classes } => write!(
+                f,
+                "{credential} got {classes} classes through `{operation}` for the first time"
+            ),
+            Self::ManyTokens { network, tokens, usual, within } => write!(
+                f,
+                "tokens of about {tokens} users came from {} within {} s, {usual} is usual",
+                network.0,
+                secs(within)
+            ),
+            Self::Families { stream, families: [first, second], within, integration: _ } => {
+                write!(f, "{stream} shows {first} and {second} within {} s", secs(within))
+            }
+            Self::Drift { integration, permille, limit_permille } => write!(
+                f,
+                "{integration} did other things this week than before: {permille} of 1000 apart, {limit_permille} is the limit; certify it anew"
+            ),
         }
     }
 }
@@ -265,6 +377,7 @@ impl fmt::Display for Containment {
             Self::SuspendCredential(credential) => write!(f, "suspend {credential}"),
             Self::SuspendOperation(operation) => write!(f, "suspend `{operation}`"),
             Self::Sever(integration) => write!(f, "sever {integration}"),
+            Self::RefuseNetwork(network) => write!(f, "refuse {}", network.0),
             Self::Page => f.write_str("page"),
             Self::OpenCase => f.write_str("open a case"),
         }

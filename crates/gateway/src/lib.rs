@@ -4,6 +4,7 @@
 //! ([`origin`]), above it the connections that carry requests in and replies out ([`connection`],
 //! `http2`, [`listener`]). This crate decides nothing: every decision is a core crate's.
 
+pub mod asker;
 mod batches;
 pub mod connection;
 mod forward;
@@ -22,5 +23,6 @@ pub mod release;
 pub mod request;
 pub mod serve;
 pub mod sever_listener;
+pub mod tally;
 pub mod tls;
 pub mod watch;

@@ -8,7 +8,7 @@ use crate::watch::Watch;
 use arc_swap::ArcSwap;
 use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
-use detection::ListedNetworks;
+use detection::{ListedNetworks, Windows};
 use disclosure::Contract;
 use ledger::Draft;
 use model::{ClassTable, ClientIp, Digest, Directory, IntegrationId, RequestId, SubjectId};
@@ -36,6 +36,8 @@ pub struct View {
     pub class_table_hash: Digest,
     /// Subjects nobody has a reason to read.
     pub honey: BTreeSet<SubjectId>,
+    /// Changes that were announced and approved.
+    pub windows: Windows,
 }
 
 /// Asks the foreign issuer. When it returns, the [`Verifier`] knows the answer, or there was none.
@@ -192,6 +194,7 @@ impl Node {
             every.tick().await;
             let Some(node) = weak.upgrade() else { return };
             node.meter.tick();
+            node.watch.settle(&node.view().directory);
             for draft in node.refusals.take(clock::unix_now().secs()) {
                 if let Err(reason) = node.recorder.append(draft).await {
                     error!(%reason, "refusals could not be recorded");

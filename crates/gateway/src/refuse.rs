@@ -4,6 +4,7 @@
 //! somebody we know is a record of its own, up to a rate; the rest is counted by network, reason and second, so that
 //! nobody fills the disk by being refused.
 
+use crate::asker::Asker;
 use crate::connection::Connection;
 use crate::http1::{BadRequest, Method};
 use crate::metadata;
@@ -13,7 +14,7 @@ use crate::release::Reply;
 use crate::serve;
 use credential::httpsig::Challenge;
 use credential::{BadProof, Denied};
-use detection::Event;
+use detection::{Event, Inner};
 use disclosure::{NoOperation, WithheldBecause};
 use ledger::Draft;
 use model::{ClientIp, Outcome, Refusal, RequestId, UnixMicros};
@@ -30,7 +31,7 @@ use tracing::{debug, warn};
 #[derive(Debug)]
 pub struct Refused {
     reason: Reason,
-    bearing: Option<Bearing>,
+    asker: Option<Asker>,
 }
 
 impl Refused {
@@ -72,6 +73,9 @@ pub enum Reason {
         /// Whole days.
         idle_days: u32,
     },
+    /// Its token came without proof, from a network never seen for its credential.
+    #[error("a token without proof from a network never seen for its credential")]
+    BearerElsewhere,
     /// It searches by a data class that it may not read.
     #[error("a parameter is of a data class that is not in the grant")]
     SearchNotPermitted,
@@ -100,14 +104,14 @@ pub enum Reason {
 
 impl Reason {
     /// The reason, of a request whose sender was proved.
-    pub(crate) fn of(self, bearing: &Bearing) -> Refused {
-        Refused { reason: self, bearing: Some(bearing.clone()) }
+    pub(crate) fn of(self, asker: &Asker) -> Refused {
+        Refused { reason: self, asker: Some(asker.clone()) }
     }
 
     /// What the record says.
     fn refusal(&self) -> Refusal {
         match self {
-            Self::Listed { .. } => Refusal::Network,
+            Self::Listed { .. } | Self::BearerElsewhere => Refusal::Network,
             Self::Operation(_) => Refusal::UnknownOperation,
             Self::Denied(denied) => denied.refusal(),
             Self::SignatureRequired(_) => Refusal::Unauthenticated,
@@ -137,7 +141,7 @@ impl Reason {
 
 impl<R: Into<Reason>> From<R> for Refused {
     fn from(reason: R) -> Self {
-        Self { reason: reason.into(), bearing: None }
+        Self { reason: reason.into(), asker: None }
     }
 }
 
@@ -148,10 +152,11 @@ pub(crate) async fn answer(
     id: RequestId,
     refused: Refused,
 ) -> Reply {
-    let Refused { reason, bearing } = refused;
+    let Refused { reason, asker } = refused;
+    let bearing = asker.as_ref().map(|asker| &asker.bearing);
     let refusal = reason.refusal();
     debug!(request = %id, %reason, "refused");
-    node.meter.refused(bearing.as_ref().map(|bearing| bearing.integration), refusal);
+    node.meter.refused(bearing.map(|bearing| bearing.integration), refusal);
     if let Reason::Unrecorded(why) = &reason {
         node.meter.unrecorded(why);
     }
@@ -159,13 +164,16 @@ pub(crate) async fn answer(
         // Every request is refused until somebody acts, so somebody has to hear of it.
         warn!(%reason, "refusing everything");
     }
-    if let Some(event) = event(&reason, connection.peer, bearing.as_ref()) {
+    if let Some(event) = event(&reason, connection.peer, bearing) {
         node.watch.observe(&event, clock::unix_now());
     }
+    if let Some((asker, outcome)) = asker.as_ref().zip(found_nothing(&reason)) {
+        node.watch.miss(asker, outcome, &node.view().windows, clock::unix_now());
+    }
     match bearing {
-        Some(bearing) if node.refusals.may_stand_alone(&bearing) => {
+        Some(bearing) if node.refusals.may_stand_alone(bearing) => {
             let record =
-                serve::record(&node.view(), &bearing, id, Outcome::Refused(refusal), 0, &[]);
+                serve::record(&node.view(), bearing, id, Outcome::Refused(refusal), 0, &[]);
             // If even the refusal cannot be recorded it is still a refusal: nothing leaves either way.
             let _unrecorded = node.recorder.append(Draft::Access(record)).await;
         }
@@ -300,6 +308,27 @@ fn event(reason: &Reason, network: ClientIp, bearing: Option<&Bearing>) -> Optio
             operation: bearing.operation.clone(),
         }),
         _ => None,
+    }
+}
+
+/// What the asker was after, as far as the refusal shows, if it is of a kind that says so. The field filter reports its own.
+fn found_nothing(reason: &Reason) -> Option<Inner> {
+    match reason {
+        Reason::NotFound => Some(Inner::NotFound),
+        Reason::Policy(_) | Reason::SearchNotPermitted => Some(Inner::Denied),
+        Reason::Listed { .. }
+        | Reason::Operation(_)
+        | Reason::Denied(_)
+        | Reason::SignatureRequired(_)
+        | Reason::Cut(_)
+        | Reason::Asleep { .. }
+        | Reason::BearerElsewhere
+        | Reason::RestrictedSince
+        | Reason::PermitOver(_)
+        | Reason::CannotStream
+        | Reason::Origin(_)
+        | Reason::Withheld(_)
+        | Reason::Unrecorded(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each step returns what it proved and the next one takes it. Skipping a step does not compile: see
 //! [`crate::release::Reply::release`]. A whole reply takes the last three steps once, a stream takes them batch by batch.
 
+use crate::asker::Asker;
 use crate::batches::Batches;
 use crate::connection::Connection;
 use crate::forward::{self, Part};
@@ -13,9 +14,10 @@ use crate::refuse::{self, Reason, Refused};
 use crate::release::Reply;
 use crate::request::Request;
 use credential::{Caller, Denied};
-use disclosure::{Match, OriginBatch};
+use detection::Event;
+use disclosure::{Match, NoOperation, OriginBatch};
 use ledger::Draft;
-use model::{AccessRecord, Digest, OperationId, Outcome, RequestId, Touch, UnixMicros};
+use model::{AccessRecord, Digest, Outcome, RequestId, Touch, UnixMicros};
 use policy::{OperationKind, Permit};
 use sever::Bearing;
 use std::fmt;
@@ -52,7 +54,7 @@ async fn serve(
     }
 
     // match
-    let matched = view.contract.operation(request.method_of_operation(), request.target.path())?;
+    let matched = match_operation(node, connection, request, &view, now)?;
     let admitted = matched.operation.admit_request(
         request.target.query(),
         request.headers.iter(),
@@ -60,24 +62,21 @@ async fn serve(
     )?;
 
     // authenticate
-    let proofs = request.proofs(&node.external_url);
-    let shown = connection.client_certificate.as_ref();
-    let shown = shown.map(|it| it.show(&node.client_trust.load(), now));
-    let proof = proofs.of(request, connection, shown.as_ref());
-    let authenticate = |now| credential::authenticate(&proof, now, &node.verifier, &view.directory);
-    let caller = match (authenticate(now), &node.ask_issuer) {
+    let judge = |now| authenticate(node, connection, request, &view, now);
+    let caller = match (judge(now), &node.ask_issuer) {
         // Of a token that is another issuer's, what is not known yet is asked, and then the request is judged once more.
         (Err(Denied::NotAsked(question)), Some(ask)) => {
             ask(question).await;
-            authenticate(node.recorder.now()?)?
+            judge(node.recorder.now()?)?
         }
         (judged, _) => judged?,
     };
     if caller.is_bearer() {
         node.meter.bearer(caller.integration());
     }
-    let bearing = bearing(&caller, matched.operation.id());
-    let refused = |reason: Reason| reason.of(&bearing);
+    let asker = Asker::of(&caller, matched.operation, request, node.watch.hash());
+    let bearing = &asker.bearing;
+    let refused = |reason: Reason| reason.of(&asker);
     if matched.operation.requires_signature() && !caller.is_signed() {
         let has_content = !request.body.is_empty();
         let challenge = node.verifier.signature_challenge("signature_required", now, has_content);
@@ -85,11 +84,11 @@ async fn serve(
     }
 
     // admit
-    node.posture.switch().admit(&bearing, clock::boot_now()).map_err(|cut| refused(cut.into()))?;
-    node.watch.admit(&bearing, &view, now).map_err(refused)?;
+    node.posture.switch().admit(bearing, clock::boot_now()).map_err(|cut| refused(cut.into()))?;
+    node.watch.admit(&asker, &view, now).map_err(refused)?;
 
     // decide
-    let restricted = node.posture.switch().posture().restriction_of(&bearing).is_some();
+    let restricted = node.posture.switch().posture().restriction_of(bearing).is_some();
     let facts = matched.operation.facts();
     let (directory, policies) = (&view.directory, &view.policies);
     let permit =
@@ -99,7 +98,7 @@ async fn serve(
         return Err(refused(Reason::SearchNotPermitted));
     }
     if matches!(facts.kind, OperationKind::Write | OperationKind::Export) {
-        let attempt = record(&view, &bearing, id, Outcome::Attempted, 0, &[]);
+        let attempt = record(&view, bearing, id, Outcome::Attempted, 0, &[]);
         node.recorder
             .append(Draft::Access(attempt))
             .await
@@ -114,7 +113,7 @@ async fn serve(
     let decided = Decided {
         view: Arc::clone(&view),
         permit,
-        bearing: bearing.clone(),
+        asker: asker.clone(),
         token: *caller.token(),
         restricted,
         id,
@@ -133,7 +132,7 @@ async fn serve(
 struct Decided {
     view: Arc<View>,
     permit: Permit,
-    bearing: Bearing,
+    asker: Asker,
     /// SHA-256 of the token it was asked with.
     token: Digest,
     /// Whether posture restricted it when it was decided.
@@ -149,12 +148,13 @@ impl Decided {
         matched: &Match<'_>,
         part: Part,
     ) -> Result<Reply, Reason> {
-        let Self { view, permit, bearing, id, .. } = self;
+        let Self { view, permit, asker, id, .. } = self;
+        let bearing = &asker.bearing;
 
         // disclose
         let disclosed = node
             .watch
-            .disclose(part, matched, permit, bearing, node, view)
+            .disclose(part, matched, permit, asker, node, view)
             .map_err(Reason::Withheld)?;
 
         // record
@@ -193,7 +193,8 @@ impl Decided {
         if clock::unix_now() >= until {
             return Err(Reason::PermitOver(until));
         }
-        let restricted = node.posture.switch().posture().restriction_of(&self.bearing).is_some();
+        let restricted =
+            node.posture.switch().posture().restriction_of(&self.asker.bearing).is_some();
         if restricted && !self.restricted { Err(Reason::RestrictedSince) } else { Ok(()) }
     }
 }
@@ -225,7 +226,7 @@ impl Rest {
         connection: &Connection,
         fetched: Result<Option<OriginBatch>, Reason>,
     ) -> Result<Option<Reply>, BrokenOff> {
-        let Decided { view, bearing, id, .. } = &self.decided;
+        let Decided { view, asker, id, .. } = &self.decided;
         let released = async {
             let Some(batch) = fetched? else { return Ok(None) };
             node.admit_network(connection.peer)?;
@@ -236,7 +237,7 @@ impl Rest {
         match released.await {
             Ok(reply) => Ok(reply),
             Err(reason) => {
-                let _unsent = refuse::answer(node, connection, *id, reason.of(bearing)).await;
+                let _unsent = refuse::answer(node, connection, *id, reason.of(asker)).await;
                 Err(BrokenOff)
             }
         }
@@ -254,16 +255,37 @@ impl fmt::Debug for Rest {
 #[error("the stream was broken off")]
 pub(crate) struct BrokenOff;
 
-fn bearing(caller: &Caller, operation: &OperationId) -> Bearing {
-    Bearing {
-        vendor: caller.vendor(),
-        integration: caller.integration(),
-        credential: caller.credential(),
-        grant: caller.grant(),
-        operation: operation.clone(),
-        network: caller.network(),
-        consent: caller.consent(),
+fn authenticate(
+    node: &Node,
+    connection: &Connection,
+    request: &Request,
+    view: &View,
+    now: UnixMicros,
+) -> Result<Caller, Denied> {
+    let proofs = request.proofs(&node.external_url);
+    let shown = connection.client_certificate.as_ref();
+    let shown = shown.map(|it| it.show(&node.client_trust.load(), now));
+    let proofs = proofs.of(request, connection, shown.as_ref());
+    credential::authenticate(&proofs, now, &node.verifier, &view.directory)
+}
+
+/// The contract's operation for a request. Whoever asks for one that there is not is told so without a look at who it is; detectors hear
+/// of it only if the sender is proved.
+fn match_operation<'a>(
+    node: &Node,
+    connection: &Connection,
+    request: &'a Request,
+    view: &'a View,
+    now: UnixMicros,
+) -> Result<Match<'a>, NoOperation> {
+    let matched = view.contract.operation(request.method_of_operation(), request.target.path());
+    if matched.is_err()
+        && request.method != Method::Options
+        && let Ok(caller) = authenticate(node, connection, request, view, now)
+    {
+        node.watch.observe(&Event::UnknownOperation { credential: caller.credential() }, now);
     }
+    matched
 }
 
 /// The record of one request, whatever came of it.

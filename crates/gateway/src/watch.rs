@@ -1,21 +1,30 @@
 //! The guards' state and what the detectors set off: budgets are charged here, findings become containment here.
 
+use crate::asker::Asker;
 use crate::forward::Part;
 use crate::node::{Node, View};
 use crate::refuse::Reason;
+use crate::tally::{Tallies, Tally, change};
 use detection::{
-    Containment, Detector, Event, ExposureBudgets, Habits, Hold, Signal, Unusual, Use,
+    Asked, Containment, Defaults, Detectors, Event, Evidence, ExposureBudgets, Habits, Hold, Inner,
+    KeyedHash, Observation, Signal, Unusual, Use, Windows, observation,
 };
 use disclosure::{
     ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OverBudget, WithheldBecause,
 };
-use model::{Budget, GrantId, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, UnixMicros};
+use model::{
+    Budget, ClassSet, Directory, GrantId, IntegrationId, Pseudonym, SubjectId, SubjectOrdinal,
+    SubjectScope, UnixMicros,
+};
 use policy::Permit;
-use sever::{Bearing, Change, Target};
-use std::collections::VecDeque;
+use serde_json::{Value, json};
+use sever::Bearing;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use storage::clock;
 use storage::embedded::Keeper;
 use storage::embedded::Vault;
+use tokio::sync::broadcast;
 use tracing::{info, warn};
 
 /// Signals kept for operators to look at; the record keeps what was done about them.
@@ -24,9 +33,77 @@ const SIGNALS_MAX: usize = 1_000;
 /// Signals logged in one second.
 const TOLD_MAX: u32 = 20;
 
+/// Signals that a subscriber may be behind before it misses the oldest.
+const TOLD_BEHIND_MAX: usize = 1_024;
+
+/// A signal and what was done about it, for those who page, score or show it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The finding.
+    pub signal: Signal,
+    /// Each containment that it called for, and what became of it.
+    pub contained: Vec<(Containment, Contained)>,
+    /// When all of them held: the wall clock's time.
+    pub at: UnixMicros,
+}
+
+impl Told {
+    /// The signal as a page, the console or a script shows it: `portcullis.signal/1`.
+    pub fn to_json(&self) -> Value {
+        let contained = self.contained.iter().map(|(containment, became)| {
+            let (became, entry) = match became {
+                Contained::Entry(number) => ("done", Some(*number)),
+                Contained::Already => ("already", None),
+                Contained::Shadow => ("shadow", None),
+                Contained::People => ("people", None),
+            };
+            json!({ "what": containment.to_string(), "became": became, "entry": entry })
+        });
+        let mut shown = signal_to_json(&self.signal);
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("contained".into(), contained.collect());
+        }
+        shown
+    }
+}
+
+/// A finding and the numbers that made it, without what became of it.
+pub fn signal_to_json(signal: &Signal) -> Value {
+    let numbers = signal.evidence().into_iter().map(|(name, evidence)| {
+        let value = match evidence {
+            Evidence::Count(count) => count.into(),
+            #[expect(clippy::cast_precision_loss, reason = "thousandths of small numbers")]
+            Evidence::Permille(permille) => (permille as f64 / 1_000.0).into(),
+            Evidence::Text(text) => text.into(),
+        };
+        (name.to_owned(), value)
+    });
+    json!({
+        "schema": "portcullis.signal/1",
+        "at": signal.at.to_string(),
+        "rule": signal.rule(),
+        "shadow": signal.shadow,
+        "sentence": signal.cause.to_string(),
+        "evidence": numbers.collect::<serde_json::Map<String, Value>>(),
+    })
+}
+
+/// What became of a containment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contained {
+    /// It holds by this entry of posture.
+    Entry(u64),
+    /// It was in force already.
+    Already,
+    /// Its rule is in shadow, and nothing was done.
+    Shadow,
+    /// It is for people: a page or a case.
+    People,
+}
+
 /// How many signals a second has had.
 #[derive(Debug, Default)]
-struct Told {
+struct Logged {
     second: u64,
     count: u32,
 }
@@ -35,9 +112,14 @@ struct Told {
 pub struct Watch {
     budgets: ExposureBudgets,
     habits: Mutex<Habits>,
-    detector: Mutex<Detector>,
+    detectors: Mutex<Detectors>,
     signals: Mutex<VecDeque<Signal>>,
-    told: Mutex<Told>,
+    logged: Mutex<Logged>,
+    shadow: Mutex<BTreeSet<&'static str>>,
+    tallies: Arc<Mutex<Tallies>>,
+    /// Under a key of this start: what is hashed with it is compared within the process only.
+    hash: KeyedHash,
+    told: broadcast::Sender<Arc<Told>>,
     posture: Arc<Keeper>,
 }
 
@@ -47,41 +129,87 @@ impl Watch {
         Self {
             budgets: ExposureBudgets::default(),
             habits: Mutex::default(),
-            detector: Mutex::default(),
+            detectors: Mutex::new(Detectors::new(&Defaults::default())),
             signals: Mutex::default(),
-            told: Mutex::default(),
+            logged: Mutex::default(),
+            shadow: Mutex::default(),
+            tallies: Arc::default(),
+            hash: KeyedHash::new(clock::random()),
+            told: broadcast::Sender::new(TOLD_BEHIND_MAX),
             posture,
         }
     }
 
-    /// Takes in what a record of the log says, oldest first, before anything is served.
+    /// Takes in what a record of the log says was released, oldest first, before anything is served.
     pub fn replay(&self, seen: &Use, subjects: &[SubjectOrdinal]) {
         lock(&self.habits).replay(seen);
         self.budgets.replay(seen.grant, subjects, seen.at);
     }
 
+    /// Takes in what a record of the log shows of a request, as far as detectors go, in the same order.
+    pub fn replay_observation(&self, seen: &Observation<'_>, windows: &Windows) {
+        lock(&self.detectors).replay(seen, windows);
+    }
+
+    /// A subject as detectors know it.
+    pub fn asked(&self, ordinal: SubjectOrdinal, id: &SubjectId) -> Asked {
+        let key = self.hash.of(id.as_str().as_bytes());
+        Asked { ordinal, place: observation::place(id.as_str(), key), key }
+    }
+
+    /// What hashes are made with.
+    pub(crate) fn hash(&self) -> KeyedHash {
+        self.hash
+    }
+
+    /// Makes room for so many relationships, and forgets those there are.
+    pub fn make_room(&self, pairs: usize) {
+        lock(&self.detectors).make_room(pairs);
+    }
+
+    /// Takes in which integrations have to do with which subjects. Each integration named is judged by novelty from then on.
+    pub fn import(&self, pairs: &[(IntegrationId, SubjectId)], now: UnixMicros) {
+        let key = |id: &SubjectId| self.hash.of(id.as_str().as_bytes());
+        let pairs: Vec<_> = pairs.iter().map(|(of, id)| (*of, key(id))).collect();
+        // Requests meet the same lock, so it is held for a moment at a time.
+        for some in pairs.chunks(1_000) {
+            lock(&self.detectors).import(some, now);
+        }
+    }
+
+    /// How many of a thousand strangers look like acquaintances by accident, and the integrations that novelty is not blind to.
+    pub fn knowledge(&self) -> (u32, BTreeSet<IntegrationId>) {
+        let detectors = lock(&self.detectors);
+        let relationships = detectors.relationships();
+        (relationships.blind_permille(), relationships.imported().clone())
+    }
+
     /// Compares a proved caller's request with its credential's and grant's habits.
     ///
-    /// A network never seen before is served and signalled, unless the credential is pinned, which was checked already.
-    pub(crate) fn admit(
-        &self,
-        bearing: &Bearing,
-        view: &View,
-        now: UnixMicros,
-    ) -> Result<(), Reason> {
-        let &Bearing { credential, grant, network, .. } = bearing;
-        let unusual = lock(&self.habits).observe(&Use { credential, grant, network, at: now });
+    /// A network never seen before is served and signalled, unless the credential is pinned, which was checked already, or the network
+    /// was announced. A token without proof is refused there.
+    pub(crate) fn admit(&self, asker: &Asker, view: &View, now: UnixMicros) -> Result<(), Reason> {
+        let &Bearing { integration, credential, grant, network, .. } = &asker.bearing;
+        let is_expected = view
+            .directory
+            .credentials
+            .get(&credential)
+            .is_some_and(|known| !known.networks.is_empty())
+            || view.windows.announce_network(integration, network, now);
+        let seen = Use { credential, grant, network, at: now };
+        let unusual = lock(&self.habits).observe(&seen, !asker.is_bearer || is_expected);
         match unusual {
             None => Ok(()),
+            Some(Unusual::NewNetwork) if is_expected => Ok(()),
+            Some(Unusual::NewNetwork) if asker.is_bearer => {
+                let token = asker.token;
+                let event =
+                    Event::BearerElsewhere { integration, credential, grant, network, token };
+                self.observe(&event, now);
+                Err(Reason::BearerElsewhere)
+            }
             Some(Unusual::NewNetwork) => {
-                let pinned = view
-                    .directory
-                    .credentials
-                    .get(&credential)
-                    .is_some_and(|known| !known.networks.is_empty());
-                if !pinned {
-                    self.observe(&Event::NewNetwork { credential, network }, now);
-                }
+                self.observe(&Event::NewNetwork { credential, network }, now);
                 Ok(())
             }
             Some(Unusual::Asleep { idle_days }) => {
@@ -97,14 +225,19 @@ impl Watch {
         part: Part,
         matched: &Match<'_>,
         permit: &Permit,
-        bearing: &Bearing,
+        asker: &Asker,
         node: &Node,
         view: &View,
     ) -> Result<Disclosed, WithheldBecause> {
+        let bearing = &asker.bearing;
         // A clock that stepped since the request was admitted must not move the budget's windows.
         let now = node.recorder.now().map_err(|_| WithheldBecause::Unavailable)?;
-        let limits = permit.budget();
-        let mut subjects = Subjects { vault: &node.vault, now };
+        let mut limits = permit.budget();
+        // What is restricted has no room for a backfill either.
+        if limits == permit.grant().budget {
+            limits = view.windows.widen(limits, bearing.integration, now);
+        }
+        let mut subjects = Subjects { vault: &node.vault, watch: self, now, asked: Vec::new() };
         let mut budget =
             Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
         let mut guards =
@@ -113,7 +246,27 @@ impl Watch {
             Part::Whole(reply) => disclosure::disclose(reply, matched, permit, &mut guards),
             Part::Batch(batch) => disclosure::disclose_batch(batch, matched, permit, &mut guards),
         };
-        if let Some(hold) = budget.hold {
+        let hold = budget.hold;
+        let outcome = match &disclosed {
+            Ok(_) => Some(Inner::Released),
+            Err(withheld) => match withheld.because {
+                WithheldBecause::NotYours => Some(Inner::Denied),
+                WithheldBecause::OverBudget => Some(Inner::Held),
+                WithheldBecause::Honey
+                | WithheldBecause::OutOfContract(_)
+                | WithheldBecause::Unavailable => None,
+            },
+        };
+        if let Some(outcome) = outcome {
+            let classes = disclosed.as_ref().map_or(ClassSet::EMPTY, Disclosed::classes);
+            let names_subjects = match permit.scope() {
+                SubjectScope::TokenSubject | SubjectScope::Consenting(_) => true,
+                SubjectScope::Attribute { .. } | SubjectScope::All => false,
+            };
+            let seen = asker.observed(outcome, &subjects.asked, now);
+            self.fold(&Observation { classes, names_subjects, ..seen }, &view.windows);
+        }
+        if let Some(hold) = hold {
             self.observe(
                 &Event::BudgetHold { credential: bearing.credential, grant: bearing.grant, hold },
                 now,
@@ -164,35 +317,94 @@ impl Watch {
         }
     }
 
+    /// Signals from now on, each with what was done about it. A subscriber that is too far behind misses the oldest.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
+        self.told.subscribe()
+    }
+
+    /// Tells the detectors that nothing was found, or nothing the asker may read, before there was an answer to look at.
+    pub(crate) fn miss(&self, asker: &Asker, outcome: Inner, windows: &Windows, now: UnixMicros) {
+        self.fold(&asker.observed(outcome, &[], now), windows);
+    }
+
+    fn fold(&self, seen: &Observation<'_>, windows: &Windows) {
+        let signals = lock(&self.detectors).fold(seen, windows);
+        self.act(signals);
+    }
+
+    /// What each rule found and did since this start, and what operators made of it.
+    pub fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+        lock(&self.tallies).by_rule()
+    }
+
+    /// Looks what operators made of what was contained.
+    pub(crate) fn settle(&self, directory: &Directory) {
+        lock(&self.tallies).settle(&self.posture.switch().posture(), directory);
+    }
+
+    /// Puts exactly these rules in shadow: their signals are told, and what they call for is not carried out.
+    pub fn shadow(&self, rules: BTreeSet<&'static str>) {
+        *lock(&self.shadow) = rules;
+    }
+
     /// Folds one event and contains what it completes.
     pub(crate) fn observe(&self, event: &Event, now: UnixMicros) {
-        let signals = lock(&self.detector).fold(event, now);
-        for signal in signals {
-            self.tell(&signal);
-            for containment in &signal.containment {
-                self.contain(containment, &signal);
-            }
+        let signals = lock(&self.detectors).event(event, now);
+        self.act(signals);
+    }
+
+    fn act(&self, signals: Vec<Signal>) {
+        for mut signal in signals {
+            let shadow = lock(&self.shadow);
+            signal.shadow = signal.rests_on().iter().any(|rule| shadow.contains(rule));
+            drop(shadow);
+            self.log(&signal);
+            lock(&self.tallies).signal(&signal);
             let mut kept = lock(&self.signals);
             if kept.len() == SIGNALS_MAX {
                 kept.pop_front();
             }
-            kept.push_back(signal);
+            kept.push_back(signal.clone());
+            drop(kept);
+            let (posture, told) = (Arc::clone(&self.posture), self.told.clone());
+            let tallies = Arc::clone(&self.tallies);
+            let signal_is_only_told = signal.containment.is_empty();
+            let carry_out = move || {
+                let mut contained = Vec::with_capacity(signal.containment.len());
+                for containment in &signal.containment {
+                    contained.push((
+                        containment.clone(),
+                        contain(&posture, containment, &signal, &tallies),
+                    ));
+                }
+                // Nobody may be listening.
+                let _heard = told.send(Arc::new(Told { signal, contained, at: clock::unix_now() }));
+            };
+            if signal_is_only_told {
+                carry_out();
+                continue;
+            }
+            // The change waits for a disk; the request that set it off is decided already and need not.
+            tokio::task::spawn_blocking(carry_out);
         }
     }
 
     /// Logs a signal, unless this second has had its share: whoever makes signals must not be able to drown the log.
-    fn tell(&self, signal: &Signal) {
-        let mut told = lock(&self.told);
+    fn log(&self, signal: &Signal) {
+        let mut logged = lock(&self.logged);
         let second = signal.at.secs();
-        if told.second != second {
-            if told.count > TOLD_MAX {
-                warn!(left_out = told.count - TOLD_MAX, "more signals than are logged in a second");
+        if logged.second != second {
+            if logged.count > TOLD_MAX {
+                warn!(
+                    left_out = logged.count - TOLD_MAX,
+                    "more signals than are logged in a second"
+                );
             }
-            *told = Told { second, count: 0 };
+            *logged = Logged { second, count: 0 };
         }
-        told.count += 1;
-        if told.count <= TOLD_MAX {
-            info!(signal = %signal, "signal");
+        logged.count += 1;
+        if logged.count <= TOLD_MAX {
+            info!(rule = signal.rule(), shadow = signal.shadow, signal = %signal, "signal");
         }
     }
 
@@ -200,33 +412,35 @@ impl Watch {
     pub fn signals(&self) -> Vec<Signal> {
         lock(&self.signals).iter().cloned().collect()
     }
+}
 
-    fn contain(&self, containment: &Containment, signal: &Signal) {
-        let change = match containment {
-            Containment::Throttle(grant) => Change::Restrict(Target::Grant(*grant)),
-            Containment::Restrict(integration) => {
-                Change::Restrict(Target::Integration(*integration))
-            }
-            Containment::SuspendCredential(credential) => {
-                Change::Sever(Target::Credential(*credential))
-            }
-            Containment::SuspendOperation(operation) => {
-                Change::Sever(Target::Operation(operation.clone()))
-            }
-            Containment::Sever(integration) => Change::Sever(Target::Integration(*integration)),
-            Containment::Page | Containment::OpenCase => {
-                warn!(signal = %signal, "a person should look at this");
-                return;
-            }
-        };
-        let (posture, reason) = (Arc::clone(&self.posture), signal.cause.to_string());
-        // The change waits for a disk; the request that set it off is refused already and need not.
-        tokio::task::spawn_blocking(move || {
-            let contained = posture.contain(change, &reason, "guard");
-            if let Some(problem) = contained.and_then(|changed| changed.not_durable) {
+/// Carries one containment out, unless its rule is in shadow. Blocks for a disk write.
+fn contain(
+    posture: &Keeper,
+    containment: &Containment,
+    signal: &Signal,
+    tallies: &Mutex<Tallies>,
+) -> Contained {
+    let Some(change) = change(containment) else {
+        warn!(signal = %signal, shadow = signal.shadow, "a person should look at this");
+        return Contained::People;
+    };
+    if signal.shadow {
+        if posture.switch().posture().holds(&change) {
+            return Contained::Already;
+        }
+        lock(tallies).follow(signal, change);
+        return Contained::Shadow;
+    }
+    match posture.contain(change.clone(), &signal.cause.to_string(), signal.rule()) {
+        None => Contained::Already,
+        Some(changed) => {
+            lock(tallies).follow(signal, change);
+            if let Some(problem) = changed.not_durable {
                 warn!(problem, "containment holds but is not durable");
             }
-        });
+            Contained::Entry(changed.entry.number)
+        }
     }
 }
 
@@ -248,7 +462,10 @@ fn blames_the_origin(permit: &Permit, matched: &Match<'_>) -> bool {
 /// The vault, as the field filter sees it.
 struct Subjects<'a> {
     vault: &'a Vault,
+    watch: &'a Watch,
     now: UnixMicros,
+    /// Whoever was looked up, for the detectors.
+    asked: Vec<Asked>,
 }
 
 impl KnowSubjects for Subjects<'_> {
@@ -256,7 +473,9 @@ impl KnowSubjects for Subjects<'_> {
         &mut self,
         id: &SubjectId,
     ) -> Result<(SubjectOrdinal, Pseudonym), disclosure::Unavailable> {
-        self.vault.row(id, self.now).map_err(|_| disclosure::Unavailable)
+        let row = self.vault.row(id, self.now).map_err(|_| disclosure::Unavailable)?;
+        self.asked.push(self.watch.asked(row.0, id));
+        Ok(row)
     }
 }
 

@@ -4,17 +4,22 @@
 
 mod support;
 
-use detection::{Cause, ListOwner, ListedNetworks};
+use detection::{Cause, ListOwner, ListedNetworks, Signal, Window, WindowKind, Windows};
 use disclosure::Operation;
 use gateway::listener::Transport;
 use gateway::node::View;
-use model::{Budget, Grant, SubjectId};
+use gateway::watch::Contained;
+use model::{
+    BearerException, Budget, Directory, Grant, IntegrationId, Micros, OperationId, SubjectId,
+    UnixMicros,
+};
 use policy::Policies;
 use std::sync::Arc;
 use std::time::Duration;
+use storage::clock;
 use support::{Setting, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const OPENAPI: &str = "
 openapi: 3.1.0
@@ -90,11 +95,17 @@ async fn stage() -> Stage {
 
 /// Changes what the node was configured with.
 fn reconfigure(stage: &Stage, honey: &[&str], budget: Option<Budget>) {
+    change(stage, honey, &Windows::default(), |directory| {
+        let budgeted = |grant: &mut Grant| grant.budget = budget.unwrap_or(grant.budget);
+        directory.grants.values_mut().for_each(budgeted);
+    });
+}
+
+fn change(stage: &Stage, honey: &[&str], windows: &Windows, act: impl FnOnce(&mut Directory)) {
     let old = stage.node.view();
     let mut directory = old.directory.clone();
     directory.revision += 1;
-    let budgeted = |grant: &mut Grant| grant.budget = budget.unwrap_or(grant.budget);
-    directory.grants.values_mut().for_each(budgeted);
+    act(&mut directory);
     let facts: Vec<_> = old.contract.operations().map(Operation::facts).collect();
     let policies = Policies::compile(&facts, &old.classes, &directory, "").unwrap();
     stage.node.replace_view(View {
@@ -104,6 +115,7 @@ fn reconfigure(stage: &Stage, honey: &[&str], budget: Option<Budget>) {
         classes: old.classes.clone(),
         class_table_hash: old.class_table_hash,
         honey: honey.iter().map(|id| SubjectId::new(id).unwrap()).collect(),
+        windows: windows.clone(),
     });
 }
 
@@ -121,7 +133,11 @@ async fn send(stage: &Stage, path: &str, fields: &[(&str, String)]) -> (u16, Str
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    let stream = TcpStream::connect(stage.address).await.unwrap();
+    answer(stream, &request).await
+}
+
+async fn answer(mut stream: TcpStream, request: &str) -> (u16, String) {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -262,4 +278,150 @@ async fn the_gateway_says_whose_tokens_it_takes() {
     let refused = ask("GET", "/people/alice").await;
     assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
     assert!(refused.contains(&format!(r#"resource_metadata="{url}{path}""#)), "{refused}");
+}
+
+const READER: IntegrationId = IntegrationId::from_bytes([1; 16]);
+
+/// People whom the integration has to do with are `friend-N`, others `stranger-N`. No two numbers are near each other.
+fn id(kind: &str, n: u32) -> String {
+    let beyond = if kind == "friend" { 0 } else { 500 };
+    format!("{kind}-{}", (n + beyond) * 1_000)
+}
+
+fn befriend(stage: &Stage) {
+    let friends: Vec<_> =
+        (0..100).map(|n| (READER, SubjectId::new(&id("friend", n)).unwrap())).collect();
+    stage.node.watch.import(&friends, clock::unix_now());
+}
+
+fn found(stage: &Stage, rule: &str) -> Vec<Signal> {
+    stage.node.watch.signals().into_iter().filter(|signal| signal.rule() == rule).collect()
+}
+
+#[tokio::test]
+async fn an_attacker_with_the_right_key_is_throttled_and_then_severed_while_honest_reads_go_on() {
+    let stage = stage().await;
+    befriend(&stage);
+    reconfigure(&stage, &[], Some(Budget { burst: 400, hour: 400, day: 400 }));
+    for n in 0..10 {
+        assert_eq!(get(&stage, &id("friend", n)).await.0, 200);
+    }
+    for n in 0..30 {
+        assert_eq!(get(&stage, &id("stranger", n)).await.0, 200);
+    }
+    assert!(contained(&stage, "restricted", "grant:").await);
+    let novelty = found(&stage, "novelty");
+    assert!(novelty[0].to_string().contains("have no relationship"), "{}", novelty[0]);
+    assert_eq!(get(&stage, &id("friend", 3)).await.0, 200, "read before, so it costs nothing");
+    let mut held = 0;
+    for n in 30..60 {
+        let status = get(&stage, &id("stranger", n)).await.0;
+        assert!(matches!(status, 429 | 403), "{status}");
+        held += u32::from(status == 429);
+    }
+    assert!(held >= 23, "{held}");
+    assert!(contained(&stage, "severed", "integration:").await);
+    assert_eq!(found(&stage, "families").len(), 1);
+    assert_eq!(get(&stage, &id("friend", 3)).await.0, 403);
+}
+
+#[tokio::test]
+async fn honest_reads_and_a_retry_storm_alarm_nobody() {
+    let stage = stage().await;
+    befriend(&stage);
+    for n in 0..100 {
+        let who = if n % 10 == 0 { id("stranger", n % 20) } else { id("friend", n) };
+        assert_eq!(get(&stage, &who).await.0, 200);
+    }
+    for _ in 0..50 {
+        assert_eq!(get(&stage, &id("stranger", 0)).await.0, 200);
+    }
+    assert!(stage.node.watch.signals().is_empty(), "{:?}", stage.node.watch.signals());
+}
+
+#[tokio::test]
+async fn a_declared_backfill_has_room_in_the_budget_and_alarms_nobody() {
+    let stage = stage().await;
+    befriend(&stage);
+    let now = clock::unix_now();
+    let operation = OperationId::new("getPerson").unwrap();
+    let kind = WindowKind::Backfill { operation, subjects_max: 60 };
+    let (from, to) = (now, now + Micros::from_secs(60));
+    let windows =
+        Windows::new(vec![Window { id: "w".into(), integration: READER, kind, from, to }]);
+    change(&stage, &[], &windows, |directory| {
+        let budget = Budget { burst: 10, hour: 10, day: 10 };
+        directory.grants.values_mut().for_each(|grant| grant.budget = budget);
+    });
+    for n in 0..70 {
+        assert_eq!(get(&stage, &id("stranger", n)).await.0, 200, "{n}");
+    }
+    assert!(stage.node.watch.signals().is_empty(), "{:?}", stage.node.watch.signals());
+    assert_eq!(get(&stage, &id("stranger", 70)).await.0, 429);
+}
+
+#[tokio::test]
+async fn a_token_without_proof_is_refused_from_a_network_never_seen() {
+    let stage = stage().await;
+    change(&stage, &[], &Windows::default(), |directory| {
+        let until = UnixMicros(u64::MAX);
+        let exception = BearerException { owner: "o".into(), reason: "r".into(), until };
+        directory.bearer.insert(READER, exception);
+    });
+    let bearer = async |from: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(stage.address).await.unwrap();
+        let request = format!(
+            "GET /people/ana HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+            stage.host(),
+            stage.token(None)
+        );
+        answer(stream, &request).await
+    };
+    assert_eq!(bearer("127.0.0.1").await.0, 200);
+    for _ in 0..2 {
+        let (status, body) = bearer("127.0.9.1").await;
+        assert_eq!(status, 403);
+        assert!(body.contains(r#""code":"network""#), "{body}");
+    }
+    assert_eq!(bearer("127.0.0.1").await.0, 200);
+    assert_eq!(found(&stage, "new_network").len(), 1);
+}
+
+#[tokio::test]
+async fn an_operation_that_there_is_not_is_signalled_of_whoever_is_proved() {
+    let stage = stage().await;
+    let path = "/nobody/ana";
+    assert_eq!(send(&stage, path, &[]).await.0, 404);
+    assert!(found(&stage, "unknown_operation").is_empty());
+    assert_eq!(send(&stage, path, &stage.proof("GET", path)).await.0, 404);
+    assert_eq!(found(&stage, "unknown_operation").len(), 1);
+    assert_eq!(stage.node.posture.switch().posture().number(), 0);
+}
+
+#[tokio::test]
+async fn a_rule_in_shadow_tells_what_it_would_have_done_and_does_nothing() {
+    let stage = stage().await;
+    reconfigure(&stage, &["decoy"], None);
+    let mut told = stage.node.watch.subscribe();
+    stage.node.watch.shadow(["honey"].into());
+    assert_eq!(get(&stage, "decoy").await.0, 404);
+    let first = told.recv().await.unwrap();
+    assert!(first.signal.shadow && first.signal.rule() == "honey");
+    assert_eq!(first.contained[0].1, Contained::Shadow);
+    let shown = first.to_json();
+    assert_eq!(shown["rule"], "honey");
+    assert_eq!(shown["evidence"]["operation"], "getPerson");
+    assert_eq!(shown["contained"][0]["became"], "shadow");
+    assert_eq!(get(&stage, "ana").await.0, 200);
+    let tally = stage.node.watch.tallies()["honey"];
+    assert_eq!((tally.signals, tally.would_contain, tally.contained), (1, 1, 0));
+
+    stage.node.watch.shadow([].into());
+    assert_eq!(get(&stage, "decoy").await.0, 404);
+    let second = told.recv().await.unwrap();
+    assert_eq!(second.contained[0].1, Contained::Entry(1));
+    assert_eq!(get(&stage, "ana").await.0, 403);
+    assert_eq!(stage.node.watch.tallies()["honey"].contained, 1);
 }

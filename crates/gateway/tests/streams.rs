@@ -434,7 +434,15 @@ async fn world(given: Given) -> World {
         listed: ListedNetworks::default(),
         consents: Arc::default(),
         watch: Watch::new(Arc::clone(&keeper)),
-        view: View { directory, contract, policies, classes, class_table_hash, honey },
+        view: View {
+            directory,
+            contract,
+            policies,
+            classes,
+            class_table_hash,
+            honey,
+            windows: detection::Windows::default(),
+        },
     });
     let facts = Facts {
         integration: INTEGRATION,

@@ -4,6 +4,7 @@ use crate::issuer::{IssuerConfig, IssuerFile};
 use crate::node::log_origin;
 use crate::provider::{ProviderConfig, ProviderFile};
 use crate::secrets::{Secrets, SecretsFile};
+use crate::watching::{DetectionConfig, DetectionFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
 use control::witness::Witness;
@@ -49,6 +50,8 @@ struct ConfigFile {
     replica: Vec<ReplicaFile>,
     #[serde(default)]
     record: RecordFile,
+    #[serde(default)]
+    detection: DetectionFile,
 }
 
 /// Where subjects connect integrations, as written.
@@ -216,6 +219,8 @@ pub(crate) struct Config {
     pub(crate) lists: Vec<PathBuf>,
     /// Metrics and `/healthz`, if anybody is to see them.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Rules in shadow, and who has to do with whom.
+    pub(crate) detection: DetectionConfig,
     /// Folder of OSV advisories that bills of materials are compared with.
     pub(crate) advisories: Option<PathBuf>,
     /// Who writes letters and filings.
@@ -370,6 +375,10 @@ impl Config {
                 .map(CompanyFile::checked)
                 .transpose()
                 .with_context(|| format!("in `{}`, `[company]`", path.display()))?,
+            detection: file
+                .detection
+                .checked(&data)
+                .with_context(|| format!("in `{}`, `[detection]`", path.display()))?,
             advisories: file.advisories.map(|path| data.join(path)),
             authority_url: file.authority_url,
             portal: file
@@ -478,6 +487,10 @@ overlay = "overlay.yaml"
 # scope = "contacts.read"
 # integration = "int_..."
 # grant = "grt_..."
+# Who has to do with whom, and rules that only tell. docs/operating/detectors.md
+# [detection]
+# relationships = "relationships.csv"      # lines of integration,subject
+# shadow = ["novelty"]
 
 # After so many days records lose for good what was read and of whom. docs/operating/retention.md
 # [record]

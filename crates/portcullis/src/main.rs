@@ -23,6 +23,7 @@ mod rotation;
 mod secrets;
 mod tls;
 mod verify;
+mod watching;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

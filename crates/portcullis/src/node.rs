@@ -10,6 +10,7 @@ use crate::people;
 use crate::restored::Expected;
 use crate::rotation::{self, Rotation};
 use crate::tls;
+use crate::watching::{self, Replay};
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
@@ -31,7 +32,7 @@ use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
-use detection::{ListOwner, ListedNetworks, Use, habits};
+use detection::{ListOwner, ListedNetworks, Use, Windows, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{AskIssuer, Node, Parts, View};
@@ -167,8 +168,19 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let consents = Arc::new(ConsentBook::default());
     let material = tls::Material::read(config)?;
     let watch = Watch::new(Arc::clone(&keeper));
-    replay_former(&watch, data, &opened.vault);
-    replay(&watch, &opened.view, &opened.vault)?.check(&opened.vault, &registry).await?;
+    watch.shadow(config.detection.shadow.clone());
+    if let Some(path) = &config.detection.relationships {
+        // As many again may be told before the next start.
+        watch.make_room(watching::count(path)?.saturating_mul(2));
+        watching::import(&watch, path, &snapshot.directory, clock::unix_now())?;
+    }
+    let shown = view(&contract.load_full(), snapshot.clone())?;
+    let expected = {
+        let mut told = Replay::new(&watch, &opened.vault, &shown);
+        replay_former(&watch, data, &opened.vault, &mut told);
+        replay(&watch, &opened.view, &opened.vault, &mut told)?
+    };
+    expected.check(&opened.vault, &registry).await?;
     let verifier = Verifier::new(
         &issuer,
         &external_url,
@@ -211,7 +223,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         listed: read_lists(&config.lists)?,
         consents: Arc::clone(&consents),
         watch,
-        view: view(&contract.load_full(), snapshot.clone())?,
+        view: shown,
     });
 
     let registered = Arc::new(ArcSwap::from_pointee(Registered::of(&snapshot)));
@@ -411,6 +423,7 @@ impl Running {
         private::check_directory(&config.data)?;
         config.secrets = reload.config.secrets.clone();
         let listed = read_lists(&config.lists)?;
+        config.detection.relationships.as_deref().map(watching::count).transpose()?;
         let material = tls::Material::read(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
         let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
@@ -419,6 +432,11 @@ impl Running {
         reload.contract.store(contract);
         reload.node.replace_view(view);
         reload.node.listed.store(Arc::new(listed));
+        reload.node.watch.shadow(config.detection.shadow.clone());
+        if let Some(path) = &config.detection.relationships {
+            let shown = reload.node.view();
+            watching::import(&reload.node.watch, path, &shown.directory, clock::unix_now())?;
+        }
         reload.tls.replace(material);
         reload.desk.replace_advisories(advisories);
         reload.office.replace_settings(settings);
@@ -760,6 +778,7 @@ fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
         classes,
         class_table_hash,
         honey,
+        windows: Windows::default(),
     })
 }
 
@@ -768,9 +787,9 @@ fn roster(snapshot: &Snapshot) -> Roster {
 }
 
 /// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
-fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
+fn replay_former(watch: &Watch, data: &Path, vault: &Vault, told: &mut Replay<'_>) {
     let replayed = generation::before(data).and_then(|former| match former {
-        Some(former) => replay(watch, &former, vault).map(|_| ()),
+        Some(former) => replay(watch, &former, vault, told).map(|_| ()),
         None => Ok(()),
     });
     if let Err(reason) = replayed {
@@ -778,11 +797,11 @@ fn replay_former(watch: &Watch, data: &Path, vault: &Vault) {
     }
 }
 
-/// Rebuilds budgets and habits from the log: what was read in the last day counts, and where from in the last month,
+/// Rebuilds budgets, habits and detectors from the log: what was read in the last day counts, and where from in the last month,
 /// whatever happened to the process.
 ///
 /// Returns what these records say must be in vault and registry.
-fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
+fn replay(watch: &Watch, view: &LogView, vault: &Vault, told: &mut Replay<'_>) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
     let mut expected = Expected::since(since);
     for record in view.records_since(since) {
@@ -795,7 +814,6 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
         let at = record.header.time;
         expected.take(&record);
         let Body::Access(access) = &record.body else { continue };
-        let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
         let ordinals: Vec<_> = record
             .touches
             .iter()
@@ -810,6 +828,8 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault) -> Result<Expected> {
                 known
             })
             .collect();
+        told.take(&record, &ordinals);
+        let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
         let seen = Use { credential: access.credential, grant, network: access.network, at };
         watch.replay(&seen, &ordinals);
     }

@@ -1,0 +1,513 @@
+//! The detectors after release: folds observations of proved callers into signals, in bounded memory, told the time.
+//!
+//! The guards' own findings come in as [`Event`]s, because what a guard found and what a statistic found may be two facts about one
+//! caller. One statistic throttles and pages; two families in one stream sever; nothing else here does.
+
+use crate::NetworkGroup;
+use crate::baseline::{Baseline, Tokens};
+use crate::contributors::Contributors;
+use crate::cusum::centi;
+use crate::defaults::Defaults;
+use crate::detector::{Detector, Event};
+use crate::lru::Lru;
+use crate::observation::{Asked, Inner, Kind, Observation};
+use crate::relationships::{Relationships, mix};
+use crate::signal::{Cause, Containment, Signal};
+use crate::statistic::{self, Family, Statistic};
+use crate::stream::{Judge, Secs, Standing, Stream, Subject, Told, secs, span_secs};
+use crate::windows::Windows;
+use model::{ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, UnixMicros};
+use std::net::IpAddr;
+
+/// The state of every detector of a node.
+///
+/// Bounded by [`Defaults`]: at 5,000 credentials in 20 networks each less than 64 MiB, relationships included
+/// (`cargo run --release -p detection --example detection_speed`). Full, it forgets what was active least recently. A holder of a valid
+/// key who comes from a hundred thousand networks can so make every stream begin anew; those of operations stay.
+#[derive(Debug)]
+pub struct Detectors {
+    defaults: Defaults,
+    guards: Detector,
+    relationships: Relationships,
+    streams: Lru<(CredentialId, Group), Stream>,
+    operations: Lru<OperationId, Fleet>,
+    operations_made: u32,
+    integrations: Lru<IntegrationId, Baseline>,
+    callers: Lru<CredentialId, Caller>,
+    uses: Lru<(CredentialId, u32), Used>,
+    networks: Lru<NetworkGroup, Tokens>,
+    /// When a bearer's token was last told of, by whose it is and where it came from.
+    elsewhere: Lru<(CredentialId, GrantId, NetworkGroup), Secs>,
+    spreads: Lru<IntegrationId, Spread>,
+}
+
+/// A network group in eight bytes, as there are many: the first 48 bits of a /48, or a /24 beyond them.
+type Group = u64;
+
+/// What everybody does through one operation.
+#[derive(Debug, Default)]
+struct Fleet {
+    number: u32,
+    stream: Stream,
+    learned: Baseline,
+    contributors: Contributors,
+}
+
+/// What one credential did, as far as kinds of operations go.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    integration: IntegrationId,
+    first: Secs,
+    /// First use of list, count and export.
+    kinds: [Secs; 3],
+    recon_told: Secs,
+}
+
+/// The last use of an operation by a credential, and the classes it ever got.
+#[derive(Clone, Copy, Debug)]
+struct Used {
+    last: Secs,
+    classes: ClassSet,
+}
+
+/// The last credential or grant of an integration with a finding from a new network.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    at: UnixMicros,
+    credential: CredentialId,
+    grant: Option<GrantId>,
+}
+
+const KINDS: [Kind; 3] = [Kind::List, Kind::Count, Kind::Export];
+/// Findings from new networks remembered, and tokens from elsewhere.
+const ELSEWHERE_MAX: usize = 4_096;
+
+impl Detectors {
+    /// Detectors that have seen nothing yet.
+    pub fn new(defaults: &Defaults) -> Self {
+        Self {
+            defaults: *defaults,
+            guards: Detector::default(),
+            relationships: Relationships::for_pairs(0),
+            streams: Lru::new(defaults.streams_max),
+            operations: Lru::new(defaults.operations_max),
+            operations_made: 0,
+            integrations: Lru::new(defaults.integrations_max),
+            callers: Lru::new(defaults.credentials_max),
+            uses: Lru::new(defaults.uses_max),
+            networks: Lru::new(defaults.networks_max),
+            elsewhere: Lru::new(ELSEWHERE_MAX),
+            spreads: Lru::new(ELSEWHERE_MAX),
+        }
+    }
+
+    /// Folds one observation in; the signals it completes, most often none.
+    pub fn fold(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
+        let mut causes = Causes { at: seen.at, signals: Vec::new() };
+        let operation = self.operation(seen.operation);
+        let recon = self.firsts(seen, operation, windows, &mut causes);
+        self.tokens(seen, windows, &mut causes);
+        if seen.outcome == Inner::Released {
+            let learned = self.integrations.touch(&seen.integration, Baseline::default);
+            if let Some(permille) = learned.drift(operation, &seen.classes, seen.at, &self.defaults)
+            {
+                let limit_permille = self.defaults.drift_permille;
+                if permille > limit_permille {
+                    causes.push(
+                        Cause::Drift { integration: seen.integration, permille, limit_permille },
+                        vec![],
+                    );
+                }
+            }
+        }
+        if seen.names_subjects && self.relationships.know(seen.integration) {
+            for asked in seen.subjects {
+                self.relationships.relate(seen.integration, asked.key, seen.at);
+            }
+        }
+        let backfills = windows.backfills(seen.integration, seen.operation, seen.at);
+        let subject = |asked| subject(asked, seen, &self.relationships, backfills);
+        let subjects: Vec<_> = seen.subjects.iter().map(subject).collect();
+        self.caller_stream(seen, &subjects, recon, backfills, &mut causes);
+        self.fleet_stream(seen, &subjects, &mut causes);
+        causes.signals
+    }
+
+    /// Takes in what a record of the log says, oldest first: as [`Detectors::fold`], without signals.
+    pub fn replay(&mut self, seen: &Observation<'_>, windows: &Windows) {
+        self.fold(seen, windows);
+    }
+
+    /// Folds in what a guard found.
+    pub fn event(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
+        if let Event::NewNetwork { credential, network } = event {
+            let stream = self.streams.touch(&(*credential, group(*network)), Stream::default);
+            stream.new_until = secs(now + self.defaults.new_for);
+        }
+        let mut causes = Causes { at: now, signals: Vec::new() };
+        if let Event::BearerElsewhere { integration, credential, grant, network, token } = event {
+            let group = NetworkGroup::of(*network);
+            if let Some(token) = token {
+                let of_network = self.networks.touch(&group, Tokens::default);
+                if let Some((tokens, usual)) = of_network.add(*token, true, now, &self.defaults) {
+                    causes.many_tokens(group, tokens, usual, &self.defaults);
+                }
+            }
+            let told = self.elsewhere.touch(&(*credential, *grant, group), || 0);
+            if *told > 0 && secs(now).saturating_sub(*told) < span_secs(self.defaults.told_every) {
+                return causes.signals;
+            }
+            *told = secs(now);
+            self.spread(*integration, *credential, Some(*grant), "new_network", &mut causes);
+        }
+        let found = self.guards.fold(event, now);
+        let suspended = found.iter().find_map(|signal| {
+            let Cause::NewNetworkAndMore { credential, other, .. } = signal.cause else {
+                return None;
+            };
+            Some((credential, other))
+        });
+        causes.signals.splice(0..0, found);
+        if let Some((credential, other)) = suspended
+            && let Some(integration) =
+                self.callers.get(&credential).map(|caller| caller.integration)
+        {
+            self.spread(integration, credential, None, other, &mut causes);
+        }
+        causes.signals
+    }
+
+    /// Makes room for so many relationships, and forgets those there are: [`Relationships::for_pairs`].
+    pub fn make_room(&mut self, pairs: usize) {
+        self.relationships = Relationships::for_pairs(pairs);
+    }
+
+    /// Takes in pairs of an integration and the hash of a subject's id, from an import: [`Relationships::import`].
+    pub fn import(&mut self, pairs: &[(IntegrationId, u64)], now: UnixMicros) {
+        for (integration, key) in pairs {
+            self.relationships.import(*integration, *key, now);
+        }
+    }
+
+    /// Which integration has to do with which subject.
+    pub fn relationships(&self) -> &Relationships {
+        &self.relationships
+    }
+
+    /// Streams of (credential, network) that are remembered.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The operation's number, given at first sight.
+    fn operation(&mut self, id: &OperationId) -> u32 {
+        let made = self.operations_made;
+        let fleet = self.operations.touch(id, || Fleet { number: made, ..Fleet::default() });
+        if fleet.number == made {
+            self.operations_made = made.wrapping_add(1);
+        }
+        fleet.number
+    }
+
+    /// What the credential does for the first time. Whether it looks around.
+    fn firsts(
+        &mut self,
+        seen: &Observation<'_>,
+        operation: u32,
+        windows: &Windows,
+        causes: &mut Causes,
+    ) -> bool {
+        let now = secs(seen.at);
+        let defaults = &self.defaults;
+        let made =
+            Caller { integration: seen.integration, first: now, kinds: [0; 3], recon_told: 0 };
+        let caller = self.callers.touch(&seen.credential, || made);
+        let age = now.saturating_sub(caller.first);
+
+        let known = self.uses.get(&(seen.credential, operation)).copied();
+        let got = if seen.outcome == Inner::Released { seen.classes } else { ClassSet::EMPTY };
+        let used =
+            self.uses.touch(&(seen.credential, operation), || Used { last: now, classes: got });
+        let within = span_secs(defaults.first_seen_within);
+        let is_first = known.is_none_or(|known| now.saturating_sub(known.last) >= within);
+        let classes = if is_first {
+            0
+        } else {
+            got.iter().filter(|class| !used.classes.contains(*class)).count()
+        };
+        (used.last, used.classes) = (used.last.max(now), used.classes.union(&got));
+        if age >= span_secs(defaults.first_seen_after)
+            && (is_first || classes > 0)
+            && !windows.announce_operation(seen.integration, seen.operation, seen.at)
+        {
+            let page = if is_first && seen.kind == Kind::Export {
+                vec![Containment::Page]
+            } else {
+                vec![]
+            };
+            let classes = u32::try_from(classes).unwrap_or(u32::MAX);
+            let (credential, operation) = (seen.credential, seen.operation.clone());
+            causes.push(Cause::FirstSeen { credential, operation, classes }, page);
+        }
+
+        let within = span_secs(defaults.recon_within);
+        if let Some(first) =
+            KINDS.iter().position(|kind| *kind == seen.kind).and_then(|at| caller.kinds.get_mut(at))
+            && *first == 0
+        {
+            *first = now;
+        }
+        let kinds: Vec<&'static str> = if age < within {
+            Vec::new()
+        } else {
+            let lately = |first: Secs| {
+                first >= caller.first.saturating_add(within) && now.saturating_sub(first) < within
+            };
+            KINDS
+                .iter()
+                .zip(caller.kinds)
+                .filter(|(_, first)| lately(*first))
+                .map(|(kind, _)| kind.as_str())
+                .collect()
+        };
+        let looks_around = u32::try_from(kinds.len()).unwrap_or(u32::MAX) >= defaults.recon_kinds;
+        if looks_around
+            && (caller.recon_told == 0 || now.saturating_sub(caller.recon_told) >= within)
+        {
+            caller.recon_told = now;
+            let (integration, credential) = (seen.integration, seen.credential);
+            let cause =
+                Cause::Recon { integration, credential, kinds, within: defaults.recon_within };
+            causes.push(cause, vec![Containment::Page]);
+        }
+        looks_around
+    }
+
+    fn tokens(&mut self, seen: &Observation<'_>, windows: &Windows, causes: &mut Causes) {
+        let Some(token) = seen.token else { return };
+        let group = NetworkGroup::of(seen.network);
+        let of_network = self.networks.touch(&group, Tokens::default);
+        if let Some((tokens, usual)) = of_network.add(token, false, seen.at, &self.defaults)
+            && !windows.announce_network(seen.integration, seen.network, seen.at)
+        {
+            causes.many_tokens(group, tokens, usual, &self.defaults);
+        }
+    }
+
+    /// The statistics of what this credential does from this network.
+    fn caller_stream(
+        &mut self,
+        seen: &Observation<'_>,
+        subjects: &[Subject],
+        recon: bool,
+        backfills: bool,
+        causes: &mut Causes,
+    ) {
+        let network = NetworkGroup::of(seen.network);
+        let stream = self.streams.touch(&(seen.credential, group(seen.network)), Stream::default);
+        let learned = self.integrations.touch(&seen.integration, Baseline::default);
+        let defaults = &self.defaults;
+        let is_new = stream.is_new(seen.at);
+        let judge =
+            Judge { defaults, at: seen.at, halved: is_new || seen.is_doubtful, hits_min: 0 };
+        let name = || statistic::Stream::Caller {
+            integration: seen.integration,
+            credential: seen.credential,
+            network,
+        };
+
+        let [novelty, enumeration] =
+            stream.judge_subjects(subjects, seen.outcome == Inner::Held, learned, &judge);
+        let lookup = lookup(seen).and_then(|(probe, is_miss)| match probe {
+            Some(probe) => stream.judge_lookup(probe, is_miss, &mut learned.misses, &judge),
+            None => {
+                learned.misses.teach(is_miss, false, seen.at, defaults);
+                None
+            }
+        });
+        if recon {
+            stream.mark_strong(Family::Recon, seen.at);
+        }
+        let mut suspended = None;
+        for standing in [novelty, enumeration, lookup].into_iter().flatten() {
+            // Misses are told when they alarm, and once more when nearly all miss: only then do they throttle.
+            let throttles = standing.family != Family::Misses || standing.is_strong;
+            if !stream.may_tell(
+                Told::Family(standing.family, standing.family == Family::Misses && throttles),
+                &judge,
+            ) {
+                continue;
+            }
+            let throttle = throttles.then_some(Containment::Throttle(seen.grant));
+            let containment = throttle.into_iter().chain([Containment::Page]).collect();
+            causes.push(Cause::Statistic(told(&standing, name())), containment);
+            if is_new && throttles {
+                suspended = Some(standing.family.rule());
+            }
+        }
+        if let Some(families) = stream.two_families(&judge) {
+            let (integration, within) = (seen.integration, defaults.together);
+            let cause = Cause::Families { integration, stream: name(), families, within };
+            causes.push(cause, vec![Containment::Sever(integration), Containment::OpenCase]);
+        }
+        if seen.outcome == Inner::Released && !backfills && !seen.subjects.is_empty() {
+            let hashes = seen.subjects.iter().map(hash);
+            if let Some((subjects, expected)) = stream.count_volume(hashes, learned, &judge) {
+                let within = defaults.volume_span;
+                causes.push(
+                    Cause::Volume { stream: name(), subjects, expected, within },
+                    vec![Containment::Page],
+                );
+            }
+        }
+        if let Some(other) = suspended {
+            let (credential, within) = (seen.credential, defaults.new_for);
+            let cause = Cause::NewNetworkAndMore { credential, other, within };
+            causes.push(cause, vec![Containment::SuspendCredential(credential), Containment::Page]);
+            self.spread(seen.integration, credential, None, other, causes);
+        }
+    }
+
+    /// The statistics of what everybody does through this operation: finds who divides an attack among keys or networks.
+    fn fleet_stream(&mut self, seen: &Observation<'_>, subjects: &[Subject], causes: &mut Causes) {
+        let defaults = &self.defaults;
+        let Fleet { stream, learned, contributors, .. } =
+            self.operations.touch(seen.operation, Fleet::default);
+        let judge =
+            Judge { defaults, at: seen.at, halved: false, hits_min: defaults.fleet_hits_min };
+        let [novelty, enumeration] = stream.judge_subjects(subjects, false, learned, &judge);
+        let mut lookup_found = None;
+        if let Some((Some(probe), is_miss)) = lookup(seen) {
+            if is_miss {
+                contributors.add(seen.credential, seen.grant);
+            }
+            lookup_found = stream.judge_lookup(probe, is_miss, &mut learned.misses, &judge);
+        }
+        if subjects.iter().any(|subject| subject.is_stranger == Some(true)) {
+            contributors.add(seen.credential, seen.grant);
+        }
+        let mut suspects = None;
+        for standing in [novelty, enumeration, lookup_found].into_iter().flatten() {
+            if !stream.may_tell(
+                Told::Family(
+                    standing.family,
+                    standing.family == Family::Misses && standing.is_strong,
+                ),
+                &judge,
+            ) {
+                continue;
+            }
+            let most = contributors
+                .most()
+                .filter(|_| standing.is_strong && standing.family != Family::Enumeration);
+            let throttle = most.map(|(_, grant)| Containment::Throttle(grant));
+            let containment = throttle.into_iter().chain([Containment::Page]).collect();
+            let name = statistic::Stream::Fleet { operation: seen.operation.clone() };
+            causes.push(Cause::Statistic(told(&standing, name)), containment);
+            suspects = most.map(|(credential, _)| (credential, standing.family.rule()));
+        }
+        // Whoever makes most of it, from a network that is new, shows two findings of his own.
+        let group = group(seen.network);
+        if let Some((credential, other)) = suspects
+            && credential == seen.credential
+            && self.streams.get(&(credential, group)).is_some_and(|stream| stream.is_new(seen.at))
+        {
+            let within = self.defaults.new_for;
+            let cause = Cause::NewNetworkAndMore { credential, other, within };
+            causes.push(cause, vec![Containment::SuspendCredential(credential), Containment::Page]);
+            self.spread(seen.integration, credential, None, other, causes);
+        }
+    }
+
+    /// A finding from a new network about one credential or grant; about a second one of the same integration, it is the integration's.
+    fn spread(
+        &mut self,
+        integration: IntegrationId,
+        credential: CredentialId,
+        grant: Option<GrantId>,
+        finding: &'static str,
+        causes: &mut Causes,
+    ) {
+        let this = Spread { at: causes.at, credential, grant };
+        let within = self.defaults.together;
+        let mut is_second = false;
+        let last = self.spreads.touch(&integration, || this);
+        if causes.at.since(last.at) < within {
+            let other_grant = last.grant.is_some() && grant.is_some() && last.grant != grant;
+            is_second = last.credential != credential || other_grant;
+        }
+        *last = this;
+        if is_second {
+            let cause = Cause::Spread { integration, finding, holders: 2, within };
+            causes.push(cause, vec![Containment::Sever(integration), Containment::OpenCase]);
+        }
+    }
+}
+
+/// What one fold found.
+struct Causes {
+    at: UnixMicros,
+    signals: Vec<Signal>,
+}
+
+impl Causes {
+    fn push(&mut self, cause: Cause, containment: Vec<Containment>) {
+        self.signals.push(Signal { at: self.at, cause, containment, shadow: false });
+    }
+
+    fn many_tokens(&mut self, network: NetworkGroup, tokens: u32, usual: u32, defaults: &Defaults) {
+        let cause = Cause::ManyTokens { network, tokens, usual, within: defaults.tokens_within };
+        self.push(cause, vec![Containment::RefuseNetwork(network), Containment::Page]);
+    }
+}
+
+fn subject(
+    asked: &Asked,
+    seen: &Observation<'_>,
+    relationships: &Relationships,
+    backfills: bool,
+) -> Subject {
+    let is_judged = !backfills && !seen.names_subjects && relationships.know(seen.integration);
+    Subject {
+        place: asked.place,
+        is_stranger: is_judged.then(|| !relationships.are(seen.integration, asked.key)),
+        is_chosen: seen.kind.chooses() && !backfills,
+    }
+}
+
+/// What was looked up, if that is left of it, and whether nothing was found; none if it was no lookup.
+fn lookup(seen: &Observation<'_>) -> Option<(Option<u64>, bool)> {
+    let is_miss = match seen.outcome {
+        Inner::NotFound | Inner::Denied => true,
+        Inner::Released => seen.kind == Kind::Search && seen.subjects.is_empty(),
+        Inner::Held => return None,
+    };
+    seen.kind.chooses().then_some((seen.probe, is_miss))
+}
+
+fn told(standing: &Standing, stream: statistic::Stream) -> Statistic {
+    Statistic {
+        family: standing.family,
+        stream,
+        hits: standing.hits,
+        of: standing.of,
+        usual_permille: centi(standing.usual * 10.0),
+        hits_in_all: standing.hits_in_all,
+        score_centi: standing.score_centi,
+        limit_centi: centi(standing.h),
+    }
+}
+
+fn group(network: ClientIp) -> Group {
+    match network.addr() {
+        IpAddr::V4(v4) => 1 << 63 | u64::from(v4.to_bits() >> 8),
+        IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 80).unwrap_or_default(),
+    }
+}
+
+fn hash(asked: &Asked) -> u64 {
+    mix(u64::from(asked.ordinal.0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! A request whose sender was proved, as guards and detectors see it.
+
+use crate::request::Request;
+use credential::Caller;
+use detection::{Asked, Inner, KeyedHash, Kind, Observation};
+use disclosure::Operation;
+use model::{ClassSet, UnixMicros};
+use policy::OperationKind;
+use sever::Bearing;
+
+/// Whose request it is, and what it asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) bearing: Bearing,
+    /// Whether nothing but its token speaks for it.
+    pub(crate) is_bearer: bool,
+    /// A hash of the consent or the subject that the token speaks for.
+    pub(crate) token: Option<u64>,
+    kind: Kind,
+    /// A hash of what it asked for: path and query.
+    probe: u64,
+}
+
+impl Asker {
+    pub(crate) fn of(
+        caller: &Caller,
+        operation: &Operation,
+        request: &Request,
+        hash: KeyedHash,
+    ) -> Self {
+        let consent = caller.consent().map(|consent| hash.of(consent.as_bytes()));
+        let subject = || caller.subject().map(|subject| hash.of(subject.as_str().as_bytes()));
+        let target = [request.target.path(), request.target.query().unwrap_or_default()];
+        Self {
+            bearing: Bearing {
+                vendor: caller.vendor(),
+                integration: caller.integration(),
+                credential: caller.credential(),
+                grant: caller.grant(),
+                operation: operation.id().clone(),
+                network: caller.network(),
+                consent: caller.consent(),
+            },
+            is_bearer: caller.is_bearer(),
+            token: consent.or_else(subject),
+            kind: kind(operation.kind()),
+            probe: hash.of(target.join("?").as_bytes()),
+        }
+    }
+
+    /// What detectors are told of it.
+    pub(crate) fn observed<'a>(
+        &'a self,
+        outcome: Inner,
+        subjects: &'a [Asked],
+        at: UnixMicros,
+    ) -> Observation<'a> {
+        Observation {
+            at,
+            integration: self.bearing.integration,
+            credential: self.bearing.credential,
+            grant: self.bearing.grant,
+            network: self.bearing.network,
+            token: self.token,
+            is_bearer: self.is_bearer,
+            is_doubtful: false,
+            names_subjects: false,
+            operation: &self.bearing.operation,
+            kind: self.kind,
+            outcome,
+            subjects,
+            classes: ClassSet::EMPTY,
+            probe: Some(self.probe),
+        }
+    }
+}
+
+/// The contract's kind of operation, in the words of detectors.
+pub fn kind(of: OperationKind) -> Kind {
+    match of {
+        OperationKind::Read => Kind::Read,
+        OperationKind::List => Kind::List,
+        OperationKind::Search => Kind::Search,
+        OperationKind::Count => Kind::Count,
+        OperationKind::Export => Kind::Export,
+        OperationKind::Write => Kind::Write,
+    }
+}
