@@ -237,9 +237,12 @@ function show(state) {
   say(at("posture-note"), `entry ${grouped.format(posture.number)}, head ${String(posture.head).slice(0, 12)}`);
   at("posture-note").title = posture.head;
   keyed(at("posture"), orNone(cuts, "Nothing is severed or restricted."), (cut) => cut.none ?? cut.word + cut.target, line("cut"), cutOff);
-  say(at("signals-note"), state.signals.length ? "newest first" : "");
+  const waiting = state.unacknowledged ?? 0;
+  say(at("signals-note"), waiting ? `${grouped.format(waiting)} not looked at` : state.signals.length ? "newest first" : "");
+  at("acknowledge").hidden = !waiting;
+  at("acknowledge").through = state.signals[0]?.number;
   const signals = state.signals.slice(0, 50);
-  keyed(at("signals"), orNone(signals, "No signal."), (s) => s.none ?? s.at + s.sentence, line("signal"), signal);
+  keyed(at("signals"), orNone(signals, "No signal."), (s) => s.none ?? s.number ?? s.at + s.sentence, line("signal"), signal);
   facts(at("ledger"), [
     ["Records", grouped.format(ledger.records), bytes(ledger.bytes)],
     ["Checkpoint", ledger.checkpoint_age_ms === null ? "none yet" : `${span(ledger.checkpoint_age_ms / 1000)} old`, ledger.checkpoint_age_ms === null ? "" : `signs ${grouped.format(ledger.checkpoint_size)} records`],
@@ -346,12 +349,21 @@ function cutOff(li, cut) {
 
 function signal(li, s) {
   if (s.none) return say(li, s.none);
-  if (!li.firstChild) li.append(make("time"), make("div", {}, make("p"), make("p", { class: "quiet" })));
+  if (!li.firstChild) li.append(make("time"), make("div", {}, make("p"), make("p", { class: "quiet" }), make("p", { class: "quiet" })));
   say(li.firstChild, moment(s.at));
-  const [sentence, note] = li.lastChild.children;
+  const [sentence, note, evidence] = li.lastChild.children;
   say(sentence, s.sentence);
-  say(note, [s.containment.join(", ") || "nothing contained", s.count > 1 ? `${grouped.format(s.count)} times` : ""].filter(Boolean).join("; "));
+  const came = s.shadow ? `in shadow, would have: ${s.containment.join(", ") || "nothing"}` : (s.contained?.length ? s.contained : s.containment).join(", ") || "nothing contained";
+  const looked = s.pages ? (s.acknowledged ? "looked at" : "not looked at") : "";
+  say(note, [s.rule, came, s.count > 1 ? `${grouped.format(s.count)} times` : "", looked].filter(Boolean).join("; "));
+  say(evidence, Object.entries(s.evidence ?? {}).map(([name, value]) => `${name} ${value}`).join(", "));
 }
+
+at("acknowledge").addEventListener("click", async () => {
+  touched = true;
+  await ask("acknowledge", { through: at("acknowledge").through }).catch(() => {});
+  poll();
+});
 
 // Severing
 

@@ -242,6 +242,50 @@ impl Office {
         Ok(Taken { known: 0, events: stored(&events), answer, letters: None })
     }
 
+    /// Opens a case on a rule's word, with the signal as its first event, unless one that the rule opened about the same thing is open. Gives its
+    /// id if it was opened.
+    ///
+    /// `about`: what was contained, empty if nothing was. Whoever makes signals without proving who they are makes one case of a rule.
+    ///
+    /// # Errors
+    /// [`NoStep`]; there is no case then.
+    pub(crate) async fn open_by_rule(
+        &self,
+        rule: &str,
+        about: &str,
+        sentence: &str,
+        at: UnixMicros,
+    ) -> Result<Option<IncidentId>, NoStep> {
+        if let Some(last) = self.registry.case_of_rule(rule, about).await?
+            && folded(&last)?.closed.is_none()
+        {
+            return Ok(None);
+        }
+        let now = clock::unix_now();
+        let in_slug = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+        let word: String = rule.chars().map(in_slug).take(32).collect();
+        let (day, [a, b]) = (at.to_string(), clock::random());
+        let day = day.get(..10).unwrap_or_default();
+        let name = format!("{word}-{day}-{a:02x}{b:02x}");
+        let mut title: String = sentence.chars().filter(|c| !c.is_control()).collect();
+        while title.len() > 200 {
+            title.pop();
+        }
+        let cause = Cause::Signal { sentence: sentence.to_owned() };
+        let (began, aware) = (None, at.min(now));
+        let what = What::Opened { name: name.clone(), title, cause, began, aware };
+        let events = stored(&[Event { at: now, by: Vec::new(), what }]);
+        let id = IncidentId::new(now, clock::random());
+        let case = CaseRow { id, name, events };
+        self.registry.open_case_by_rule(&case, rule, about, now).await?;
+        Ok(Some(id))
+    }
+
+    /// How mail leaves, and whom it is from, if that is configured.
+    pub(crate) fn mail(&self) -> Option<(Arc<Mailer>, String)> {
+        self.settings.load().mail.clone()
+    }
+
     /// Works out one step of a case.
     ///
     /// # Errors

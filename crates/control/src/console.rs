@@ -38,6 +38,9 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Gives what the page shows, `portcullis.console/1`; `operator` and `session_left_s` are filled in here.
 pub type StateFn = Arc<dyn Fn() -> Answer<Value> + Send + Sync>;
 
+/// Notes in an operator's name that the signals up to a number were looked at. Gives a receipt, or what the operator should read.
+pub type AcknowledgeFn = Arc<dyn Fn(Operator, u64) -> Answer<Result<Value, String>> + Send + Sync>;
+
 /// Severs a target for a reason in an operator's name. Gives the receipt, or what the operator should read.
 pub type SeverFn =
     Arc<dyn Fn(Operator, String, String) -> Answer<Result<Value, String>> + Send + Sync>;
@@ -58,6 +61,8 @@ pub struct Console {
     pub registry: Registry,
     /// What is asked of authenticators.
     pub passkeys: Passkeys,
+    /// What its other button does.
+    pub acknowledge: AcknowledgeFn,
     /// Who is logged in.
     pub sessions: Arc<Sessions>,
     /// The port of the listener, which requests must name.
@@ -100,6 +105,7 @@ pub fn routes(console: Arc<Console>) -> Router {
         .route("/passkey/new", post(passkeys::make))
         .route("/leave", post(leave))
         .route("/sever", post(sever))
+        .route("/acknowledge", post(acknowledge))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&console), guarded))
@@ -218,6 +224,27 @@ async fn sever(State(console): State<Arc<Console>>, headers: HeaderMap, body: By
     // A task of its own: a browser that goes away must not leave a cut half made.
     let severing = (console.sever)(admitted.operator, named, reason);
     match tokio::spawn(severing).await {
+        Ok(Ok(receipt)) => Json(receipt).into_response(),
+        Ok(Err(detail)) => problem(StatusCode::CONFLICT, &detail),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the command was broken off"),
+    }
+}
+
+async fn acknowledge(
+    State(console): State<Arc<Console>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Acknowledging {
+        through: u64,
+    }
+    let Some(admitted) = console.admit(&headers, true) else { return no_session() };
+    let Ok(Acknowledging { through }) = serde_json::from_slice(&body) else {
+        return problem(StatusCode::BAD_REQUEST, "not a signal's number");
+    };
+    match tokio::spawn((console.acknowledge)(admitted.operator, through)).await {
         Ok(Ok(receipt)) => Json(receipt).into_response(),
         Ok(Err(detail)) => problem(StatusCode::CONFLICT, &detail),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the command was broken off"),

@@ -12,6 +12,7 @@ use crate::console::sessions::{Operator, Sessions};
 use crate::lists;
 use crate::long::Long;
 use crate::operators::BODIES_MAX;
+use crate::pages::Pager;
 use crate::questions::{self, Archive, Asked, CannotAnswer};
 use crate::vetting::NotChecked;
 use ::vetting::evidence::Evidence;
@@ -22,22 +23,26 @@ use disclosure::Contract;
 use ledger::Draft;
 use model::{IntegrationId, OperatorId};
 use serde_json::{Value, json};
-use sever::{Authority, Change, NotTaken, Target};
+use sever::{Authority, NotTaken, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::clock;
 use storage::embedded::retention::Thinner;
 use storage::embedded::vault::Eraser;
 use storage::embedded::{Changed, Keeper, Recorder, Unavailable};
-use storage::registry::command::{Listing, SubjectText};
+use storage::registry::command::{Change, Listing, SubjectText};
 use storage::registry::{
     Applied, Authorised, Beside, Command, Effect, Registry, RegistryError, SignedCommand, Snapshot,
     VettingRow, roles, target,
 };
+use storage::signals::SignalsError;
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Hands a new reading of the registry to the data path. When it returns, requests are served by it.
 pub type Publish = Arc<dyn Fn(Snapshot) -> Result<(), String> + Send + Sync>;
+
+/// Tells the data path that two operators lifted what was in force on a target, so that what led to it is not held against it again.
+pub type Restored = Arc<dyn Fn(&Target) + Send + Sync>;
 
 /// Carries out operators' commands.
 pub struct Desk {
@@ -48,6 +53,7 @@ pub struct Desk {
     thinner: Arc<Thinner>,
     archive: Arc<Archive>,
     office: Arc<Office>,
+    pager: Arc<Pager>,
     consents: Kept,
     sessions: Arc<Sessions>,
     /// Where the console is, as a browser names it.
@@ -55,6 +61,7 @@ pub struct Desk {
     /// Where the portal is, if there is one.
     portal: Option<String>,
     publish: Publish,
+    restored: Restored,
     /// The contract in force.
     contract: Arc<ArcSwap<Contract>>,
     /// What bills of materials are compared with.
@@ -64,6 +71,9 @@ pub struct Desk {
     /// [`QUESTIONS_MAX`] permits to have a question answered.
     places: Arc<Semaphore>,
 }
+
+/// Signals that a list has, the newest.
+const SIGNALS_MAX: u32 = 1_000;
 
 /// Questions that are answered at a time, each with its answer in memory: half as many as there may be commands, so that others come through.
 pub const QUESTIONS_MAX: usize = BODIES_MAX / 2;
@@ -84,6 +94,8 @@ pub struct Parts {
     pub archive: Arc<Archive>,
     /// Keeps cases.
     pub office: Arc<Office>,
+    /// Keeps signals.
+    pub pager: Arc<Pager>,
     /// What subjects agreed to.
     pub consents: Kept,
     /// Who is logged in to the console.
@@ -98,6 +110,8 @@ pub struct Parts {
     pub advisories: Advisories,
     /// Hands readings to the data path.
     pub publish: Publish,
+    /// Tells it of what was restored.
+    pub restored: Restored,
 }
 
 /// What a command is answered with.
@@ -142,6 +156,9 @@ pub enum NotDone {
     /// The data path decides by it, but it could not be stored: after a restart it would not hold.
     #[error("it holds until a restart, and could not be stored: {0}; ask again")]
     NotKept(String),
+    /// Signals could not be read or written.
+    #[error(transparent)]
+    NoSignals(#[from] SignalsError),
     /// Segments that are due could not be thinned, or not all of them.
     #[error("segments that retention is to thin could not be: {0}")]
     NotThinned(String),
@@ -161,11 +178,13 @@ impl Desk {
             thinner: parts.thinner,
             archive: parts.archive,
             office: parts.office,
+            pager: parts.pager,
             consents: parts.consents,
             sessions: parts.sessions,
             console: parts.console,
             portal: parts.portal,
             publish: parts.publish,
+            restored: parts.restored,
             contract: parts.contract,
             advisories: ArcSwap::from_pointee(parts.advisories),
             turn: Mutex::default(),
@@ -192,6 +211,7 @@ impl Desk {
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
         self.check_operations(authorised.command())?;
+        self.check_decoy(authorised.command())?;
         self.check_applied_for(authorised.command()).await?;
         let place = self.place_for(authorised.command())?;
         let draft = draft(&authorised, command);
@@ -278,7 +298,11 @@ impl Desk {
     pub async fn list(&self, what: Listing) -> Result<Vec<Value>, NotDone> {
         match what {
             Listing::Incidents => Ok(self.office.rows().await?),
-            Listing::Vendors
+            Listing::Signals => Ok(self.pager.rows(SIGNALS_MAX).await?),
+            Listing::Rules => Ok(self.pager.rules().await?),
+            Listing::Windows
+            | Listing::Honey
+            | Listing::Vendors
             | Listing::Integrations
             | Listing::Credentials
             | Listing::Grants
@@ -310,13 +334,33 @@ impl Desk {
     }
 
     fn check_operations(&self, command: &Command) -> Result<(), NotDone> {
-        let Command::GrantAdd { operations, .. } = command else { return Ok(()) };
+        let named: Vec<&String> = if let Command::GrantAdd { operations, .. } = command {
+            operations.iter().collect()
+        } else if let Command::WindowDeclare { window } = command
+            && let Change::Backfill { operation, .. } | Change::Endpoint { operation } =
+                &window.change
+        {
+            vec![operation]
+        } else {
+            return Ok(());
+        };
         // A grant of anything else would wait for a contract that has it.
         let contract = self.contract.load();
         let is_known = |name: &&String| contract.operations().any(|o| o.id().as_str() == **name);
-        match operations.iter().find(|name| !is_known(name)) {
+        match named.into_iter().find(|name| !is_known(name)) {
             Some(name) => Err(NotDone::NoOperation(name.clone())),
             None => Ok(()),
+        }
+    }
+
+    /// Who was read before is somebody that an integration has a reason to read, and would be cut off for it.
+    fn check_decoy(&self, command: &Command) -> Result<(), NotDone> {
+        let Command::HoneyPlant { subject } = command else { return Ok(()) };
+        match self.archive.vault.ordinal(&subject.0) {
+            None => Ok(()),
+            Some(_) => Err(NotDone::Refused(RegistryError::Invalid(
+                "that subject was read before, so it is no decoy".to_owned(),
+            ))),
         }
     }
 
@@ -340,17 +384,26 @@ impl Desk {
             Command::Sever { target, reason } => {
                 let keeper = Arc::clone(&self.keeper);
                 self.change(applied, command, target, reason, move |target, reason, authority| {
-                    keeper.change(Change::Sever(target), reason, authority)
+                    keeper.change(sever::Change::Sever(target), reason, authority)
                 })
                 .await
             }
             Command::Restore { target, reason } => {
                 let keeper = Arc::clone(&self.keeper);
                 let head = *applied.authorised.posture_head();
-                self.change(applied, command, target, reason, move |target, reason, authority| {
-                    keeper.restore(target, reason, authority, &head)
-                })
-                .await
+                let restored = Arc::clone(&self.restored);
+                let rules = self.rules_behind(target).await?;
+                let done = self
+                    .change(applied, command, target, reason, move |target, reason, authority| {
+                        let lifted = keeper.restore(target.clone(), reason, authority, &head)?;
+                        restored(&target);
+                        Ok(lifted)
+                    })
+                    .await?;
+                for rule in rules {
+                    self.pager.reversed(&rule).await;
+                }
+                Ok(done)
             }
             Command::ConsentsEnd { target, .. } => self.end_consents(target).await,
             Command::ClockAcknowledge {} => {
@@ -370,6 +423,11 @@ impl Desk {
             Command::OperatorRemove { operator } | Command::OperatorPasskeysRemove { operator } => {
                 self.sessions.forget(operator, clock::boot_now());
                 Ok(done(applied))
+            }
+            Command::SignalsAcknowledge { through } => {
+                let by: Vec<_> =
+                    applied.authorised.operators().iter().map(ToString::to_string).collect();
+                Ok(self.pager.acknowledge(*through, &by.join(" ")).await?)
             }
             Command::List { what } => {
                 Ok(json!({ "schema": "portcullis.list/1", "rows": self.list(*what).await? }))
@@ -399,6 +457,10 @@ impl Desk {
             | Command::Unfreeze {}
             | Command::SubjectEraseCancel { .. }
             | Command::HoneyPlant { .. }
+            | Command::WindowDeclare { .. }
+            | Command::WindowApprove { .. }
+            | Command::WindowEnd { .. }
+            | Command::VendorWebhook { .. }
             | Command::ExposureQuery { .. }
             | Command::Evidence { .. } => Ok(done(applied)),
         }
@@ -493,6 +555,22 @@ impl Desk {
         )
     }
 
+    /// Acknowledges signals in the name of an operator who is logged in to the console.
+    ///
+    /// # Errors
+    /// [`NotDone`] says how far it got.
+    pub async fn acknowledge_from_console(
+        &self,
+        operator: &Operator,
+        through: u64,
+    ) -> Result<Value, NotDone> {
+        let id = operator.id;
+        let detail = json!({ "console": id.to_string(), "signals_acknowledge": through });
+        let (action, detail) = ("console_acknowledge".to_owned(), detail.to_string().into_bytes());
+        self.recorder.append(Draft::OperatorAction { operator: id, action, detail }).await?;
+        Ok(self.pager.acknowledge(through, &id.to_string()).await?)
+    }
+
     /// Severs in the name of an operator who is logged in to the console. The cut comes first; registry and record follow.
     ///
     /// # Errors
@@ -517,7 +595,7 @@ impl Desk {
         let (keeper, signers, command) = (Arc::clone(&self.keeper), vec![operator], asked.clone());
         let cut = tokio::task::spawn_blocking(move || {
             let authority = Authority::Operators { signers, command };
-            keeper.change(Change::Sever(target), &reason, authority)
+            keeper.change(sever::Change::Sever(target), &reason, authority)
         });
         let changed = match cut.await {
             Ok(Ok(changed)) => changed,
@@ -534,6 +612,19 @@ impl Desk {
         published?;
         recorded?;
         Ok(changed.to_json())
+    }
+
+    /// The rules on whose word a target is contained.
+    async fn rules_behind(&self, named: &target::Target) -> Result<Vec<String>, NotDone> {
+        let directory = self.registry.snapshot().await?.directory;
+        let Some(target) = named.resolve(&directory) else { return Ok(Vec::new()) };
+        let posture = self.keeper.switch().posture();
+        let contained = posture.severed().chain(posture.restricted());
+        let rule = |(_, containment): (_, &sever::Containment)| match &containment.authority {
+            Authority::Rule(rule) => Some(rule.clone()),
+            Authority::Operators { .. } => None,
+        };
+        Ok(contained.filter(|(contained, _)| **contained == target).filter_map(rule).collect())
     }
 
     async fn change(
@@ -640,6 +731,11 @@ fn vetted(command: &Command) -> Option<IntegrationId> {
         | Command::Sever { .. }
         | Command::Restore { .. }
         | Command::HoneyPlant { .. }
+        | Command::WindowDeclare { .. }
+        | Command::WindowApprove { .. }
+        | Command::WindowEnd { .. }
+        | Command::VendorWebhook { .. }
+        | Command::SignalsAcknowledge { .. }
         | Command::SubjectErase { .. }
         | Command::SubjectEraseCancel { .. }
         | Command::ClockAcknowledge {}

@@ -1,5 +1,5 @@
 //! The control plane's listeners: operators' signed commands, the authority's token endpoint, and the log for outsiders; cases,
-//! outbound mail, and witnesses.
+//! outbound mail, pages, and witnesses.
 //!
 //! Nothing here decides. A command is verified and applied by the registry and by posture, a token is issued by
 //! `authority`; this crate carries them over HTTP and sees that each operator action becomes a record. It never
@@ -23,6 +23,7 @@ pub mod long;
 pub mod mail;
 pub mod operators;
 pub mod outbound;
+pub mod pages;
 mod passkeys;
 pub mod portal;
 pub mod questions;

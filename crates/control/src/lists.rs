@@ -8,10 +8,10 @@ use model::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use storage::clock;
-use storage::registry::command::Listing;
+use storage::registry::command::{Change, Listing};
 use storage::registry::{Registry, RegistryError};
 
-/// The rows of one list. Cases are the desk's to describe: see [`crate::cases`].
+/// The rows of one list. Cases and signals are the desk's to describe: see [`crate::cases`] and [`crate::pages`].
 ///
 /// # Errors
 /// [`RegistryError`] if they cannot be read.
@@ -59,7 +59,12 @@ pub(crate) async fn rows(registry: &Registry, what: Listing) -> Result<Vec<Value
             registry.erasures().await?.into_iter().map(row).collect()
         }
         Listing::Registrations => registrations(registry).await?,
-        Listing::Incidents => Vec::new(),
+        Listing::Windows => windows(registry).await?,
+        Listing::Honey => {
+            let row = |subject: &model::SubjectId| json!({ "subject": subject.as_str() });
+            registry.snapshot().await?.honey.iter().map(row).collect()
+        }
+        Listing::Incidents | Listing::Signals | Listing::Rules => Vec::new(),
     })
 }
 
@@ -133,6 +138,34 @@ async fn registrations(registry: &Registry) -> Result<Vec<Value>, RegistryError>
         })
     };
     Ok(registry.registrations(clock::unix_now()).await?.into_iter().map(row).collect())
+}
+
+async fn windows(registry: &Registry) -> Result<Vec<Value>, RegistryError> {
+    let integrations = registry.directory().await?.integrations;
+    let now = clock::unix_now();
+    let row = |row: storage::registry::WindowRow| {
+        let declared = &row.declared;
+        let slug = integrations.get(&declared.integration).map(|integration| &integration.slug);
+        let change = match &declared.change {
+            Change::Backfill { operation, subjects_max, full_scan } => {
+                let decoys = if *full_scan { ", decoys too" } else { "" };
+                format!("backfill of {subjects_max} subjects through {operation}{decoys}")
+            }
+            Change::Address { network } => format!("another address: {network}"),
+            Change::Endpoint { operation } => format!("another operation: {operation}"),
+        };
+        json!({
+            "id": declared.window.to_string(),
+            "integration": slug,
+            "change": change,
+            "from": declared.from.to_string(),
+            "to": declared.to.to_string(),
+            "reason": declared.reason,
+            "state": row.state(now),
+            "declared": declared,
+        })
+    };
+    Ok(registry.windows().await?.into_iter().map(row).collect())
 }
 
 /// What the checks last said, and who looked at it.

@@ -26,7 +26,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
-use smtp::{Broken, Connection};
+use smtp::{Broken, Connection, Handed};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -161,6 +161,11 @@ pub enum MailError {
     Died(#[from] tokio::task::JoinError),
 }
 
+/// What went wrong with a letter that was handed over at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotHandedOver(String);
+
 /// Carries letters. Has read whatever its configuration names.
 pub struct Mailer {
     transport: Transport,
@@ -260,6 +265,44 @@ impl Mailer {
             Some(error) => Err(error),
             None => Ok(outbox.progress(incident).await?),
         }
+    }
+
+    /// Hands one letter over at once, without an outbox: for what may come twice, with the same Message-ID, and must not wait.
+    ///
+    /// # Errors
+    /// [`NotHandedOver`]; the server may have taken it all the same.
+    pub async fn hand_over(&self, letter: Composed) -> Result<(), NotHandedOver> {
+        let letter = self.signed(letter);
+        if let Transport::Folder(folder) = &self.transport {
+            let folder = folder.clone();
+            let filed = tokio::task::spawn_blocking(move || folder::deliver(&folder, &letter));
+            return match filed.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(NotHandedOver(error.to_string())),
+                Err(error) => Err(NotHandedOver(error.to_string())),
+            };
+        }
+        let handed = async {
+            let mut connection = self.connect().await?;
+            connection.mail(&letter).await?;
+            let asked = connection.recipient(&letter).await?;
+            if asked.code >= 300 {
+                return Err(Broken::Answered(asked));
+            }
+            let asked = connection.data().await?;
+            if asked.code != 354 {
+                return Err(Broken::Answered(asked));
+            }
+            match connection.content_that_may_double(&letter).await {
+                Handed::Answered(reply) if reply.code < 300 => {
+                    connection.quit().await;
+                    Ok(())
+                }
+                Handed::Answered(reply) => Err(Broken::Answered(reply)),
+                Handed::NotTaken(broken) | Handed::Unknown(broken) => Err(broken),
+            }
+        };
+        handed.await.map_err(|broken| NotHandedOver(broken.to_string()))
     }
 
     async fn connect(&self) -> Result<Connection, Broken> {

@@ -159,6 +159,7 @@ fn status(not_done: &NotDone) -> StatusCode {
         NotDone::NotRecorded(_)
         | NotDone::NotPublished(_)
         | NotDone::NotKept(_)
+        | NotDone::NoSignals(_)
         | NotDone::NotThinned(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

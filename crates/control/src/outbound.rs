@@ -1,4 +1,4 @@
-//! Requests to a server of somebody else's choosing: an identity provider's endpoints, as its documents name them.
+//! Requests to a server of somebody else's choosing: an identity provider's endpoints, as its documents name them; receivers of messages.
 //!
 //! Where a request goes is what an attacker would like to choose, so the address is judged after the name was resolved and the connection is
 //! made to the very address that was judged: a name that resolves to another one a moment later (DNS rebinding) changes nothing. https
@@ -89,6 +89,28 @@ impl Address {
     pub fn place(&self) -> &Place {
         &self.place
     }
+
+    /// The address in one spelling: the host in lower case, and without the scheme's own port.
+    pub fn url(&self) -> String {
+        let Place { secure, host, port } = &self.place;
+        let host = bracketed(host);
+        let (scheme, own) = if *secure { ("https", 443) } else { ("http", 80) };
+        let port = if *port == own { String::new() } else { format!(":{port}") };
+        format!("{scheme}://{host}{port}{}", self.target)
+    }
+}
+
+impl Place {
+    /// Whether what is said there is encrypted or stays on this machine.
+    pub fn is_private(&self) -> bool {
+        self.secure || self.is_here()
+    }
+
+    /// Whether its name is this machine's.
+    pub fn is_here(&self) -> bool {
+        let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+        self.host == "localhost" || self.host.parse().is_ok_and(is_loopback)
+    }
 }
 
 /// What a request says beside its address.
@@ -98,6 +120,48 @@ pub struct Question {
     pub form: Option<String>,
     /// The value of `Authorization`.
     pub authorization: Option<HeaderValue>,
+}
+
+/// Posts JSON with these fields; any 2xx says that it was taken. `ours`: whether the operator configured the address, which may be inside then.
+///
+/// # Errors
+/// [`NotAsked`]; the receiver may have taken it all the same.
+pub async fn post(
+    address: &Address,
+    ours: bool,
+    fields: &[(&'static str, String)],
+    content: Bytes,
+) -> Result<(), NotAsked> {
+    let posted = async {
+        let stream = connect(&address.place, ours).await?;
+        let host = address.place.secure.then_some(&*address.place.host);
+        let mut connection = speak(stream, host).await?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&address.target)
+            .header(HOST, authority(&address.place))
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in fields {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Body::from(content)).map_err(NoAnswer::from)?;
+        let answer = connection.send_request(request).await.map_err(NoAnswer::from)?;
+        // Nothing of its body is wanted, so nothing of it is read.
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(NotAsked::Status(status.as_u16())) }
+    };
+    timeout(PATIENCE, posted).await.map_err(|_| NotAsked::Late)?
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Host and port; the scheme's own port is left out, as in [`Address::url`].
+fn authority(place: &Place) -> String {
+    let own = if place.secure { 443 } else { 80 };
+    let host = bracketed(&place.host);
+    if place.port == own { host } else { format!("{host}:{}", place.port) }
 }
 
 /// Asks, and gives the body of a 200. `ours`: the place that the operator configured, which may be inside.
@@ -121,13 +185,11 @@ pub async fn ask(address: &Address, ours: &Place, question: Question) -> Result<
 }
 
 fn request(address: &Address, question: Question) -> Result<Request<Body>, NoAnswer> {
-    let Place { host, port, .. } = &address.place;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let method = if question.form.is_some() { Method::POST } else { Method::GET };
     let mut request = Request::builder()
         .method(method)
         .uri(&address.target)
-        .header(HOST, format!("{host}:{port}"))
+        .header(HOST, authority(&address.place))
         .header(ACCEPT, "application/json");
     if let Some(authorization) = question.authorization {
         request = request.header(AUTHORIZATION, authorization);

@@ -165,6 +165,23 @@ impl Detector {
         signals
     }
 
+    /// Forgets what led to a containment that people lifted, so that the next finding begins anew.
+    pub fn lifted(&mut self, containment: &Containment) {
+        match containment {
+            Containment::Throttle(grant) => self.holds.forget(grant),
+            Containment::SuspendCredential(credential) => {
+                self.recent.remove(credential);
+            }
+            Containment::SuspendOperation(operation) => self.foreign.forget(operation),
+            Containment::RefuseNetwork(network) => self.bad_proofs.forget(network),
+            // Whoever has its keys and grants says so of each.
+            Containment::Restrict(_)
+            | Containment::Sever(_)
+            | Containment::Page
+            | Containment::OpenCase => {}
+        }
+    }
+
     fn signal(&mut self, event: &Event, now: UnixMicros) -> Option<Signal> {
         let (cause, containment) = match event.clone() {
             Event::BadProof { network } => {
@@ -383,6 +400,33 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn what_people_lifted_begins_anew() {
+        let mut detector = Detector::default();
+        let mut contained = |events: &[Event], lifted: Option<Containment>| {
+            for event in events {
+                detector.fold(event, UnixMicros::from_secs(1_000));
+            }
+            if let Some(lifted) = lifted {
+                detector.lifted(&lifted);
+            }
+            let last = events.last().unwrap();
+            let signals = detector.fold(last, UnixMicros::from_secs(1_001));
+            signals.iter().any(|signal| !signal.containment.is_empty())
+        };
+        assert!(contained(&[hold()], None));
+        assert!(!contained(&[hold()], Some(Containment::Throttle(GRANT))));
+        let suspended = Some(Containment::SuspendOperation(operation()));
+        assert!(!contained(&[foreign(1), foreign(1)], suspended));
+        let elsewhere = Event::NewNetwork { credential: CREDENTIAL, network: ip("198.51.100.7") };
+        let unknown = Event::UnknownOperation { credential: CREDENTIAL };
+        let mut detector = Detector::default();
+        detector.fold(&elsewhere, UnixMicros::from_secs(1_000));
+        detector.lifted(&Containment::SuspendCredential(CREDENTIAL));
+        let signals = detector.fold(&unknown, UnixMicros::from_secs(1_001));
+        assert!(signals.iter().all(|signal| signal.containment.is_empty()), "{signals:?}");
     }
 
     #[test]

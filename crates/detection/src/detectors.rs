@@ -177,6 +177,11 @@ impl Detectors {
         causes.signals
     }
 
+    /// Forgets what led to a containment that people lifted, so that it does not come back at once: [`Detector::lifted`].
+    pub fn lifted(&mut self, containment: &Containment) {
+        self.guards.lifted(containment);
+    }
+
     /// Makes room for so many relationships, and forgets those there are: [`Relationships::for_pairs`].
     pub fn make_room(&mut self, pairs: usize) {
         self.relationships = Relationships::for_pairs(pairs);

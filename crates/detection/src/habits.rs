@@ -82,6 +82,18 @@ impl Habits {
         is_new.then_some(Unusual::NewNetwork)
     }
 
+    /// Wakes a credential: two operators looked at it.
+    pub fn wake(&mut self, credential: CredentialId, now: UnixMicros) {
+        let habit = self.credentials.entry(credential).or_default();
+        habit.last = habit.last.max(Some(now));
+    }
+
+    /// As [`Habits::wake`], of a grant.
+    pub fn wake_grant(&mut self, grant: GrantId, now: UnixMicros) {
+        let last = self.grants.entry(grant).or_insert(now);
+        *last = (*last).max(now);
+    }
+
     fn remember(&mut self, seen: &Use) {
         let habit = self.credentials.entry(seen.credential).or_default();
         habit.last = habit.last.max(Some(seen.at));
@@ -154,6 +166,10 @@ mod tests {
             Some(Unusual::Asleep { idle_days: 30 }),
             "asking does not wake it"
         );
+        habits.wake(asleep.credential, asleep.at);
+        assert!(habits.observe(&asleep).is_some(), "the grant sleeps still");
+        habits.wake_grant(asleep.grant, asleep.at);
+        assert_eq!(habits.observe(&asleep), None, "operators woke both");
         assert_eq!(
             Habits::default().observe(&used([10, 0, 0, 1], 1_030), true),
             Some(Unusual::Asleep { idle_days: 30 }),

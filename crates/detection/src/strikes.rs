@@ -47,6 +47,13 @@ impl<K: Clone + Ord> Strikes<K> {
         Some(count)
     }
 
+    /// Forgets the strikes of one key.
+    pub(crate) fn forget(&mut self, key: &K) {
+        if let Some(times) = self.recent.get_mut(key) {
+            times.clear();
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn keys(&self) -> usize {
         assert_eq!(self.order.len(), self.recent.len());

@@ -19,8 +19,8 @@ pub mod stream;
 pub use contract::request::AdmittedRequest;
 pub use contract::{Contract, ContractError, Description, Match, NoOperation, Operation};
 pub use release::{
-    ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, OriginReply, OverBudget, Unavailable,
-    Withheld, WithheldBecause, disclose, disclose_batch,
+    ChargeBudget, Disclosed, Findings, Guards, Honey, KnowSubjects, OriginReply, OverBudget,
+    Unavailable, Withheld, WithheldBecause, disclose, disclose_batch,
 };
 
 pub use stream::{OriginBatch, Splitter, Stream};

@@ -69,7 +69,17 @@ pub struct Guards<'a> {
     /// The exposure budget.
     pub budget: &'a mut dyn ChargeBudget,
     /// Subjects that nobody has a reason to read.
-    pub honey: &'a BTreeSet<SubjectId>,
+    pub honey: Honey<'a>,
+}
+
+/// Decoys, and what becomes of an answer with one.
+#[derive(Clone, Copy, Debug)]
+pub struct Honey<'a> {
+    /// Whose records are decoys.
+    pub subjects: &'a BTreeSet<SubjectId>,
+    /// Whether the caller was allowed to read everybody there is: what is a decoy's then stays behind, as if it were not there, and the rest
+    /// goes. It leaves nothing of a decoy either way.
+    pub expected: bool,
 }
 
 /// What detectors need to know about one reply. Counts and names from the contract; never a value, never a name the contract
@@ -253,8 +263,8 @@ pub(crate) fn disclose_within(
     guards: &mut Guards<'_>,
 ) -> Result<Disclosed, Withheld> {
     let bound = matched.subject();
-    if asks_for_honey(&bound, reply.status, guards) {
-        return Err(withheld(WithheldBecause::Honey, Findings::default()));
+    if let Some(because) = asks_for_honey(&bound, reply.status, guards.honey) {
+        return Err(withheld(because, Findings::default()));
     }
     let opened = open(reply, matched)
         .map_err(|bad| withheld(WithheldBecause::OutOfContract(bad), Findings::default()))?;
@@ -317,8 +327,8 @@ pub(crate) fn disclose_batch_within(
 ) -> Result<Disclosed, Withheld> {
     let OriginBatch { stream, headers, values } = batch;
     let bound = matched.subject();
-    if asks_for_honey(&bound, stream.status, guards) {
-        return Err(withheld(WithheldBecause::Honey, Findings::default()));
+    if let Some(because) = asks_for_honey(&bound, stream.status, guards.honey) {
+        return Err(withheld(because, Findings::default()));
     }
     let root = stream.plan(matched);
     assert!(root.is_some(), "a batch of another operation's stream");
@@ -417,8 +427,16 @@ fn settle(
     }
 }
 
-fn asks_for_honey(bound: &Option<Option<SubjectId>>, status: u16, guards: &Guards<'_>) -> bool {
-    matches!(bound, Some(Some(subject)) if (200..300).contains(&status) && guards.honey.contains(subject))
+fn asks_for_honey(
+    bound: &Option<Option<SubjectId>>,
+    status: u16,
+    honey: Honey<'_>,
+) -> Option<WithheldBecause> {
+    let Some(Some(subject)) = bound else { return None };
+    if !(200..300).contains(&status) || !honey.subjects.contains(subject) {
+        return None;
+    }
+    Some(if honey.expected { WithheldBecause::NotYours } else { WithheldBecause::Honey })
 }
 
 fn mask(body: &mut [u8], masks: &[Range<usize>]) {
@@ -481,7 +499,7 @@ fn filter_value(
     matched: &Match<'_>,
     allowance: &Allowance<'_>,
     bound: &Option<Option<SubjectId>>,
-    honey: &BTreeSet<SubjectId>,
+    honey: Honey<'_>,
 ) -> Filtered {
     let Some(root) = root else { return Filtered::nothing(Ok(())) };
     let Ok(text) = std::str::from_utf8(text) else {

@@ -5,14 +5,18 @@ use crate::meter::Meter;
 use crate::origin::Origin;
 use crate::refuse::{Reason, Refusals};
 use crate::watch::Watch;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
 use detection::{ListedNetworks, Windows};
 use disclosure::Contract;
 use ledger::Draft;
-use model::{ClassTable, ClientIp, Digest, Directory, IntegrationId, RequestId, SubjectId};
+use model::{
+    ClassTable, ClientIp, Digest, Directory, IntegrationId, OperationId, RequestId, SubjectId,
+    UnixMicros,
+};
 use policy::{ConsentBook, Policies};
+use sever::Bearing;
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,6 +42,32 @@ pub struct View {
     pub honey: BTreeSet<SubjectId>,
     /// Changes that were announced and approved.
     pub windows: Windows,
+    /// Who may read everybody there is for a while, and meet them.
+    pub full_scans: Vec<FullScan>,
+}
+
+/// An approved window in which an integration reads everybody through one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullScan {
+    /// Which.
+    pub integration: IntegrationId,
+    /// Through which.
+    pub operation: OperationId,
+    /// From when on.
+    pub from: UnixMicros,
+    /// The first moment after it.
+    pub to: UnixMicros,
+}
+
+impl View {
+    /// Whether a request is part of a full scan: it may meet decoys.
+    pub(crate) fn expects_honey(&self, bearing: &Bearing, now: UnixMicros) -> bool {
+        self.full_scans.iter().any(|scan| {
+            scan.integration == bearing.integration
+                && scan.operation == bearing.operation
+                && (scan.from..scan.to).contains(&now)
+        })
+    }
 }
 
 /// Asks the foreign issuer. When it returns, the [`Verifier`] knows the answer, or there was none.
@@ -74,6 +104,8 @@ pub struct Node {
     pub listed: ArcSwap<ListedNetworks>,
     /// What subjects allowed.
     pub consents: Arc<ConsentBook>,
+    /// Whom a vendor that is contained writes to, if the operator said so.
+    pub appeal: ArcSwapOption<String>,
     /// Budgets, detectors and what they set off.
     pub watch: Watch,
     /// What was released and refused, in numbers.
@@ -136,6 +168,7 @@ impl Node {
             origin_credential: parts.origin_credential,
             listed: ArcSwap::from_pointee(parts.listed),
             consents: parts.consents,
+            appeal: ArcSwapOption::empty(),
             watch: parts.watch,
             meter: Meter::default(),
             refusals: Refusals::default(),

@@ -17,8 +17,9 @@ use credential::{BadProof, Denied};
 use detection::{Event, Inner};
 use disclosure::{NoOperation, WithheldBecause};
 use ledger::Draft;
-use model::{ClientIp, Outcome, Refusal, RequestId, UnixMicros};
-use sever::{Bearing, Cut};
+use model::{ClientIp, IntegrationState, Outcome, Refusal, RequestId, UnixMicros};
+use serde_json::Value;
+use sever::{Bearing, Cut, Target};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,6 +171,7 @@ pub(crate) async fn answer(
     if let Some((asker, outcome)) = asker.as_ref().zip(found_nothing(&reason)) {
         node.watch.miss(asker, outcome, &node.view().windows, clock::unix_now());
     }
+    let contained = bearing.clone();
     match bearing {
         Some(bearing) if node.refusals.may_stand_alone(bearing) => {
             let record =
@@ -180,6 +182,7 @@ pub(crate) async fn answer(
         _ if is_challenge(&reason) => {}
         _ => node.refusals.count(connection.peer, refusal),
     }
+    let contained = contained.and_then(|bearing| containment(node, &bearing, &reason, refusal));
     let mut headers = Vec::new();
     //= RFC 9728 section 5.1: a challenge says where the metadata is
     let challenge = |value: &str| {
@@ -215,7 +218,60 @@ pub(crate) async fn answer(
     } else {
         (status(refusal), shown(refusal))
     };
-    problem(id, status, code, headers)
+    match contained {
+        None => problem(id, status, code, "", headers),
+        Some(Contained { code, since }) => {
+            let since = since.map_or(Value::Null, |since| since.to_string().into());
+            let appeal = node.appeal.load().as_deref().map_or(Value::Null, |to| to.clone().into());
+            problem(id, status, code, &format!(r#","since":{since},"appeal":{appeal}"#), headers)
+        }
+    }
+}
+
+/// What a caller that is contained is told: in which state it is, and since when if that is known. Not why: that is between people.
+struct Contained {
+    code: &'static str,
+    since: Option<UnixMicros>,
+}
+
+/// Whether a proved caller is refused because it, or what it asks for, is contained.
+fn containment(
+    node: &Node,
+    bearing: &Bearing,
+    reason: &Reason,
+    refusal: Refusal,
+) -> Option<Contained> {
+    let posture = node.posture.switch().posture();
+    if let Reason::Cut(Cut::Severed { .. }) = reason {
+        let (target, severed) = posture.severance(bearing)?;
+        let is_whole = matches!(target, Target::Vendor(_) | Target::Integration(_));
+        let code = if is_whole { "severed" } else { "suspended" };
+        return Some(Contained { code, since: Some(severed.since) });
+    }
+    if refusal == Refusal::Severed {
+        return Some(Contained { code: "severed", since: None });
+    }
+    if let Reason::Asleep { .. } = reason {
+        return Some(Contained { code: "suspended", since: None });
+    }
+    // What a tenth of the budget or the classes that are left do not allow.
+    let may_be_by_it = matches!(
+        reason,
+        Reason::RestrictedSince
+            | Reason::Policy(policy::Refused::NothingPermitted { .. })
+            | Reason::Withheld(WithheldBecause::OverBudget)
+    );
+    if !may_be_by_it {
+        return None;
+    }
+    if let Some((target, restricted)) = posture.restriction(bearing) {
+        let is_grant = matches!(target, Target::Grant(_));
+        let code = if is_grant { "throttled" } else { "restricted" };
+        return Some(Contained { code, since: Some(restricted.since) });
+    }
+    let stands = node.view().directory.integrations.get(&bearing.integration)?.state;
+    let is_restricted = matches!(stands, IntegrationState::Restricted { .. });
+    is_restricted.then_some(Contained { code: "restricted", since: None })
 }
 
 /// Answers what is not HTTP with one meaning; the connection closes after it.
@@ -227,7 +283,7 @@ pub(crate) fn malformed(node: &Node, connection: &Connection, bad: BadRequest) -
     let status = bad.status();
     //= RFC 9110 section 15.5.6: 405 names the methods that are allowed
     let headers = if status == 405 { vec![allow()] } else { Vec::new() };
-    problem(id, status, Refusal::Malformed.code(), headers)
+    problem(id, status, Refusal::Malformed.code(), "", headers)
 }
 
 /// Answers `OPTIONS` where the contract does not declare it: the methods there are, whatever the path, so that it says
@@ -241,13 +297,19 @@ fn allow() -> (String, Vec<u8>) {
     ("allow".to_owned(), Method::ALLOWED.as_bytes().to_vec())
 }
 
-/// Problem details from fixed words and the request id.
-fn problem(id: RequestId, status: u16, code: &str, mut headers: Vec<(String, Vec<u8>)>) -> Reply {
+/// Problem details from fixed words and the request id. `more`: members that follow, as JSON, each after a comma.
+fn problem(
+    id: RequestId,
+    status: u16,
+    code: &str,
+    more: &str,
+    mut headers: Vec<(String, Vec<u8>)>,
+) -> Reply {
     headers.push(("content-type".to_owned(), b"application/problem+json".to_vec()));
     headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
     headers.push(("portcullis-request".to_owned(), id.to_string().into_bytes()));
     let body = format!(
-        r#"{{"type":"urn:portcullis:problem:{code}","status":{status},"code":"{code}","request":"{id}"}}"#
+        r#"{{"type":"urn:portcullis:problem:{code}","status":{status},"code":"{code}","request":"{id}"{more}}}"#
     );
     Reply::refusal(status, headers, body)
 }

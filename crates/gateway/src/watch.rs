@@ -7,18 +7,19 @@ use crate::refuse::Reason;
 use crate::tally::{Tallies, Tally, change};
 use detection::{
     Asked, Containment, Defaults, Detectors, Event, Evidence, ExposureBudgets, Habits, Hold, Inner,
-    KeyedHash, Observation, Signal, Unusual, Use, Windows, observation,
+    KeyedHash, NetworkGroup, Observation, Signal, Unusual, Use, Windows, observation,
 };
 use disclosure::{
-    ChargeBudget, Disclosed, Findings, Guards, KnowSubjects, Match, OverBudget, WithheldBecause,
+    ChargeBudget, Disclosed, Findings, Guards, Honey, KnowSubjects, Match, OverBudget,
+    WithheldBecause,
 };
 use model::{
-    Budget, ClassSet, Directory, GrantId, IntegrationId, Pseudonym, SubjectId, SubjectOrdinal,
+    Budget, ClassSet, ClientIp, Directory, GrantId, IntegrationId, Pseudonym, SubjectId, SubjectOrdinal,
     SubjectScope, UnixMicros,
 };
 use policy::Permit;
 use serde_json::{Value, json};
-use sever::Bearing;
+use sever::{Bearing, Target};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::clock;
@@ -240,8 +241,8 @@ impl Watch {
         let mut subjects = Subjects { vault: &node.vault, watch: self, now, asked: Vec::new() };
         let mut budget =
             Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
-        let mut guards =
-            Guards { subjects: &mut subjects, budget: &mut budget, honey: &view.honey };
+        let honey = Honey { subjects: &view.honey, expected: view.expects_honey(bearing, now) };
+        let mut guards = Guards { subjects: &mut subjects, budget: &mut budget, honey };
         let disclosed = match part {
             Part::Whole(reply) => disclosure::disclose(reply, matched, permit, &mut guards),
             Part::Batch(batch) => disclosure::disclose_batch(batch, matched, permit, &mut guards),
@@ -340,6 +341,50 @@ impl Watch {
     /// Looks what operators made of what was contained.
     pub(crate) fn settle(&self, directory: &Directory) {
         lock(&self.tallies).settle(&self.posture.switch().posture(), directory);
+    }
+
+    /// Two operators lifted what was in force on a target: what was held against it, and against all that is its, counts no more, and what
+    /// slept is awake.
+    pub fn restored(&self, target: &Target, directory: &Directory, now: UnixMicros) {
+        let whose = |integration: &IntegrationId| match target {
+            Target::Vendor(vendor) => {
+                directory.integrations.get(integration).is_some_and(|known| known.vendor == *vendor)
+            }
+            Target::Integration(id) => id == integration,
+            Target::Credential(_)
+            | Target::Grant(_)
+            | Target::Operation(_)
+            | Target::Network(_) => false,
+        };
+        let integrations = directory.integrations.keys().filter(|id| whose(id));
+        let mut lifted: Vec<_> = integrations.map(|id| Containment::Sever(*id)).collect();
+        for (id, credential) in &directory.credentials {
+            if whose(&credential.integration) || *target == Target::Credential(*id) {
+                lock(&self.habits).wake(*id, now);
+                lifted.push(Containment::SuspendCredential(*id));
+            }
+        }
+        for (id, grant) in &directory.grants {
+            if whose(&grant.integration) || *target == Target::Grant(*id) {
+                lock(&self.habits).wake_grant(*id, now);
+                lifted.push(Containment::Throttle(*id));
+            }
+        }
+        match target {
+            Target::Operation(operation) => {
+                lifted.push(Containment::SuspendOperation(operation.clone()));
+            }
+            Target::Network(network) => {
+                let group = NetworkGroup::of(ClientIp::from_peer(network.addr()));
+                lifted.push(Containment::RefuseNetwork(group));
+            }
+            Target::Vendor(_)
+            | Target::Integration(_)
+            | Target::Credential(_)
+            | Target::Grant(_) => {}
+        }
+        let mut detectors = lock(&self.detectors);
+        lifted.iter().for_each(|containment| detectors.lifted(containment));
     }
 
     /// Puts exactly these rules in shadow: their signals are told, and what they call for is not carried out.

@@ -7,7 +7,7 @@ mod support;
 use detection::{Cause, ListOwner, ListedNetworks, Signal, Window, WindowKind, Windows};
 use disclosure::Operation;
 use gateway::listener::Transport;
-use gateway::node::View;
+use gateway::node::{FullScan, View};
 use gateway::watch::Contained;
 use model::{
     BearerException, Budget, Directory, Grant, IntegrationId, Micros, OperationId, SubjectId,
@@ -68,6 +68,11 @@ async fn origin() -> std::net::SocketAddr {
                         .nth(1)
                         .and_then(|path| path.strip_prefix("/people/"))
                         .unwrap();
+                    if asked == "gone" {
+                        let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\nX-Who: gone\r\n\r\nnobody!";
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                        continue;
+                    }
                     let shown = if asked.starts_with("mixed-up") { "somebody-else" } else { asked };
                     let body = format!(r#"{{"id":"{shown}","email":"{shown}@mail.example"}}"#);
                     let head = format!(
@@ -115,6 +120,7 @@ fn change(stage: &Stage, honey: &[&str], windows: &Windows, act: impl FnOnce(&mu
         classes: old.classes.clone(),
         class_table_hash: old.class_table_hash,
         honey: honey.iter().map(|id| SubjectId::new(id).unwrap()).collect(),
+        full_scans: Vec::new(),
         windows: windows.clone(),
     });
 }
@@ -145,6 +151,72 @@ async fn answer(mut stream: TcpStream, request: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
+/// The head of an answer without what differs between any two: the request's id and the date.
+async fn head(stage: &Stage, who: &str) -> (String, String) {
+    let path = format!("/people/{who}");
+    let mut request =
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", stage.host());
+    for (name, value) in stage.proof("GET", &path) {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let id = answer.split("req_").nth(1).unwrap().get(..26).unwrap().to_owned();
+    let answer = answer.replace(&id, "ID");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let lines: Vec<_> =
+        head.lines().filter(|line| !line.to_lowercase().starts_with("date:")).collect();
+    (lines.join("\n"), body.to_owned())
+}
+
+#[tokio::test]
+async fn nobody_not_yours_and_a_decoy_are_one_answer() {
+    let stage = stage().await;
+    reconfigure(&stage, &["decoy"], None);
+    let nobody = head(&stage, "gone").await;
+    assert!(nobody.0.starts_with("HTTP/1.1 404"), "{nobody:?}");
+    assert_eq!(head(&stage, "mixed-up-1").await, nobody);
+    assert_eq!(head(&stage, "decoy").await, nobody);
+}
+
+#[tokio::test]
+async fn a_full_scan_meets_decoys_and_is_not_cut() {
+    let stage = stage().await;
+    reconfigure(&stage, &["decoy"], None);
+    let old = stage.node.view();
+    let (_, integration) = old.directory.integrations.first_key_value().unwrap();
+    let operation = old.contract.operations().next().unwrap().id().clone();
+    let scan = FullScan {
+        integration: integration.id,
+        operation,
+        from: UnixMicros(0),
+        to: UnixMicros(u64::MAX),
+    };
+    let scanning = |full_scans| {
+        let facts: Vec<_> = old.contract.operations().map(Operation::facts).collect();
+        stage.node.replace_view(View {
+            policies: Policies::compile(&facts, &old.classes, &old.directory, "").unwrap(),
+            directory: old.directory.clone(),
+            contract: Arc::clone(&old.contract),
+            classes: old.classes.clone(),
+            class_table_hash: old.class_table_hash,
+            honey: old.honey.clone(),
+            full_scans,
+            windows: old.windows.clone(),
+        });
+    };
+    scanning(vec![scan.clone()]);
+    assert_eq!(get(&stage, "decoy").await.0, 404);
+    assert_eq!(get(&stage, "ana").await.0, 200);
+    assert_eq!(stage.node.posture.switch().posture().number(), 0);
+    scanning(vec![FullScan { to: UnixMicros(1), ..scan }]);
+    assert_eq!(get(&stage, "decoy").await.0, 404);
+    assert!(contained(&stage, "severed", "integration:").await, "the window is over");
+}
+
 /// Containment follows an answer; it is waited for, within bounds.
 async fn contained(stage: &Stage, kind: &str, target: &str) -> bool {
     for _ in 0..200 {
@@ -171,7 +243,11 @@ async fn a_honey_subject_looks_like_nobody_and_severs_the_integration() {
     assert_eq!(status, 404);
     assert!(body.contains("not_found") && !body.contains("mail.example"), "{body}");
     assert!(contained(&stage, "severed", "integration:").await);
-    assert_eq!(get(&stage, "ana").await.0, 403);
+    stage.node.appeal.store(Some(Arc::new("dpo@c.example".to_owned())));
+    let (status, body) = get(&stage, "ana").await;
+    assert_eq!(status, 403);
+    assert!(body.contains(r#""code":"severed""#) && body.contains(r#""since":"2"#), "{body}");
+    assert!(body.ends_with(r#","appeal":"dpo@c.example"}"#), "{body}");
 }
 
 #[tokio::test]
@@ -207,6 +283,9 @@ async fn a_budget_holds_the_whole_answer_and_two_holds_throttle() {
     assert!(!body.contains("person-20"), "{body}");
     assert_eq!(get(&stage, "person-21").await.0, 429);
     assert!(contained(&stage, "restricted", "grant:").await);
+    let (status, body) = get(&stage, "person-22").await;
+    assert_eq!(status, 429);
+    assert!(body.contains(r#""code":"throttled""#) && body.contains(r#""appeal":null"#), "{body}");
 }
 
 #[tokio::test]
@@ -218,7 +297,9 @@ async fn a_foreign_record_is_withheld_and_three_suspend_the_operation() {
         assert!(!body.contains("somebody-else"), "{body}");
     }
     assert!(contained(&stage, "severed", "operation:getPerson").await);
-    assert_eq!(get(&stage, "ana").await.0, 403);
+    let (status, body) = get(&stage, "ana").await;
+    assert_eq!(status, 403);
+    assert!(body.contains(r#""code":"suspended""#), "{body}");
 }
 
 #[tokio::test]

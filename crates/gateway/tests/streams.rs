@@ -441,6 +441,7 @@ async fn world(given: Given) -> World {
             classes,
             class_table_hash,
             honey,
+            full_scans: Vec::new(),
             windows: detection::Windows::default(),
         },
     });

@@ -93,6 +93,8 @@ ids! {
     RequestId "req_",
     /// A legal entity that owns integrations.
     VendorId "ven_",
+    /// A declared change window.
+    WindowId "win_",
 }
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

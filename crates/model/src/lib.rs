@@ -17,6 +17,7 @@ pub use certificate::{BadRule, CertificateRule, RuleKind};
 pub use class::{ClassNumber, ClassSet, ClassTable, DataClass};
 pub use id::{
     ConsentId, CredentialId, GrantId, IncidentId, IntegrationId, OperatorId, RequestId, VendorId,
+    WindowId,
 };
 pub use network::ClientIp;
 pub use operator::{NoRole, Operator, OperatorKind, Role};

@@ -7,6 +7,8 @@ use crate::secrets::{Secrets, SecretsFile};
 use crate::watching::{DetectionConfig, DetectionFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
+use control::outbound::Address;
+use control::pages::Destination;
 use control::witness::Witness;
 use incident::notice::Company;
 use ledger::cosign::CosignerKey;
@@ -39,6 +41,8 @@ struct ConfigFile {
     #[serde(default)]
     mail: Option<MailFile>,
     #[serde(default)]
+    page: Vec<PageFile>,
+    #[serde(default)]
     witness: Vec<WitnessFile>,
     #[serde(default)]
     authority_url: Option<String>,
@@ -63,6 +67,16 @@ struct PortalFile {
     company: String,
     #[serde(default)]
     provider: Option<ProviderFile>,
+}
+
+/// Where pages go, as written: one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageFile {
+    #[serde(default)]
+    webhook: Option<String>,
+    #[serde(default)]
+    mail: Option<String>,
 }
 
 /// Another node's log, of which copies come into the data directory.
@@ -227,6 +241,8 @@ pub(crate) struct Config {
     pub(crate) company: Option<Company>,
     /// How letters leave.
     pub(crate) mail: Option<Mail>,
+    /// Where pages go.
+    pub(crate) pages: Vec<Destination>,
     /// After how many days records lose their bodies and touches; never, if none.
     pub(crate) retention_days: Option<u32>,
     /// Scheme and authority that clients know the authority by: the issuer. Without it `localhost` and the listener's port.
@@ -353,6 +369,11 @@ impl Config {
         }
         let mail = file.mail.map(|mail| mail.checked(&data)).transpose();
         let mail = mail.with_context(|| format!("in `{}`, `[mail]`", path.display()))?;
+        let pages = file.page.into_iter().map(PageFile::checked).collect::<Result<Vec<_>>>();
+        let pages = pages.with_context(|| format!("in `{}`, `[[page]]`", path.display()))?;
+        if mail.is_none() && pages.iter().any(|page| matches!(page, Destination::Mail(_))) {
+            bail!("in `{}`: a page by mail needs `[mail]`", path.display());
+        }
         let secrets = Secrets::new(&data, file.secrets.as_ref());
         let secrets = secrets.with_context(|| format!("in `{}`, `[secrets]`", path.display()))?;
         let retention_days = file.record.retention_days;
@@ -370,6 +391,7 @@ impl Config {
             replicas,
             log: file.listen.log,
             mail,
+            pages,
             company: file
                 .company
                 .map(CompanyFile::checked)
@@ -517,6 +539,13 @@ overlay = "overlay.yaml"
 # from = "privacy@company.example"
 # folder = "mail/letters"                  # or: smtp = "smtp.company.example:587", with user, password (a file), ca, tls
 
+# Who is told at once of what detectors find. docs/operating/pages.md
+# [[page]]
+# webhook = "https://pager.company.example/portcullis"
+#
+# [[page]]
+# mail = "oncall@company.example"          # by [mail]
+
 # What the files in keys/ are sealed under, kept elsewhere; one of three. Without it they are in the clear. docs/operating/keys.md
 # [secrets]
 # key_file = "/run/credentials/portcullis.service/sealing"
@@ -533,6 +562,25 @@ impl PortalFile {
         let Self { listen, url, company, provider } = self;
         let provider = provider.map(|provider| provider.checked(data, clear_text)).transpose()?;
         Ok(PortalConfig { listen, url, company, provider })
+    }
+}
+
+impl PageFile {
+    fn checked(self) -> Result<Destination> {
+        match (self.webhook, self.mail) {
+            (Some(url), None) => {
+                let address = Address::parse(&url, true)?;
+                if !address.place().is_private() {
+                    bail!("`{url}` is clear text, which is for loopback addresses only");
+                }
+                Ok(Destination::Webhook(address))
+            }
+            (None, Some(mailbox)) if incident::people::is_address(&mailbox) => {
+                Ok(Destination::Mail(mailbox))
+            }
+            (None, Some(mailbox)) => bail!("`{mailbox}` is not an address"),
+            _ => bail!("give either `webhook` or `mail`"),
+        }
     }
 }
 
@@ -710,6 +758,24 @@ mod tests {
             "smtp = \"b:25\"\nuser = \"me\"",
         ] {
             assert!(mail(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pages_go_to_a_webhook_or_a_mailbox_and_never_in_the_clear() {
+        let page = |lines: &str| read(&format!("{}\n[[page]]\n{lines}\n", template(false)));
+        assert!(page("webhook = \"https://p.example/x?y\"").is_ok());
+        assert!(page("webhook = \"http://127.0.0.1:9/\"").is_ok());
+        let mail = "mail = \"o@c.example\"\n[mail]\nfrom = \"p@c.example\"\nfolder = \"letters\"";
+        assert_eq!(page(mail).unwrap().pages, [Destination::Mail("o@c.example".to_owned())]);
+        for wrong in [
+            "",
+            "webhook = \"http://p.example/\"",
+            "webhook = \"https://p.example/#x\"",
+            "mail = \"o@c.example\"",
+            "webhook = \"https://p.example/\"\nmail = \"o@c.example\"",
+        ] {
+            assert!(page(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,9 +4,10 @@ use crate::metrics::Measured;
 use anyhow::Result;
 use control::console::passkeys::Passkeys;
 use control::console::sessions::Sessions;
-use control::console::{Console, RecordFn, SeverFn, StateFn};
+use control::console::{AcknowledgeFn, Console, RecordFn, SeverFn, StateFn};
 use control::desk::Desk;
 use control::operators::contained;
+use control::pages::Pager;
 use ledger::Draft;
 use model::UnixMicros;
 use serde_json::{Value, json};
@@ -16,12 +17,13 @@ use storage::registry::Registry;
 use storage::registry::command::Listing;
 use storage::registry::target::NotATarget;
 
-/// Signals shown, newest first; equal ones in a row are one with a count.
-const SIGNALS: usize = 50;
+/// Signals shown, newest first.
+const SIGNALS: u32 = 50;
 
 /// Everything the page is made from.
 #[derive(Clone)]
 pub(crate) struct Shown {
+    pub(crate) pager: Arc<Pager>,
     pub(crate) measured: Measured,
     pub(crate) desk: Arc<Desk>,
     pub(crate) deployment: String,
@@ -59,11 +61,21 @@ impl Shown {
                 severed.map_err(|reason| reason.to_string())
             })
         });
+        let desk = Arc::clone(&self.desk);
+        let acknowledge: AcknowledgeFn = Arc::new(move |operator, through| {
+            let desk = Arc::clone(&desk);
+            Box::pin(async move {
+                let acknowledged = desk.acknowledge_from_console(&operator, through).await;
+                acknowledged.map_err(|reason| reason.to_string())
+            })
+        });
         let state: StateFn = Arc::new(move || {
             let shown = self.clone();
             Box::pin(async move { shown.state().await })
         });
-        Ok(Arc::new(Console { state, sever, record, registry, passkeys, sessions, port }))
+        let parts =
+            Console { state, sever, record, acknowledge, registry, passkeys, sessions, port };
+        Ok(Arc::new(parts))
     }
 
     /// The node as it stands. What cannot be read is said under `attention`, and the rest is shown all the
@@ -84,6 +96,7 @@ impl Shown {
             let (slug, bearer) = (row.get("slug")?.as_str()?, row.get("bearer")?.as_str()?);
             Some(format!("The tokens of {slug} are taken without proof {bearer}."))
         }));
+        attention.extend(self.pager.attention().await);
         let frozen = self.desk.frozen().await;
         let node = &self.measured.node;
         let posture = node.posture.switch().posture();
@@ -99,7 +112,8 @@ impl Shown {
             "frozen": frozen,
             "integrations": self.integrations(integrations),
             "posture": self.posture(&posture).await,
-            "signals": self.signals(),
+            "signals": self.pager.rows(SIGNALS).await.unwrap_or_default(),
+            "unacknowledged": self.pager.unacknowledged().await.unwrap_or_default(),
             "incidents": incidents,
             "ledger": {
                 "records": self.measured.log.end().records,
@@ -189,24 +203,5 @@ impl Shown {
                 row
             })
             .collect()
-    }
-
-    fn signals(&self) -> Vec<Value> {
-        let mut shown: Vec<(String, Vec<String>, UnixMicros, u64)> = Vec::new();
-        for signal in self.measured.node.watch.signals().iter().rev() {
-            let sentence = signal.cause.to_string();
-            if let Some((_, _, _, count)) = shown.last_mut().filter(|(last, ..)| *last == sentence)
-            {
-                *count += 1;
-                continue;
-            }
-            if shown.len() == SIGNALS {
-                break;
-            }
-            let containment = signal.containment.iter().map(ToString::to_string).collect();
-            shown.push((sentence, containment, signal.at, 1));
-        }
-        let row = |(sentence, containment, at, count): (String, Vec<String>, UnixMicros, u64)| json!({ "at": at.to_string(), "sentence": sentence, "containment": containment, "count": count });
-        shown.into_iter().map(row).collect()
     }
 }

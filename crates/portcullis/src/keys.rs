@@ -4,13 +4,14 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use credential::{Algorithm, SigningKey};
 use ledger::cosign::{Cosigner, CosignerKey};
 use ledger::note;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use storage::secrets::private;
+use storage::secrets::{KeyFiles, private};
 use zeroize::Zeroizing;
 
 /// The 32-byte secrets of a node, by file name below `keys/`.
@@ -22,6 +23,26 @@ pub(crate) const LOG: &str = "log.key";
 
 /// The key that is to follow it, while it is being rotated: checkpoints are signed with both.
 pub(crate) const NEXT_LOG: &str = "log.next.key";
+
+/// Signs what we send to receivers elsewhere: pages, and events to vendors.
+pub(crate) const MESSAGES: &str = "messages.key";
+
+/// The key that messages are signed with, made when it is first wanted: directories of older versions have none.
+///
+/// # Errors
+/// If its file cannot be read or written.
+pub(crate) fn messages(files: &KeyFiles) -> Result<SigningKey> {
+    let seed = match files.read_key_if_there::<32>(MESSAGES)? {
+        Some(seed) => seed,
+        None => {
+            let seed = Zeroizing::new(random::<32>()?);
+            files.replace(MESSAGES, &*seed)?;
+            seed
+        }
+    };
+    let pkcs8 = SigningKey::pkcs8(Algorithm::EdDsa, *seed).map(Zeroizing::new);
+    SigningKey::from_pkcs8(&pkcs8.unwrap_or_default()).context("`keys/messages.key` is no key")
+}
 
 /// Type of an Ed25519 key in C2SP signed-note.
 const NOTE_ED25519: u8 = 0x01;

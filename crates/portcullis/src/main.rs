@@ -9,6 +9,7 @@ mod config;
 mod console;
 mod demo;
 mod generation;
+mod hear;
 mod init;
 mod issuer;
 mod keys;

@@ -3,6 +3,7 @@
 use crate::config::{Config, MailTls, MailWay, PortalConfig};
 use crate::console::Shown;
 use crate::generation;
+use crate::hear::hear;
 use crate::issuer::IssuerConfig;
 use crate::keys;
 use crate::metrics::{self, Measured};
@@ -25,6 +26,7 @@ use control::log_listener::{self, LogFiles};
 use control::mail;
 use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
+use control::pages::{self, Pager};
 use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
 use control::questions::{Archive, Former};
@@ -32,10 +34,10 @@ use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
-use detection::{ListOwner, ListedNetworks, Use, Windows, habits};
+use detection::{ListOwner, ListedNetworks, Use, Window, WindowKind, Windows, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
-use gateway::node::{AskIssuer, Node, Parts, View};
+use gateway::node::{AskIssuer, FullScan, Node, Parts, View};
 use gateway::origin::{Origin, OriginConfig};
 use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
@@ -43,7 +45,7 @@ use ledger::Draft;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
-use model::{Outcome, UnixMicros};
+use model::{OperationId, Outcome, UnixMicros};
 use policy::{ConsentBook, Policies};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -61,8 +63,10 @@ use storage::embedded::vault::{self, VaultKeys};
 use storage::embedded::view::LogView;
 use storage::embedded::{Beside, ExposureIndex, Keeper, Logs, PostureRegister, Recorder, Vault};
 use storage::outbox::Outbox;
+use storage::registry::command::{Change, DeclaredWindow};
 use storage::registry::{Registry, Snapshot};
 use storage::secrets::{InUse, KeyFiles, TokenKeys, private};
+use storage::signals::Signals;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
@@ -131,6 +135,7 @@ struct Reload {
     registry: Registry,
     desk: Arc<Desk>,
     office: Arc<Office>,
+    pager: Arc<Pager>,
     rotation: Arc<Rotation>,
     contract: Arc<ArcSwap<Contract>>,
     tls: tls::Current,
@@ -226,20 +231,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         view: shown,
     });
 
-    let registered = Arc::new(ArcSwap::from_pointee(Registered::of(&snapshot)));
-    let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
-    let publish: Publish = {
-        let (node, roster, contract) =
-            (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
-        let registered = Arc::clone(&registered);
-        Arc::new(move |snapshot: Snapshot| {
-            roster.store(Arc::new(self::roster(&snapshot)));
-            registered.store(Arc::new(Registered::of(&snapshot)));
-            let contract = contract.load_full();
-            node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
-            Ok(())
-        })
-    };
+    node.appeal.store(page_settings(config).appeal.map(Arc::new));
+    let told = node.watch.subscribe();
     let logs = Arc::new(open_logs(config, &opened)?);
     let archive = Archive {
         view: opened.view.clone(),
@@ -264,6 +257,33 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         log_key: log_key(config)?.to_string(),
         stop: stopped.clone(),
     });
+    let message_key = keys::messages(&secrets)?;
+    let message_keys = pages::keys(&message_key);
+    let pager = Pager::new(pages::Parts {
+        signals: Signals::open(&data.join("signals.db")).await.context("cannot open signals.db")?,
+        office: Arc::clone(&office),
+        keeper: Arc::clone(&keeper),
+        key: message_key,
+        deployment: config.deployment.clone(),
+        on_loopback: config.clear_text,
+        settings: page_settings(config),
+    });
+    pager.replace_registered(&snapshot);
+    let registered = Arc::new(ArcSwap::from_pointee(Registered::of(&snapshot)));
+    let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
+    let publish: Publish = {
+        let (node, roster, contract) =
+            (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
+        let (registered, pager) = (Arc::clone(&registered), Arc::clone(&pager));
+        Arc::new(move |snapshot: Snapshot| {
+            roster.store(Arc::new(self::roster(&snapshot)));
+            registered.store(Arc::new(Registered::of(&snapshot)));
+            pager.replace_registered(&snapshot);
+            let contract = contract.load_full();
+            node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
+            Ok(())
+        })
+    };
     let consents = keep_consents(data, consents, &keeper, &node).await?;
     let sessions = Arc::new(Sessions::default());
     let port = control.local_addr()?.port();
@@ -275,6 +295,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         thinner: Arc::new(opened.thinner),
         archive,
         office: Arc::clone(&office),
+        pager: Arc::clone(&pager),
         consents: consents.clone(),
         sessions: Arc::clone(&sessions),
         console: format!("http://localhost:{port}"),
@@ -286,6 +307,12 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         contract: Arc::clone(&contract),
         advisories: advisories(config)?,
         publish,
+        restored: {
+            let node = Arc::clone(&node);
+            Arc::new(move |target: &sever::Target| {
+                node.watch.restored(target, &node.view().directory, clock::unix_now());
+            })
+        },
     }));
     let restricted = desk.recheck().await.context("the checks of vetting cannot be run")?;
     if !restricted.is_empty() {
@@ -320,6 +347,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             desk: Arc::clone(&desk),
             issuer: issuer.clone(),
         })));
+    let tokens = tokens.merge(message_keys);
     let portal = config.portal.as_ref().map(|portal| -> Result<_> {
         Ok(portal::routes(Arc::new(Portal {
             origin: portal.url.clone(),
@@ -350,6 +378,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         witnesses: Arc::clone(&witnesses),
     };
     let shown = Shown {
+        pager: Arc::clone(&pager),
         measured: measured.clone(),
         desk: Arc::clone(&desk),
         deployment: config.deployment.clone(),
@@ -385,6 +414,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         info!(metrics = %listener.local_addr()?, "measuring");
         keep("metrics", control::listen::serve(listener, None, routes, stopped.clone()));
     }
+    tokio::spawn(hear(told, Arc::clone(&pager), stopped.clone()));
+    tokio::spawn(Arc::clone(&pager).run(stopped.clone()));
     let ticking = Arc::clone(&node);
     tokio::spawn(async move { ticking.tick().await });
     tokio::spawn(tls::say_what_ends(Arc::downgrade(&node), roster, Arc::clone(&tls.ends)));
@@ -402,7 +433,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     info!(%data_plane, %authority, %control, "serving");
     let config = config.clone();
     let shared = Arc::clone(&node);
-    let reload = Reload { config, node: shared, registry, desk, office, rotation, contract, tls };
+    let reload =
+        Reload { config, node: shared, registry, desk, office, pager, rotation, contract, tls };
     let recorder = opened.recorder;
     Ok(Running { data_plane, authority, control, node, recorder, reload, stop, serving })
 }
@@ -440,6 +472,9 @@ impl Running {
         reload.tls.replace(material);
         reload.desk.replace_advisories(advisories);
         reload.office.replace_settings(settings);
+        let settings = page_settings(&config);
+        reload.node.appeal.store(settings.appeal.clone().map(Arc::new));
+        reload.pager.replace_settings(settings);
         reload.config = config;
         // A command may have changed the registry since it was read here; the desk publishes it once more, in its turn.
         let stale = "reloaded, but the registry could not be read";
@@ -620,6 +655,12 @@ fn case_settings(config: &Config) -> Result<cases::Settings> {
     Ok(settings)
 }
 
+/// Who is paged, and whom vendors write to.
+fn page_settings(config: &Config) -> pages::Settings {
+    let appeal = config.company.as_ref().map(|company| company.contact_email.clone());
+    pages::Settings { destinations: config.pages.clone(), appeal }
+}
+
 /// Runs the checks of vetting once an hour: documents run out and keys grow old without anybody doing anything.
 async fn recheck_hourly(desk: Weak<Desk>) {
     let mut every = tokio::time::interval(Duration::from_secs(3_600));
@@ -766,7 +807,9 @@ async fn compile_contract(
 }
 
 fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
-    let Snapshot { directory, classes, honey, .. } = snapshot;
+    let Snapshot { directory, classes, honey, windows, .. } = snapshot;
+    let full_scans = windows.iter().filter_map(full_scan).collect();
+    let windows = Windows::new(windows.into_iter().filter_map(window).collect());
     let facts: Vec<_> = contract.operations().map(disclosure::Operation::facts).collect();
     let policies = Policies::compile(&facts, &classes, &directory, "")
         .context("the policies do not compile")?;
@@ -778,8 +821,32 @@ fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
         classes,
         class_table_hash,
         honey,
-        windows: Windows::default(),
+        full_scans,
+        windows,
     })
+}
+
+/// A window in which an integration reads everybody.
+fn full_scan(window: &DeclaredWindow) -> Option<FullScan> {
+    let Change::Backfill { operation, full_scan: true, .. } = &window.change else { return None };
+    let operation = OperationId::new(operation)?;
+    let &DeclaredWindow { integration, from, to, .. } = window;
+    Some(FullScan { integration, operation, from, to })
+}
+
+/// A window as detectors read it. What is no window was not declared.
+fn window(declared: DeclaredWindow) -> Option<Window> {
+    let DeclaredWindow { window, integration, change, from, to, reason: _ } = declared;
+    let kind = match change {
+        Change::Backfill { operation, subjects_max, full_scan: _ } => {
+            WindowKind::Backfill { operation: OperationId::new(&operation)?, subjects_max }
+        }
+        Change::Address { network } => WindowKind::Address { network: network.parse().ok()? },
+        Change::Endpoint { operation } => {
+            WindowKind::Endpoint { operation: OperationId::new(&operation)? }
+        }
+    };
+    Some(Window { id: window.to_string(), integration, kind, from, to })
 }
 
 fn roster(snapshot: &Snapshot) -> Roster {

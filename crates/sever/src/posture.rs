@@ -56,7 +56,7 @@ impl Covered {
         self.networks = networks.cloned().collect();
     }
 
-    fn find(&self, bearing: &Bearing) -> Option<&Containment> {
+    fn find(&self, bearing: &Bearing) -> Option<(&Target, &Containment)> {
         if self.targets.is_empty() {
             return None;
         }
@@ -68,7 +68,7 @@ impl Covered {
             Target::Operation(bearing.operation.clone()),
         ];
         let network = self.networks.iter().find(|target| target.covers(bearing));
-        named.iter().chain(network).find_map(|target| self.targets.get(target))
+        named.iter().chain(network).find_map(|target| self.targets.get_key_value(target))
     }
 }
 
@@ -162,11 +162,21 @@ impl Posture {
 
     /// The severance that covers this request, if any does.
     pub fn severance_of(&self, bearing: &Bearing) -> Option<&Containment> {
+        self.severed.find(bearing).map(|(_, containment)| containment)
+    }
+
+    /// As [`Posture::severance_of`], with what was severed: the widest thing that covers the request.
+    pub fn severance(&self, bearing: &Bearing) -> Option<(&Target, &Containment)> {
         self.severed.find(bearing)
     }
 
     /// The restriction that covers this request, if any does.
     pub fn restriction_of(&self, bearing: &Bearing) -> Option<&Containment> {
+        self.restricted.find(bearing).map(|(_, containment)| containment)
+    }
+
+    /// As [`Posture::restriction_of`], with what was restricted: the widest thing that covers the request.
+    pub fn restriction(&self, bearing: &Bearing) -> Option<(&Target, &Containment)> {
         self.restricted.find(bearing)
     }
 

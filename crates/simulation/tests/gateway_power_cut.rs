@@ -348,6 +348,7 @@ fn node(
             classes,
             class_table_hash,
             honey: BTreeSet::new(),
+            full_scans: Vec::new(),
             windows: detection::Windows::default(),
         },
     });

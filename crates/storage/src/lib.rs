@@ -9,4 +9,5 @@ pub mod embedded;
 pub mod outbox;
 pub mod registry;
 pub mod secrets;
+pub mod signals;
 mod sqlite;

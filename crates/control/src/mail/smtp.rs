@@ -196,6 +196,11 @@ impl Connection {
 
     /// Hands the letter over.
     pub(super) async fn content(&mut self, _: &Claimed, letter: &Composed) -> Handed {
+        self.content_that_may_double(letter).await
+    }
+
+    /// Hands over a letter that does no harm if it comes twice.
+    pub(super) async fn content_that_may_double(&mut self, letter: &Composed) -> Handed {
         let patience = self.patience.content;
         match timeout(patience, self.all_but_the_end(&letter.bytes)).await {
             Ok(Ok(())) => {}

@@ -72,6 +72,9 @@ impl Stage {
             }),
             registry: registry.clone(),
             passkeys: Passkeys::new(port, "test").unwrap(),
+            acknowledge: Arc::new(|_, through| -> Answer<_> {
+                Box::pin(async move { Ok(json!({ "signals": through })) })
+            }),
             sessions: Arc::clone(&sessions),
             port,
         };

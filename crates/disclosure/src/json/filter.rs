@@ -15,11 +15,10 @@ use super::scan::{Invalid, Scanner, Text, unescape};
 use crate::contract::plan::{
     Leaf, Node, NodeId, ObjectPlan, Plan, Pointer, SubjectRule, fingerprint,
 };
-use crate::release::Findings;
+use crate::release::{Findings, Honey};
 use crate::scope::Allowance;
 use crate::secrets;
 use model::{ClassSet, SubjectId};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Deepest nesting of objects and lists; the recursion of the walk is bounded by it. `serde_json` stops at the same depth.
@@ -36,7 +35,7 @@ pub(crate) struct Question<'a> {
     pub(crate) allowance: &'a Allowance<'a>,
     /// The value of an attribute scope's pointer, split.
     pub(crate) attribute: Option<&'a Pointer>,
-    pub(crate) honey: &'a BTreeSet<SubjectId>,
+    pub(crate) honey: Honey<'a>,
     /// The subject that the request's path names as this response's.
     pub(crate) bound_to: Option<&'a SubjectId>,
     /// Objects outside any record are about no one.

@@ -106,6 +106,10 @@ impl<'a> Walk<'a> {
         let Some(record) = self.records.pop() else { return false };
         let classes = std::mem::replace(&mut self.classes, record.outer_classes);
         match record.subject {
+            // An expected decoy stays behind without a word.
+            Named::One(subject)
+                if self.question.honey.expected
+                    && self.question.honey.subjects.contains(&subject) => {}
             Named::One(subject) if record.missing == 0 => {
                 if self.question.allowance.covers(&subject, record.attribute) {
                     if !classes.is_empty() {
@@ -169,6 +173,7 @@ impl<'a> Walk<'a> {
     }
 
     fn meet(&mut self, subject: &SubjectId) {
-        self.honey |= self.question.honey.contains(subject);
+        let honey = self.question.honey;
+        self.honey |= !honey.expected && honey.subjects.contains(subject);
     }
 }

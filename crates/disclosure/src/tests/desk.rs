@@ -55,6 +55,7 @@ pub(super) struct Desk {
     pub(super) scope: SubjectScope,
     pub(super) token_subject: Option<SubjectId>,
     pub(super) honey: BTreeSet<SubjectId>,
+    pub(super) honey_expected: bool,
     pub(super) vault: Vault,
     pub(super) budget: Budget,
     pub(super) reply_headers: Vec<(String, Vec<u8>)>,
@@ -72,6 +73,7 @@ impl Desk {
             scope: SubjectScope::All,
             token_subject: None,
             honey: BTreeSet::new(),
+            honey_expected: false,
             vault: Vault::default(),
             budget: Budget { left: usize::MAX, charges: Vec::new() },
             reply_headers: vec![("Content-Type".into(), b"application/json".to_vec())],
@@ -120,8 +122,8 @@ impl Desk {
             headers: self.reply_headers.clone(),
             body: body.to_vec(),
         };
-        let mut guards =
-            Guards { subjects: &mut self.vault, budget: &mut self.budget, honey: &self.honey };
+        let honey = Honey { subjects: &self.honey, expected: self.honey_expected };
+        let mut guards = Guards { subjects: &mut self.vault, budget: &mut self.budget, honey };
         disclose_within(reply, &matched, &allowance, &mut guards)
     }
 
@@ -142,8 +144,8 @@ impl Desk {
         let stream = matched.stream(self.status, &self.reply_headers).unwrap();
         let headers = first.then(|| self.reply_headers.clone());
         let values = values.iter().map(|value| value.as_bytes().to_vec()).collect();
-        let mut guards =
-            Guards { subjects: &mut self.vault, budget: &mut self.budget, honey: &self.honey };
+        let honey = Honey { subjects: &self.honey, expected: self.honey_expected };
+        let mut guards = Guards { subjects: &mut self.vault, budget: &mut self.budget, honey };
         let batch = OriginBatch { stream, headers, values };
         disclose_batch_within(batch, &matched, &allowance, &mut guards)
     }

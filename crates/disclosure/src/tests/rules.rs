@@ -567,6 +567,26 @@ fn a_honey_subject_anywhere_in_the_answer_stops_it() {
 }
 
 #[test]
+fn an_expected_decoy_stays_behind_and_the_rest_goes() {
+    let scan = |path: &str, body: &str| {
+        let mut desk = desk(&["user"]);
+        (desk.honey, desk.honey_expected) = ([subject("h1")].into(), true);
+        let disclosed = desk.ask("GET", path, body.as_bytes());
+        disclosed.map(|disclosed| {
+            let left_out = Findings { withheld: 2, ..Findings::default() };
+            assert_eq!(*disclosed.findings(), left_out, "as any item that stays");
+            (String::from_utf8(disclosed.body().to_vec()).unwrap(), disclosed.touches().len())
+        })
+    };
+    let list =
+        r#"{"items":[{"id":"u1","email":"x"},{"id":"h1","email":"y"},{"email":"z","id":"h1"}]}"#;
+    let left = r#"{"items":[{"id":"u1","email":"x"}]}"#.to_owned();
+    assert_eq!(scan("/accounts", list), Ok((left, 1)));
+    let alone = scan("/accounts/h1", r#"{"id":"h1"}"#).map_err(|withheld| withheld.because);
+    assert_eq!(alone, Err(WithheldBecause::NotYours), "as if it did not exist");
+}
+
+#[test]
 fn the_budget_is_charged_once_for_all_distinct_subjects_before_anything_leaves() {
     let list = br#"{"items":[{"id":"u1","email":"1"},{"id":"u2","card":"2"},{"id":"u1","card":"3"},{"id":"u3"}]}"#;
     let mut within = desk(&["user.contact", "user.card"]);

@@ -58,7 +58,7 @@ fn filter_speed() {
             root,
             allowance: &allowance,
             attribute: None,
-            honey: &honey,
+            honey: Honey { subjects: &honey, expected: false },
             bound_to: None,
             subject_free: false,
         };

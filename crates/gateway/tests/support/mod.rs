@@ -176,6 +176,7 @@ fn view((openapi, overlay): (&str, &str), key: &SigningKey, certificate: Option<
         classes,
         contract: Arc::new(contract),
         honey: BTreeSet::new(),
+        full_scans: Vec::new(),
         windows: detection::Windows::default(),
     }
 }

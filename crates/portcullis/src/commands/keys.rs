@@ -259,6 +259,12 @@ fn row(config: &Config, files: &KeyFiles, name: String) -> Result<Row> {
             days = (name == "token.key").then_some(90);
             if name == "token.key" { "signs access tokens" } else { "is to sign access tokens" }
         }
+        keys::MESSAGES => {
+            let key = keys::messages(files)?;
+            public = Some(key.public().thumbprint_text());
+            "Ed25519".clone_into(&mut algorithm);
+            "signs pages, vendors' events"
+        }
         "token.rotation" => "which token keys verify",
         "vault-index.key" => {
             "HMAC-SHA-256".clone_into(&mut algorithm);

@@ -6,6 +6,7 @@ mod consent;
 mod contract;
 mod export;
 mod exposure;
+mod honey;
 mod incident;
 mod keys;
 mod log;
@@ -13,8 +14,10 @@ mod onboard;
 pub(crate) mod print;
 mod registration;
 mod roster;
+mod signals;
 mod subject;
 mod verify;
+mod window;
 
 pub(crate) use keys::KeysCommand;
 pub(crate) use log::LogCommand;
@@ -27,18 +30,21 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use consent::ConsentCommand;
 use exposure::{Exposure, Question};
+use honey::HoneyCommand;
 use incident::IncidentCommand;
 use model::{IntegrationId, Micros, UnixMicros};
 use onboard::{CredentialCommand, GrantCommand, IntegrationCommand, VendorCommand};
 use roster::OperatorCommand;
 use serde_json::{Value, json};
+use signals::Signals;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use storage::clock;
 use storage::registry::Command;
-use storage::registry::command::{Listing, SubjectText};
+use storage::registry::command::Listing;
 use subject::SubjectCommand;
+use window::WindowCommand;
 
 /// How to reach the node, and whose keys sign.
 #[derive(Args)]
@@ -227,9 +233,14 @@ pub(crate) enum Operators {
         #[command(flatten)]
         session: Session,
     },
-    /// Declare subjects that nobody has a reason to read
+    /// Declare subjects that nobody has a reason to read, and list them
     #[command(subcommand)]
     Honey(HoneyCommand),
+    /// What detectors found, with the numbers that made it, and who looked at it
+    Signals(Box<Signals>),
+    /// Changes that vendors announced: what is unusual on purpose, and until when
+    #[command(subcommand)]
+    Window(WindowCommand),
     /// Accept the clock after a step; data flows again
     ClockAcknowledge {
         #[command(flatten)]
@@ -248,16 +259,6 @@ pub(crate) enum PostureCommand {
         config: PathBuf,
         #[arg(long)]
         json: bool,
-    },
-}
-
-#[derive(Subcommand)]
-pub(crate) enum HoneyCommand {
-    /// Declare one
-    Plant {
-        subject: String,
-        #[command(flatten)]
-        session: Session,
     },
 }
 
@@ -291,6 +292,9 @@ impl Operators {
             Self::Incident(command) => return command.run(now).await,
             Self::Directory(command) => return command.run().await,
             Self::Subject(command) => return command.run().await,
+            Self::Honey(command) => return command.run().await,
+            Self::Signals(signals) => return signals.run().await,
+            Self::Window(command) => return command.run(now).await,
             Self::Operator(command) => return command.run(now).await,
             Self::Freeze { session, reason } => (session, Command::Freeze { reason }),
             Self::Unfreeze { session } => (session, Command::Unfreeze {}),
@@ -299,11 +303,6 @@ impl Operators {
             }
             Self::Restore { target, session, reason } => {
                 (session, Command::Restore { target: target.parse()?, reason })
-            }
-            Self::Honey(HoneyCommand::Plant { subject, session }) => {
-                let subject =
-                    model::SubjectId::new(&subject).context("that is not a subject id")?;
-                (session, Command::HoneyPlant { subject: SubjectText(subject) })
             }
             Self::ClockAcknowledge { session } => (session, Command::ClockAcknowledge {}),
             Self::Sever { target, session, reason } => return sever(&target, &session, reason),

@@ -23,6 +23,19 @@ pub(crate) enum VendorCommand {
         #[command(flatten)]
         session: Session,
     },
+    /// Say where it hears of being contained, in place of what was said before (two operators)
+    Webhook {
+        /// Slug or id
+        vendor: String,
+        /// An https address that takes a POST
+        #[arg(long, required_unless_present = "none")]
+        url: Option<String>,
+        /// Nowhere
+        #[arg(long, conflicts_with = "url")]
+        none: bool,
+        #[command(flatten)]
+        session: Session,
+    },
     /// Every vendor
     List(Listed),
 }
@@ -180,6 +193,11 @@ impl VendorCommand {
                 let vendor = VendorId::new(now, keys::random()?);
                 session.send(Command::VendorAdd { vendor, slug, name }).await?;
                 print::line(&vendor.to_string())
+            }
+            Self::Webhook { vendor, url, none: _, session } => {
+                let vendor = session.id(Listing::Vendors, &vendor).await?;
+                let answer = session.send(Command::VendorWebhook { vendor, url }).await?;
+                print::line(&answer.to_string())
             }
         }
     }

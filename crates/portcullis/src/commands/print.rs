@@ -182,6 +182,50 @@ pub(super) fn exposure_csv(answer: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Signals, newest first: each with the numbers that made it, and what came of it.
+///
+/// # Errors
+/// If nobody can read it.
+pub(super) fn signals(rows: &[Value]) -> Result<()> {
+    if rows.is_empty() {
+        return line("none");
+    }
+    let mut table = Table::new();
+    table.set_header(["", "at", "rule", "what", "contained", "looked at"]);
+    for row in rows {
+        let text = |name: &str| row.get(name).map_or_else(String::new, cell);
+        let evidence = row.get("evidence").and_then(Value::as_object).into_iter().flatten();
+        let evidence: Vec<_> =
+            evidence.map(|(name, value)| format!("{name} {}", cell(value))).collect();
+        let times = row.get("count").and_then(Value::as_u64).filter(|count| *count > 1);
+        let times = times.map_or_else(String::new, |count| format!(" ({count} times)"));
+        let what = format!("{}{times}\n{}", text("sentence"), evidence.join(", "));
+        let list = |name: &str| {
+            let items = row.get(name).and_then(Value::as_array).into_iter().flatten();
+            items.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+        };
+        let contained = if row.get("shadow").and_then(Value::as_bool) == Some(true) {
+            format!("in shadow, would have:\n{}", list("containment"))
+        } else {
+            list("contained")
+        };
+        let looked = if row.get("pages").and_then(Value::as_bool) == Some(true) {
+            row.get("acknowledged_by").and_then(Value::as_str).unwrap_or("nobody")
+        } else {
+            ""
+        };
+        table.add_row([
+            text("number"),
+            text("at"),
+            text("rule"),
+            what.trim_end().to_owned(),
+            contained,
+            looked.to_owned(),
+        ]);
+    }
+    line(&table.to_string())
+}
+
 /// What is cut off or restricted.
 ///
 /// # Errors

@@ -77,6 +77,18 @@ fn a_day_later(runtime: &Runtime, node: &Node) -> Result<()> {
     })
 }
 
+/// A decoy that was declared before nodes asked whether somebody had been read.
+fn plant_all_the_same(runtime: &Runtime, node: &Node) -> Result<()> {
+    runtime.block_on(async {
+        let path = node.data().join("registry.db");
+        let mut registry =
+            SqliteConnection::connect(&format!("sqlite://{}", path.display())).await?;
+        let plant = sqlx::query("INSERT INTO honey_subjects (subject) VALUES ($1)");
+        plant.bind(PERSON).execute(&mut registry).await?;
+        Ok(registry.close().await?)
+    })
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -108,7 +120,8 @@ fn who_is_erased_is_in_no_file_and_comes_back_with_no_backup() -> Result<()> {
     grant.extend(["--purpose", "support", "--operation", "getPerson", "--class", "user.unique_id"]);
     grant.extend(["--budget", "1,1,1", "--days", "9"]);
     node.operate(&grant)?;
-    node.operate(&["honey", "plant", PERSON])?;
+    ensure!(node.operate(&["honey", "plant", PERSON]).is_err(), "who was read is no decoy");
+    plant_all_the_same(&runtime, &node)?;
     node.operate(&["exposure", "--subject", PERSON])?;
     let asked =
         node.operate(&["exposure", "--integration", "reader", "--scope", "look", "--json"])?;

@@ -22,14 +22,14 @@ const READ: usize = 600;
 const KILLS: usize = 8;
 
 /// The foreign mail server. Dropped, it ends.
-struct MailServer {
+pub(crate) struct MailServer {
     process: Child,
-    log: PathBuf,
-    port: u16,
+    pub(crate) log: PathBuf,
+    pub(crate) port: u16,
 }
 
 impl MailServer {
-    fn start(log: PathBuf) -> Result<Self> {
+    pub(crate) fn start(log: PathBuf) -> Result<Self> {
         let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/foreign");
         let mut process = Command::new(foreign.join("venv/bin/python"))
             .arg(foreign.join("smtpd.py"))

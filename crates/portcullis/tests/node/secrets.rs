@@ -364,7 +364,7 @@ fn needles(data: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let at = der.windows(2).position(|bytes| bytes == [4, 32]).context("a number")? + 2;
         needles.insert(name, der.get(at..at + 32).context("32 octets")?.to_vec());
     }
-    ensure!(needles.len() == 8, "{:?}", needles.keys());
+    ensure!(needles.len() == 9, "{:?}", needles.keys());
     Ok(needles)
 }
 

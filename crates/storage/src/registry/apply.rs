@@ -2,10 +2,13 @@
 
 use super::added::Added;
 use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
-use super::lifecycle::{Stage, Step};
+use super::lifecycle::{NotFromHere, Stage, Step};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
-use super::{Registry, RegistryError, bearer, cases, erasures, operators, read, registrations};
+use super::{
+    Registry, RegistryError, bearer, cases, erasures, operators, read, registrations, webhooks,
+    windows,
+};
 use authority::register::REDIRECTS_MAX;
 use ipnet::IpNet;
 use model::{
@@ -281,6 +284,10 @@ async fn carry_out(
                 .await?;
             Ok(())
         }
+        Command::WindowDeclare { window } => windows::declare(tx, window, now).await,
+        Command::WindowApprove { window } => windows::approve(tx, window, now).await,
+        Command::WindowEnd { window } => windows::end(tx, *window, now).await,
+        Command::VendorWebhook { vendor, url } => webhooks::set(tx, *vendor, url.as_deref()).await,
         Command::SubjectErase { subject } => {
             // INVARIANT: `Authorised` has at least one signer.
             let operator = authorised.operators().iter().next().copied();
@@ -295,6 +302,7 @@ async fn carry_out(
         | Command::SubjectExport { .. }
         | Command::List { .. }
         | Command::SubjectEnrol { .. }
+        | Command::SignalsAcknowledge { .. }
         | Command::ConsoleOpen {} => Ok(()),
         Command::IncidentOpen { incident, name, .. } => {
             cases::open(tx, *incident, name, now).await?;
@@ -587,7 +595,15 @@ async fn follow(
     let [(id,)] = &integrations[..] else {
         return Err(RegistryError::Unknown(target.to_string()));
     };
-    step(tx, parse(id)?, taken).await
+    match step(tx, parse(id)?, taken).await {
+        // What a rule contained stands in posture alone: there is no step of the life cycle to take back.
+        Err(RegistryError::NotFromHere(NotFromHere { stage, step: Step::Restore }))
+            if stage != Stage::Retired =>
+        {
+            Ok(())
+        }
+        followed => followed,
+    }
 }
 
 /// All of the vendor's integrations that can take the step; a vendor without any is severed all the same.

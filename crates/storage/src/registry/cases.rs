@@ -49,6 +49,52 @@ impl Registry {
         Ok(CaseRow { id, name, events: events_of(&mut tx, &text).await? })
     }
 
+    /// The last case that `rule` opened about `target`, open or not.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if it cannot be read.
+    pub async fn case_of_rule(
+        &self,
+        rule: &str,
+        target: &str,
+    ) -> Result<Option<CaseRow>, RegistryError> {
+        let id: Option<String> = sqlx::query_scalar(
+            "SELECT incident FROM case_rules JOIN incidents ON id = incident
+             WHERE rule = $1 AND target = $2 ORDER BY opened DESC, id DESC LIMIT 1",
+        )
+        .bind(rule)
+        .bind(target)
+        .fetch_optional(&self.pool)
+        .await?;
+        match id {
+            Some(id) => Ok(Some(self.case(read::parse(&id)?).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a case on a rule's word, with its first event. It lets nothing be read and takes nothing away.
+    ///
+    /// # Errors
+    /// [`RegistryError::Taken`] if the id or the name is.
+    pub async fn open_case_by_rule(
+        &self,
+        case: &CaseRow,
+        rule: &str,
+        target: &str,
+        now: UnixMicros,
+    ) -> Result<(), RegistryError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        open(&mut tx, case.id, &case.name, now).await?;
+        append(&mut tx, case.id, 0, &case.events).await?;
+        sqlx::query("INSERT INTO case_rules (incident, rule, target) VALUES ($1, $2, $3)")
+            .bind(case.id.to_string())
+            .bind(rule)
+            .bind(target)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Adds what happened by itself, such as letters that were delivered. `known`: how many events the caller has seen.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
     BadRule, CertificateRule, CredentialId, Digest, GrantId, IncidentId, IntegrationId, Micros,
-    Operator, OperatorId, OperatorKind, Role, RuleKind, SubjectId, UnixMicros, VendorId,
+    Operator, OperatorId, OperatorKind, Role, RuleKind, SubjectId, UnixMicros, VendorId, WindowId,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,6 +236,23 @@ pub enum Command {
     SubjectEnrol { subject: SubjectText },
     /// Declares a subject to be a decoy that nobody has reason to read.
     HoneyPlant { subject: SubjectText },
+    /// Writes down what a vendor announced. It changes nothing until it is approved.
+    WindowDeclare { window: DeclaredWindow },
+    /// Approves what was declared, in every word.
+    WindowApprove { window: DeclaredWindow },
+    /// Ends a window before its time, or drops one that waits.
+    WindowEnd {
+        #[serde(with = "text::plain")]
+        window: WindowId,
+    },
+    /// Says where a vendor hears of being contained, in place of what was said before; none: nowhere.
+    VendorWebhook {
+        #[serde(with = "text::plain")]
+        vendor: VendorId,
+        url: Option<String>,
+    },
+    /// Says that somebody looked at the signals up to this number.
+    SignalsAcknowledge { through: u64 },
     /// Erases a subject, a day from now.
     SubjectErase { subject: SubjectText },
     /// Takes an erasure back that is not carried out yet. `erasure`: the id of the command that asked for it, lower-case hex.
@@ -289,6 +306,53 @@ pub struct ApprovedKey {
     pub jwk: serde_json::Map<String, serde_json::Value>,
 }
 
+/// A change of habits that a vendor announced, and when it is expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredWindow {
+    /// Its id.
+    #[serde(with = "text::plain")]
+    pub window: WindowId,
+    /// Whose habits change.
+    #[serde(with = "text::plain")]
+    pub integration: IntegrationId,
+    /// What changes.
+    pub change: Change,
+    /// From when on.
+    #[serde(with = "text::time")]
+    pub from: UnixMicros,
+    /// The first moment after it, at most fourteen days later.
+    #[serde(with = "text::time")]
+    pub to: UnixMicros,
+    /// Why, and who said so.
+    pub reason: String,
+}
+
+/// What will look unusual.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// It reads many subjects that it has not read before.
+    Backfill {
+        /// Through which operation.
+        operation: String,
+        /// How many.
+        subjects_max: u32,
+        /// It reads everybody there is, decoys too: they are withheld, and nobody is cut off for meeting them.
+        full_scan: bool,
+    },
+    /// It comes from another network.
+    Address {
+        /// Which, without host bits.
+        network: String,
+    },
+    /// It begins to use an operation.
+    Endpoint {
+        /// Which.
+        operation: String,
+    },
+}
+
 /// What a list is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -302,6 +366,10 @@ pub enum Listing {
     Incidents,
     Erasures,
     Registrations,
+    Windows,
+    Honey,
+    Signals,
+    Rules,
 }
 
 /// What a case was opened for.
@@ -549,6 +617,11 @@ impl Command {
             Self::Restore { .. } => "restore",
             Self::SubjectEnrol { .. } => "subject_enrol",
             Self::HoneyPlant { .. } => "honey_plant",
+            Self::WindowDeclare { .. } => "window_declare",
+            Self::WindowApprove { .. } => "window_approve",
+            Self::WindowEnd { .. } => "window_end",
+            Self::VendorWebhook { .. } => "vendor_webhook",
+            Self::SignalsAcknowledge { .. } => "signals_acknowledge",
             Self::SubjectErase { .. } => "subject_erase",
             Self::SubjectEraseCancel { .. } => "subject_erase_cancel",
             Self::ClockAcknowledge {} => "clock_acknowledge",
@@ -584,6 +657,10 @@ impl Command {
             | Self::OperatorPasskeysRemove { .. }
             | Self::Unfreeze {}
             | Self::Restore { .. }
+            // Detectors let through what it covers.
+            | Self::WindowApprove { .. }
+            // Whoever is there hears when we look away, and when we do not.
+            | Self::VendorWebhook { .. }
             // Nothing brings an erased subject back.
             | Self::SubjectErase { .. }
             // Letters go out in the company's name, and cannot be called back.
@@ -609,6 +686,9 @@ impl Command {
             | Self::Freeze { .. }
             | Self::Sever { .. }
             | Self::HoneyPlant { .. }
+            // Nothing goes by it before two approve it.
+            | Self::WindowDeclare { .. }
+            | Self::WindowEnd { .. }
             | Self::SubjectEraseCancel { .. }
             // Nothing more can be read than before the step.
             | Self::ClockAcknowledge {} => Effect::Narrows,
@@ -617,6 +697,7 @@ impl Command {
             | Self::SubjectExport { .. }
             | Self::List { .. }
             | Self::ConsoleOpen {}
+            | Self::SignalsAcknowledge { .. }
             | Self::IncidentOpen { .. }
             | Self::IncidentStep { .. } => Effect::Looks,
         }

@@ -21,6 +21,8 @@ pub mod roles;
 pub mod target;
 mod text;
 mod vetting;
+mod webhooks;
+mod windows;
 
 pub use apply::{Applied, Beside};
 pub use cases::CaseRow;
@@ -31,6 +33,7 @@ pub use read::{CommandRow, GrantRow, IntegrationRow, Snapshot};
 pub use registrations::{NotRegistered, Registration};
 pub use target::{Named, Target};
 pub use vetting::{CampaignRow, Checked, VettingRow};
+pub use windows::WindowRow;
 
 use crate::sqlite;
 use model::{ClassTable, Directory, Operator, OperatorKind, Role};

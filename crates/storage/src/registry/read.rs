@@ -1,7 +1,8 @@
 //! Reading the registry back into the model, and the rows that lists show.
 
+use super::command::DeclaredWindow;
 use super::lifecycle::Stage;
-use super::{Registry, RegistryError, bearer, operators};
+use super::{Registry, RegistryError, bearer, operators, webhooks, windows};
 use credential::certificate::Certificate;
 use model::{
     Budget, CertificateRule, ClassSet, ClassTable, Credential, CredentialId, CredentialState,
@@ -24,6 +25,10 @@ pub struct Snapshot {
     pub classes: ClassTable,
     /// The decoys.
     pub honey: BTreeSet<SubjectId>,
+    /// The change windows that were approved and not ended, past ones among them.
+    pub windows: Vec<DeclaredWindow>,
+    /// Where vendors hear of being contained.
+    pub webhooks: BTreeMap<VendorId, String>,
     /// Why onboarding is frozen, if it is.
     pub frozen: Option<String>,
 }
@@ -173,7 +178,8 @@ pub(super) async fn snapshot(tx: &mut SqliteConnection) -> Result<Snapshot, Regi
         bearer: bearer::all(tx).await?,
     };
     let (operators, frozen) = (operators::roster(tx).await?, frozen(tx).await?);
-    Ok(Snapshot { directory, operators, classes, honey, frozen })
+    let (windows, webhooks) = (windows::approved(tx).await?, webhooks::all(tx).await?);
+    Ok(Snapshot { directory, operators, classes, honey, windows, webhooks, frozen })
 }
 
 pub(super) async fn revision(tx: &mut SqliteConnection) -> Result<u64, RegistryError> {

@@ -21,6 +21,10 @@ impl Command {
             | Self::GrantWithdraw { .. }
             | Self::BearerEnd { .. }
             | Self::HoneyPlant { .. }
+            // Inert until two others approve it.
+            | Self::WindowDeclare { .. }
+            | Self::WindowEnd { .. }
+            | Self::SignalsAcknowledge { .. }
             // It stops what nothing brings back.
             | Self::SubjectEraseCancel { .. }
             // Names on a list and papers about them: nothing is read until two others approve.
@@ -40,6 +44,7 @@ impl Command {
             // It is not a cut: it ends for good what was approved.
             | Self::IntegrationRetire { .. }
             | Self::GrantAdd { .. }
+            | Self::WindowApprove { .. }
             | Self::SubjectErase { .. }
             | Self::SubjectEnrol { .. }
             // Data flows again for everybody.
@@ -55,6 +60,7 @@ impl Command {
             | Self::RegistrationTicket { .. }
             | Self::RegistrationApprove { .. }
             | Self::RedirectsSet { .. }
+            | Self::VendorWebhook { .. }
             | Self::BearerException { .. } => Role::Admin,
         }
     }

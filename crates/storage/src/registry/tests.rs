@@ -11,3 +11,4 @@ mod roles;
 mod signatures;
 mod stored;
 mod vetted;
+mod windows;

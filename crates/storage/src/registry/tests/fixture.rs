@@ -1,14 +1,15 @@
 //! A registry in a temporary folder, two operators, and commands signed by them.
 
 use crate::registry::command::{
-    CaseStep, Cause, Command, Limits, Listing, Payload, Rule, Scope, SignedCommand, SubjectText,
+    CaseStep, Cause, Change, Command, DeclaredWindow, Limits, Listing, Payload, Rule, Scope,
+    SignedCommand, SubjectText,
 };
 use crate::registry::{Applied, Beside, Checked, Registry, RegistryError};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use model::{
     ClassTable, CredentialId, DataClass, Digest, GrantId, IncidentId, IntegrationId, Micros,
-    Operator, OperatorId, OperatorKind, Role, SubjectId, UnixMicros, VendorId,
+    Operator, OperatorId, OperatorKind, Role, SubjectId, UnixMicros, VendorId, WindowId,
 };
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -288,6 +289,11 @@ pub(super) fn every_command() -> Vec<(Command, usize)> {
         (Command::Sever { target: target.parse().unwrap(), reason: reason.clone() }, 1),
         (Command::Restore { target: target.parse().unwrap(), reason }, 2),
         (Command::HoneyPlant { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 1),
+        (Command::WindowDeclare { window: window() }, 1),
+        (Command::WindowApprove { window: window() }, 2),
+        (Command::WindowEnd { window: window().window }, 1),
+        (Command::VendorWebhook { vendor: VendorId::from_bytes([1; 16]), url: None }, 2),
+        (Command::SignalsAcknowledge { through: 7 }, 1),
         (Command::SubjectErase { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
         (Command::SubjectEraseCancel { erasure: "07".into() }, 1),
         (Command::ClockAcknowledge {}, 1),
@@ -318,4 +324,11 @@ pub(super) fn every_command() -> Vec<(Command, usize)> {
         (case_step(CaseStep::Close { reason: "done".into() }), 2),
         (case_step(CaseStep::Reopen { reason: "more".into() }), 1),
     ]
+}
+
+pub(super) fn window() -> DeclaredWindow {
+    let change = Change::Endpoint { operation: "listTickets".into() };
+    let window = WindowId::from_bytes([7; 16]);
+    let (integration, reason) = (IntegrationId::from_bytes([1; 16]), "announced".into());
+    DeclaredWindow { window, integration, change, from: NOW, to: LATER, reason }
 }

@@ -15,19 +15,19 @@ const DESIGNED: [(Role, &str); 4] = [
     (Role::Viewer, "exposure_query list console_open incident_show"),
     (
         Role::Responder,
-        "sever freeze integration_restrict review_all consents_end credential_retire grant_withdraw bearer_end honey_plant \
+        "sever freeze integration_restrict review_all consents_end credential_retire grant_withdraw bearer_end honey_plant window_declare window_end signals_acknowledge \
          subject_erase_cancel vendor_add integration_apply evidence_add evidence subject_export incident_open incident_scope \
          incident_decide incident_draft incident_file incident_postmortem incident_vendor incident_reopen",
     ),
     (
         Role::Approver,
-        "restore unfreeze integration_review integration_approve integration_retire grant_add subject_erase subject_enrol \
+        "restore unfreeze integration_review integration_approve integration_retire grant_add window_approve subject_erase subject_enrol \
          clock_acknowledge incident_decide_against incident_notify incident_close",
     ),
     (
         Role::Admin,
         "operator_add operator_role operator_remove operator_passkeys_remove credential_add certificate_add registration_ticket \
-         registration_approve redirects_set bearer_exception",
+         registration_approve redirects_set vendor_webhook bearer_exception",
     ),
 ];
 
