@@ -56,7 +56,7 @@ impl ClientProof {
                 ]);
             }
         }
-        Some(Question { form: Some(form_of(&form)), authorization })
+        Some(Question { form: Some(form_of(&form)), authorization, ..Question::default() })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod console;
 pub mod desk;
 pub mod expiry;
 pub mod fetch;
+pub mod intel;
 pub mod issuer;
 mod known;
 pub mod listen;

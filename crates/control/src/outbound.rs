@@ -1,4 +1,4 @@
-//! Requests to a server of somebody else's choosing: an identity provider's endpoints, as its documents name them; receivers of messages.
+//! Requests to a server of somebody else's choosing: an identity provider's endpoints, as its documents name them; receivers of messages; lists of threats.
 //!
 //! Where a request goes is what an attacker would like to choose, so the address is judged after the name was resolved and the connection is
 //! made to the very address that was judged: a name that resolves to another one a moment later (DNS rebinding) changes nothing. https
@@ -6,7 +6,9 @@
 
 use crate::fetch::{NoAnswer, speak};
 use axum::body::{Body, Bytes, to_bytes};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use hyper::{Method, Request, Uri};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -14,11 +16,19 @@ use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// How long one request may take, name and connection and all: somebody waits for a page.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of an answer, and how long for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long one request may take, name and connection and all.
+    pub patience: Duration,
+    /// Longest answer.
+    pub bytes_max: usize,
+}
 
-/// Longest answer. Key sets with certificate chains in them are some ten KiB.
-const BYTES_MAX: usize = 256 * 1024;
+impl Bounds {
+    /// While somebody waits for a page. Key sets with certificate chains in them are some ten KiB.
+    const OF_A_PAGE: Self = Self { patience: Duration::from_secs(5), bytes_max: 256 * 1024 };
+}
 
 /// An address that is not asked. Whoever wrote it is at fault.
 #[derive(Debug, Error)]
@@ -35,8 +45,8 @@ pub enum NotAsked {
     #[error("`{0}` is at no address that may be asked")]
     Nowhere(String),
     /// It took too long.
-    #[error("no answer within {PATIENCE:?}")]
-    Late,
+    #[error("no answer within {0:?}")]
+    Late(Duration),
     /// The connection or the answer broke.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
@@ -120,6 +130,19 @@ pub struct Question {
     pub form: Option<String>,
     /// The value of `Authorization`.
     pub authorization: Option<HeaderValue>,
+    /// Other fields, `Accept` among them if it is not JSON that is asked for.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What a server answered, whatever it was.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The fields.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 /// Posts JSON with these fields; any 2xx says that it was taken. `ours`: whether the operator configured the address, which may be inside then.
@@ -150,7 +173,8 @@ pub async fn post(
         let status = answer.status();
         if status.is_success() { Ok(()) } else { Err(NotAsked::Status(status.as_u16())) }
     };
-    timeout(PATIENCE, posted).await.map_err(|_| NotAsked::Late)?
+    let Bounds { patience, .. } = Bounds::OF_A_PAGE;
+    timeout(patience, posted).await.map_err(|_| NotAsked::Late(patience))?
 }
 
 fn bracketed(host: &str) -> String {
@@ -169,19 +193,32 @@ fn authority(place: &Place) -> String {
 /// # Errors
 /// [`NotAsked`].
 pub async fn ask(address: &Address, ours: &Place, question: Question) -> Result<Bytes, NotAsked> {
+    let Answer { status, body, .. } = exchange(address, ours, question, Bounds::OF_A_PAGE).await?;
+    //= RFC 9700 section 4.12: a redirect is an answer like any other, and not one that was asked for
+    if status == 200 { Ok(body) } else { Err(NotAsked::Status(status)) }
+}
+
+/// Asks, and gives the answer, a redirect like any other. `ours`: the place that the operator configured, which may be inside.
+///
+/// # Errors
+/// [`NotAsked`], other than [`NotAsked::Status`].
+pub async fn exchange(
+    address: &Address,
+    ours: &Place,
+    question: Question,
+    bounds: Bounds,
+) -> Result<Answer, NotAsked> {
     let asked = async {
         let stream = connect(&address.place, address.place == *ours).await?;
         let host = address.place.secure.then_some(&*address.place.host);
         let mut connection = speak(stream, host).await?;
         let answer = connection.send_request(request(address, question)?).await;
         let answer = answer.map_err(NoAnswer::from)?;
-        //= RFC 9700 section 4.12: a redirect is an answer like any other, and not one that was asked for
-        let status = answer.status().as_u16();
-        let body = to_bytes(Body::new(answer.into_body()), BYTES_MAX).await;
-        let body = body.map_err(NoAnswer::from)?;
-        if status == 200 { Ok(body) } else { Err(NotAsked::Status(status)) }
+        let (head, body) = answer.into_parts();
+        let body = to_bytes(Body::new(body), bounds.bytes_max).await.map_err(NoAnswer::from)?;
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     };
-    timeout(PATIENCE, asked).await.map_err(|_| NotAsked::Late)?
+    timeout(bounds.patience, asked).await.map_err(|_| NotAsked::Late(bounds.patience))?
 }
 
 fn request(address: &Address, question: Question) -> Result<Request<Body>, NoAnswer> {
@@ -189,8 +226,13 @@ fn request(address: &Address, question: Question) -> Result<Request<Body>, NoAns
     let mut request = Request::builder()
         .method(method)
         .uri(&address.target)
-        .header(HOST, authority(&address.place))
-        .header(ACCEPT, "application/json");
+        .header(HOST, authority(&address.place));
+    if !question.fields.iter().any(|(name, _)| name == ACCEPT) {
+        request = request.header(ACCEPT, "application/json");
+    }
+    for (name, value) in question.fields {
+        request = request.header(name, value);
+    }
     if let Some(authorization) = question.authorization {
         request = request.header(AUTHORIZATION, authorization);
     }

@@ -1,168 +1,348 @@
-//! Networks that nothing may come from: threat feeds and the operator's own lists, asked on every request.
+//! Networks that nothing good is known of: threat feeds and the operator's own lists, merged, and asked on every request.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::ClientIp;
-use prefix_trie::PrefixMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::intel::{FOREVER, Indicator, Level, Tlp};
+use crate::networks::{Networks, is_private, lies_in_private};
+use ipnet::IpNet;
+use model::{ClientIp, UnixMicros};
+use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Bad lines kept to be shown; the others are only counted.
-const BAD_LINES_SHOWN: usize = 20;
 /// A feed that lists more than this at once is broken or hostile: it could refuse half the customers of a carrier.
 const FEED_V4_PREFIX_MIN: u8 = 8;
 const FEED_V6_PREFIX_MIN: u8 = 16;
+/// Most addresses of a feed, all its networks together: a thirty-second of IPv4, and of what of IPv6 is handed out.
+const FEED_V4_MAX: u128 = 1 << 27;
+const FEED_V6_MAX: u128 = 1 << 120;
+/// Most networks of all lists, some 200 bytes each.
+const NETWORKS_MAX: usize = 1_000_000;
+/// What feeds may say about one network, each with its own times: a lookup goes through all of it.
+const MARKS_MAX: usize = 16;
+/// Networks that were spared and are named; the others are only counted.
+const SPARED_SHOWN: usize = 20;
 
 /// Who vouches for a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ListOwner {
-    /// Somebody outside. Private, loopback and link-local networks are never listed by it, whatever it says.
+    /// Somebody outside. Private space and shared clouds are never listed by it, whatever it says.
     Feed,
-    /// The operator; may list any network.
+    /// The operator; may list any network but what is never listed.
     Operator,
 }
 
-/// The networks of all lists, each with the list it came from.
+/// Networks that are not listed, whoever says so.
+#[derive(Clone, Debug, Default)]
+pub struct Spared {
+    /// The operator's own egress and the like: listed by nobody.
+    never: Networks<()>,
+    /// Large shared clouds, each with its warninglist: not listed by feeds.
+    shared: Networks<Arc<str>>,
+    /// What of them feeds may list all the same.
+    allowed: Networks<()>,
+}
+
+/// The networks of all lists, each with what the lists say.
 ///
-/// Built anew for each change and then only read: a lookup is one walk down a prefix trie, without allocation.
+/// Built anew for each change and then only read: a lookup is one walk down a prefix trie to the longest network, and from there to those
+/// around it, without allocation.
 #[derive(Clone, Debug, Default)]
 pub struct ListedNetworks {
-    feeds: Tries,
-    own: Tries,
+    lists: Vec<(Arc<str>, ListOwner)>,
+    /// Each network's place in `nodes`.
+    places: Networks<usize>,
+    nodes: Vec<Node>,
+    marks: usize,
+    spared: Spared,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Tries {
-    v4: PrefixMap<Ipv4Net, Arc<str>>,
-    v6: PrefixMap<Ipv6Net, Arc<str>>,
+/// A network and what is said about it.
+#[derive(Clone, Debug)]
+struct Node {
+    network: IpNet,
+    marks: Vec<Mark>,
+    /// Place of the longest other network that holds this one.
+    around: Option<usize>,
 }
 
-/// Why an address is refused.
+/// What one list says about a network.
+#[derive(Clone, Debug)]
+struct Mark {
+    /// Place in the lists.
+    list: usize,
+    level: Level,
+    from: UnixMicros,
+    until: UnixMicros,
+    tlp: Tlp,
+    why: Option<Box<str>>,
+}
+
+/// What is known against an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<'a> {
     /// The list's name.
     pub list: &'a str,
-    /// The longest listed network that holds the address.
+    /// The longest listed network that holds the address, among those of the highest level.
     pub network: IpNet,
+    /// How sure the list is.
+    pub level: Level,
+    /// Until before when.
+    pub until: UnixMicros,
+    /// How far `why` may be passed on.
+    pub tlp: Tlp,
+    /// What the list says about it. For the operator's eyes only: no refusal, signal, notice or export has it.
+    pub why: Option<&'a str>,
 }
 
-/// What became of a list's lines.
+/// What became of a list's indicators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListReport {
-    /// Networks added, or already there.
+    /// Indicators in effect, now or from their time on.
     pub added: usize,
-    /// Lines left out because they lie in private, loopback or link-local space.
+    /// Of those, whose time is over.
+    pub expired: usize,
+    /// Left out because they lie in private, loopback or link-local space.
     pub private: usize,
-    /// How many lines were not a network, or too wide a one for a feed.
-    pub bad: usize,
-    /// The first of those.
-    pub bad_lines: Vec<BadLine>,
+    /// Left out because they lie in what is never listed.
+    pub never: usize,
+    /// Left out because they lie in a shared cloud.
+    pub shared: usize,
+    /// The first of those, each with the warninglist that names it.
+    pub shared_networks: Vec<(IpNet, Arc<str>)>,
+    /// Added, but not in effect for what of them is spared.
+    pub partly: usize,
+    /// Too wide for a feed.
+    pub wide: usize,
+    /// The list as a whole is refused, because a feed may not list so many addresses.
+    pub too_much: bool,
+    /// Left out because all lists together have no more room, or feeds say too much about one network.
+    pub no_room: usize,
 }
 
-/// A line that was left out because it could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadLine {
-    /// Counted from 1.
-    pub line: usize,
-    /// What it says, cut to 64 characters, control characters escaped.
-    pub text: String,
+/// How much a list lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Networks.
+    pub networks: usize,
+    /// Addresses of IPv4, overlaps counted twice.
+    pub v4: u128,
+    /// Addresses of IPv6, likewise.
+    pub v6: u128,
 }
 
-impl fmt::Display for BadLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: `{}` is not a network that can be listed", self.line, self.text)
+impl Extent {
+    /// Of these indicators.
+    pub fn of(indicators: &[Indicator]) -> Self {
+        let mut extent = Self { networks: indicators.len(), ..Self::default() };
+        for indicator in indicators {
+            let (sum, bits) = match indicator.network {
+                IpNet::V4(v4) => (&mut extent.v4, 32 - v4.prefix_len()),
+                IpNet::V6(v6) => (&mut extent.v6, 128 - v6.prefix_len()),
+            };
+            *sum = sum.saturating_add(1_u128.checked_shl(bits.into()).unwrap_or(u128::MAX));
+        }
+        extent
+    }
+
+    /// Whether a list that was `before` and is this grew so much that a person should look before it counts: more than threefold in
+    /// networks, or fourfold in addresses, and by more than a list that begins may.
+    pub fn outgrew(&self, before: &Self) -> bool {
+        let much = |now: u128, before: u128, times: u128, grace: u128| {
+            now > before.saturating_mul(times).saturating_add(grace)
+        };
+        much(self.networks as u128, before.networks as u128, 3, 1_000)
+            || much(self.v4, before.v4, 4, 1 << 16)
+            || much(self.v6, before.v6, 4, 1 << 100)
+    }
+}
+
+impl Spared {
+    /// Spares `network` from every list.
+    pub fn never(&mut self, network: IpNet) {
+        self.never.insert(network, ());
+    }
+
+    /// Spares `network` from feeds, for `list` names it.
+    pub fn shared(&mut self, network: IpNet, list: &Arc<str>) {
+        self.shared.insert(network, Arc::clone(list));
+    }
+
+    /// Lets feeds list `network`, shared or not.
+    pub fn allow(&mut self, network: IpNet) {
+        self.allowed.insert(network, ());
+    }
+
+    fn spares(&self, owner: ListOwner, address: IpAddr) -> bool {
+        let host = IpNet::from(address);
+        let from_feed = || {
+            // A feed's network may contain private space, as 172.0.0.0/8 does.
+            is_private(address)
+                || (self.shared.longest(host).is_some() && self.allowed.longest(host).is_none())
+        };
+        self.never.longest(host).is_some() || (owner == ListOwner::Feed && from_feed())
+    }
+
+    /// The warninglist that holds all of `network`, if no part of it is allowed.
+    fn shared_by(&self, network: IpNet) -> Option<&Arc<str>> {
+        self.shared.longest(network).filter(|_| !self.allowed.meets(network))
     }
 }
 
 impl ListedNetworks {
-    /// Adds a plain list: one address or CIDR a line; `#` and `;` start a comment; empty lines are nothing.
+    /// Without lists yet. `spared`: what none of them lists.
+    pub fn new(spared: Spared) -> Self {
+        Self { spared, ..Self::default() }
+    }
+
+    /// Adds a list. The order in which lists are added changes no answer, unless they are longer than there is room.
     ///
-    /// A bad line is left out and reported, so that one of them does not switch a feed off. Where two lists hold the same
-    /// network, the one added last is named.
-    pub fn add(&mut self, name: &str, owner: ListOwner, text: &str) -> ListReport {
-        let name: Arc<str> = name.into();
+    /// `now`: only for the report; what a lookup finds is decided by its own time.
+    pub fn add(
+        &mut self,
+        name: &str,
+        owner: ListOwner,
+        indicators: Vec<Indicator>,
+        now: UnixMicros,
+    ) -> ListReport {
         let mut report = ListReport::default();
-        for (line, raw) in (1..).zip(text.lines()) {
-            let entry = raw.split(['#', ';']).next().unwrap_or_default().trim();
-            if entry.is_empty() {
+        let from_feed = owner == ListOwner::Feed;
+        let (narrow, wide): (Vec<_>, Vec<_>) = indicators
+            .into_iter()
+            .partition(|i| !from_feed || !too_wide(&i.network) || lies_in_private(i.network));
+        report.wide = wide.len();
+        let extent = Extent::of(&narrow);
+        if from_feed && (extent.v4 > FEED_V4_MAX || extent.v6 > FEED_V6_MAX) {
+            report.too_much = true;
+            return report;
+        }
+        let list = self.lists.len();
+        self.lists.push((name.into(), owner));
+        for indicator in narrow {
+            let Indicator { network, level, from, until, tlp, why } = indicator;
+            if self.spared.never.longest(network).is_some() {
+                report.never += 1;
                 continue;
             }
-            let network = read_network(entry);
-            let from_feed = owner == ListOwner::Feed;
-            let lies_in_private = |n: IpNet| is_private(n.network()) && is_private(n.broadcast());
-            if from_feed && network.is_some_and(lies_in_private) {
+            if from_feed && lies_in_private(network) {
                 report.private += 1;
                 continue;
             }
-            let Some(network) = network.filter(|network| !from_feed || !too_wide(network)) else {
-                report.bad += 1;
-                if report.bad_lines.len() < BAD_LINES_SHOWN {
-                    let text = entry.chars().take(64).flat_map(char::escape_default).collect();
-                    report.bad_lines.push(BadLine { line, text });
+            if let Some(by) = self.spared.shared_by(network).filter(|_| from_feed) {
+                report.shared += 1;
+                if report.shared_networks.len() < SPARED_SHOWN {
+                    report.shared_networks.push((network, Arc::clone(by)));
                 }
                 continue;
-            };
-            let tries = match owner {
-                ListOwner::Feed => &mut self.feeds,
-                ListOwner::Operator => &mut self.own,
-            };
-            match network {
-                IpNet::V4(v4) => tries.v4.insert(v4, Arc::clone(&name)),
-                IpNet::V6(v6) => tries.v6.insert(v6, Arc::clone(&name)),
-            };
+            }
+            if self.marks == NETWORKS_MAX {
+                report.no_room += 1;
+                continue;
+            }
+            let marks = self.marks_of(network);
+            if from_feed && marks.len() >= MARKS_MAX {
+                report.no_room += 1;
+                continue;
+            }
+            marks.push(Mark { list, level, from, until, tlp, why });
+            self.marks += 1;
+            let meets_shared = from_feed && self.spared.shared.meets(network);
+            report.partly += usize::from(meets_shared || self.spared.never.meets(network));
             report.added += 1;
+            report.expired += usize::from(until <= now);
+        }
+        for node in &mut self.nodes {
+            node.around =
+                node.network.supernet().and_then(|wider| self.places.longest(wider)).copied();
         }
         report
     }
 
-    /// The list that holds `network`, the operator's own first.
-    pub fn find(&self, network: ClientIp) -> Option<Listed<'_>> {
-        let address = network.addr();
-        if let Some(listed) = self.own.find(address) {
-            return Some(listed);
+    /// What is said about exactly this network.
+    fn marks_of(&mut self, network: IpNet) -> &mut Vec<Mark> {
+        let next = self.nodes.len();
+        let place = *self.places.at_or(network, next);
+        if place == next {
+            self.nodes.push(Node { network, marks: Vec::new(), around: None });
         }
-        // A feed's network may contain private space, as 172.0.0.0/8 does.
-        if is_private(address) { None } else { self.feeds.find(address) }
+        // INVARIANT: each place is one of a node, which is pushed with it and never taken away.
+        #[expect(clippy::indexing_slicing, reason = "see the invariant")]
+        &mut self.nodes[place].marks
+    }
+
+    /// The networks that hold `address`, the longest first.
+    fn around(&self, address: IpAddr) -> impl Iterator<Item = &Node> {
+        let node = |place: usize| self.nodes.get(place);
+        let longest = self.places.longest(address.into()).and_then(|place| node(*place));
+        std::iter::successors(longest, move |inner| inner.around.and_then(node))
+    }
+
+    /// The strongest that is known against `network` at `now`: of the highest level, the operator's own before feeds', the longest.
+    pub fn find(&self, network: ClientIp, now: UnixMicros) -> Option<Listed<'_>> {
+        let address = network.addr();
+        let mut strongest = None;
+        for Node { network, marks, .. } in self.around(address) {
+            for mark in marks.iter().filter(|mark| mark.from <= now && now < mark.until) {
+                let Some((list, owner)) = self.lists.get(mark.list) else { continue };
+                let Mark { level, until, tlp, why, .. } = mark;
+                let key = (*level, *owner, network.prefix_len(), Reverse(list), *until, *tlp, why);
+                let stronger = strongest.as_ref().is_none_or(|(known, _)| *known < key);
+                if stronger && !self.spared.spares(*owner, address) {
+                    let (list, network, why) = (&**list, *network, why.as_deref());
+                    let listed =
+                        Listed { list, network, level: *level, until: *until, tlp: *tlp, why };
+                    strongest = Some((key, listed));
+                }
+            }
+        }
+        strongest.map(|(_, listed)| listed)
+    }
+
+    /// Everything that holds `network` at any time, spared or not, for a person who asks why.
+    pub fn all(&self, network: ClientIp) -> Vec<Listed<'_>> {
+        let mut all = Vec::new();
+        for Node { network, marks, .. } in self.around(network.addr()) {
+            for mark in marks {
+                let Some((list, _)) = self.lists.get(mark.list) else { continue };
+                let &Mark { level, until, tlp, .. } = mark;
+                let (network, why) = (*network, mark.why.as_deref());
+                all.push(Listed { list, network, level, until, tlp, why });
+            }
+        }
+        all
     }
 
     /// How many networks are listed.
     pub fn len(&self) -> usize {
-        [&self.feeds, &self.own].map(|tries| tries.v4.len() + tries.v6.len()).iter().sum()
+        self.nodes.len()
     }
 
     /// Whether no network is listed.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-impl Tries {
-    fn find(&self, address: IpAddr) -> Option<Listed<'_>> {
-        match address {
-            IpAddr::V4(v4) => {
-                let (network, list) = self.v4.get_lpm(&Ipv4Net::from(v4))?;
-                Some(Listed { list, network: IpNet::V4(network) })
-            }
-            IpAddr::V6(v6) => {
-                let (network, list) = self.v6.get_lpm(&Ipv6Net::from(v6))?;
-                Some(Listed { list, network: IpNet::V6(network) })
-            }
+    /// Why no feed lists `network`, if it is so: in words.
+    pub fn spared(&self, network: ClientIp) -> Option<String> {
+        let host = IpNet::from(network.addr());
+        if self.spared.never.longest(host).is_some() {
+            return Some("it is among what is never listed".to_owned());
         }
+        if is_private(network.addr()) {
+            return Some("it is in private space".to_owned());
+        }
+        let by = self.spared.shared_by(host)?;
+        Some(format!("it is in a shared cloud, says warninglist `{by}`"))
     }
 }
 
-/// An address or CIDR, host bits cleared, IPv4-mapped IPv6 as IPv4.
-fn read_network(text: &str) -> Option<IpNet> {
-    let network = match text.parse::<IpNet>() {
-        Ok(network) => network.trunc(),
-        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
-    };
-    match network {
-        IpNet::V6(v6) => match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
-            (Some(v4), Some(prefix)) => Ipv4Net::new(v4, prefix).ok().map(IpNet::V4),
-            _ => Some(network),
-        },
-        IpNet::V4(_) => Some(network),
+impl Listed<'_> {
+    /// Whether it never ends by itself.
+    pub fn is_lasting(&self) -> bool {
+        self.until == FOREVER
+    }
+
+    /// What the list says about it, unless its marking keeps that from everybody.
+    pub fn reason(&self) -> Option<&str> {
+        self.why.filter(|_| self.tlp < Tlp::Red)
     }
 }
 
@@ -173,162 +353,5 @@ fn too_wide(network: &IpNet) -> bool {
     }
 }
 
-/// Space that means something else in each network, so that no outsider can know who is there.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4 == Ipv4Addr::UNSPECIFIED
-                //= RFC 6598 section 7: 100.64.0.0/10 is shared address space
-                || (first == 100 && second & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => {
-            v6 == Ipv6Addr::LOCALHOST
-                || v6 == Ipv6Addr::UNSPECIFIED
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-    use std::time::Instant;
-
-    const IPSUM: &str = include_str!("../testdata/ipsum-level3.txt");
-
-    fn ip(text: &str) -> ClientIp {
-        ClientIp::from_peer(text.parse().unwrap())
-    }
-
-    fn ipsum() -> (ListedNetworks, BTreeSet<Ipv4Addr>) {
-        let mut listed = ListedNetworks::default();
-        let report = listed.add("ipsum", ListOwner::Feed, IPSUM);
-        assert_eq!(report, ListReport { added: 14_217, ..ListReport::default() });
-        (listed, IPSUM.lines().map(|line| line.parse().unwrap()).collect())
-    }
-
-    #[test]
-    fn every_address_of_a_real_feed_is_found_and_its_neighbours_are_not() {
-        let (listed, addresses) = ipsum();
-        assert_eq!(listed.len(), 14_217);
-        for &address in &addresses {
-            let found = listed.find(ClientIp::from_peer(address.into())).unwrap();
-            assert_eq!(found, Listed { list: "ipsum", network: IpNet::from(IpAddr::V4(address)) });
-            for neighbour in
-                [address.to_bits().wrapping_sub(1), address.to_bits() ^ 0x100].map(Ipv4Addr::from)
-            {
-                let found = listed.find(ClientIp::from_peer(neighbour.into()));
-                assert_eq!(found.is_some(), addresses.contains(&neighbour), "{neighbour}");
-            }
-        }
-    }
-
-    #[test]
-    fn lines_are_read_as_feeds_write_them() {
-        let mut listed = ListedNetworks::default();
-        let report = listed.add(
-            "drop",
-            ListOwner::Feed,
-            "; Spamhaus style\n# another comment\n\n198.51.100.0/24 ; SBL1\n  203.0.113.77 # one\r\n\
-             2001:db8::/32\n::ffff:192.0.2.9\n198.51.100.7/25\n0.0.0.0/0\n300.1.1.1\n1.2.3.4/33\nexample.com\n::/8\n",
-        );
-        assert_eq!(report.added, 5);
-        assert_eq!(report.bad, 5);
-        assert_eq!(report.bad_lines[0], BadLine { line: 9, text: "0.0.0.0/0".into() });
-        assert_eq!(
-            report.bad_lines[1].to_string(),
-            "line 10: `300.1.1.1` is not a network that can be listed"
-        );
-        for (address, expected) in [
-            ("198.51.100.200", true),
-            ("198.51.101.1", false),
-            ("203.0.113.77", true),
-            ("::ffff:203.0.113.77", true),
-            ("203.0.113.78", false),
-            ("2001:db8:ffff::1", true),
-            ("2001:db9::1", false),
-            ("192.0.2.9", true),
-        ] {
-            assert_eq!(listed.find(ip(address)).is_some(), expected, "{address}");
-        }
-        let longest = listed.find(ip("198.51.100.1")).unwrap();
-        assert_eq!(longest.network, "198.51.100.0/25".parse().unwrap());
-    }
-
-    #[test]
-    fn a_feed_cannot_list_private_space_and_the_operator_can() {
-        let mut listed = ListedNetworks::default();
-        let text = "10.1.2.3\n127.0.0.1\n172.0.0.0/8\nfc00::1\nfe80::/10\n100.64.1.1\n::1\n";
-        let report = listed.add("feed", ListOwner::Feed, text);
-        assert_eq!((report.added, report.private), (1, 6));
-        assert!(listed.find(ip("172.16.0.1")).is_none());
-        assert!(listed.find(ip("172.15.0.1")).is_some());
-        listed.add("ours", ListOwner::Operator, text);
-        for address in ["10.1.2.3", "127.0.0.1", "172.16.0.1", "fc00::1"] {
-            assert_eq!(listed.find(ip(address)).unwrap().list, "ours", "{address}");
-        }
-    }
-
-    #[test]
-    fn a_list_of_rubbish_is_counted_and_not_kept() {
-        let mut listed = ListedNetworks::default();
-        let report = listed.add("rubbish", ListOwner::Feed, &"\u{7}<html>\n".repeat(10_000));
-        assert_eq!((report.bad, report.bad_lines.len()), (10_000, 20));
-        assert_eq!(report.bad_lines[0].text, "\\u{7}<html>");
-        assert!(listed.is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn lookups_agree_with_trying_every_network(
-            networks in proptest::collection::vec((any::<u32>(), 8_u8..=32), 0..30),
-            near in proptest::collection::vec((any::<prop::sample::Index>(), 0_u32..512), 1..30),
-        ) {
-            let networks: Vec<Ipv4Net> =
-                networks.iter().map(|&(bits, len)| Ipv4Net::new(bits.into(), len).unwrap().trunc()).collect();
-            let text: String = networks.iter().map(|n| format!("{n}\n")).collect();
-            let mut listed = ListedNetworks::default();
-            listed.add("any", ListOwner::Operator, &text);
-            for (index, offset) in near {
-                let base = if networks.is_empty() { 0 } else { index.get(&networks).network().to_bits() };
-                let address = Ipv4Addr::from(base.wrapping_add(offset));
-                let longest = networks.iter().filter(|n| n.contains(&address)).map(Ipv4Net::prefix_len).max();
-                let found = listed.find(ClientIp::from_peer(address.into())).map(|l| l.network.prefix_len());
-                prop_assert_eq!(found, longest);
-            }
-        }
-
-        #[test]
-        fn no_text_panics(text: String) {
-            ListedNetworks::default().add("any", ListOwner::Feed, &text);
-        }
-    }
-
-    /// `cargo test --release -p detection -- --ignored --nocapture lookup_time`
-    #[test]
-    #[ignore = "measures; asserts nothing"]
-    #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
-    fn lookup_time() {
-        let (listed, addresses) = ipsum();
-        let hits: Vec<_> = addresses.iter().map(|&a| ClientIp::from_peer(a.into())).collect();
-        let misses: Vec<_> = (0..14_217_u32)
-            .map(|n| ClientIp::from_peer(Ipv4Addr::from(n.wrapping_mul(2_654_435_761)).into()))
-            .collect();
-        for (name, asked) in [("listed", &hits), ("not listed", &misses)] {
-            let start = Instant::now();
-            for _ in 0..100 {
-                for &address in asked {
-                    std::hint::black_box(listed.find(address));
-                }
-            }
-            println!("{name}: {} ns", start.elapsed().as_nanos() / (100 * asked.len() as u128));
-        }
-    }
-}
+mod tests;

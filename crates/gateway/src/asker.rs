@@ -16,6 +16,8 @@ pub(crate) struct Asker {
     pub(crate) is_bearer: bool,
     /// A hash of the consent or the subject that the token speaks for.
     pub(crate) token: Option<u64>,
+    /// Whether it comes from a network with a bad name, which was not bad enough to refuse it.
+    is_doubtful: bool,
     kind: Kind,
     /// A hash of what it asked for: path and query.
     probe: u64,
@@ -27,6 +29,7 @@ impl Asker {
         operation: &Operation,
         request: &Request,
         hash: KeyedHash,
+        is_doubtful: bool,
     ) -> Self {
         let consent = caller.consent().map(|consent| hash.of(consent.as_bytes()));
         let subject = || caller.subject().map(|subject| hash.of(subject.as_str().as_bytes()));
@@ -43,6 +46,7 @@ impl Asker {
             },
             is_bearer: caller.is_bearer(),
             token: consent.or_else(subject),
+            is_doubtful,
             kind: kind(operation.kind()),
             probe: hash.of(target.join("?").as_bytes()),
         }
@@ -63,7 +67,7 @@ impl Asker {
             network: self.bearing.network,
             token: self.token,
             is_bearer: self.is_bearer,
-            is_doubtful: false,
+            is_doubtful: self.is_doubtful,
             names_subjects: false,
             operation: &self.bearing.operation,
             kind: self.kind,

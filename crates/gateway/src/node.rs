@@ -8,7 +8,7 @@ use crate::watch::Watch;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
-use detection::{ListedNetworks, Windows};
+use detection::{Intelligence, Windows};
 use disclosure::Contract;
 use ledger::Draft;
 use model::{
@@ -100,8 +100,8 @@ pub struct Node {
     pub origin_host: String,
     /// The value of `Authorization` that the origin knows us by, if it asks for one.
     pub origin_credential: Option<Vec<u8>>,
-    /// Networks that are refused.
-    pub listed: ArcSwap<ListedNetworks>,
+    /// What is known about networks. The data path asks on every request; replaced whole when a list or a database changes.
+    pub intel: ArcSwap<Intelligence>,
     /// What subjects allowed.
     pub consents: Arc<ConsentBook>,
     /// Whom a vendor that is contained writes to, if the operator said so.
@@ -140,8 +140,8 @@ pub struct Parts {
     pub origin_host: String,
     /// See [`Node::origin_credential`].
     pub origin_credential: Option<Vec<u8>>,
-    /// See [`Node::listed`].
-    pub listed: ListedNetworks,
+    /// See [`Node::intel`].
+    pub intel: Arc<Intelligence>,
     /// See [`Node::consents`].
     pub consents: Arc<ConsentBook>,
     /// See [`Node::watch`].
@@ -166,7 +166,7 @@ impl Node {
             origin: parts.origin,
             origin_host: parts.origin_host,
             origin_credential: parts.origin_credential,
-            listed: ArcSwap::from_pointee(parts.listed),
+            intel: ArcSwap::new(parts.intel),
             consents: parts.consents,
             appeal: ArcSwapOption::empty(),
             watch: parts.watch,
@@ -196,9 +196,14 @@ impl Node {
         asked.eq_ignore_ascii_case(ours)
     }
 
-    /// Refuses networks that are listed.
-    pub(crate) fn admit_network(&self, peer: ClientIp) -> Result<(), Reason> {
-        match self.listed.load().find(peer) {
+    /// Whether findings about requests from there weigh twice.
+    pub(crate) fn is_doubtful(&self, peer: ClientIp, now: UnixMicros) -> bool {
+        self.intel.load().standing(peer, now).weighs()
+    }
+
+    /// Refuses networks that are listed at a level that refuses.
+    pub(crate) fn admit_network(&self, peer: ClientIp, now: UnixMicros) -> Result<(), Reason> {
+        match self.intel.load().listed.find(peer, now).filter(|listed| listed.level.refuses()) {
             Some(listed) => Err(Reason::Listed { network: peer, list: listed.list.to_owned() }),
             None => Ok(()),
         }

@@ -48,7 +48,7 @@ async fn serve(
 ) -> Result<Reply, Refused> {
     let now = node.recorder.now()?;
     let view = node.view();
-    node.admit_network(connection.peer)?;
+    node.admit_network(connection.peer, now)?;
     if metadata::is_asked_for(request) {
         return Ok(metadata::answer(node, id));
     }
@@ -74,7 +74,8 @@ async fn serve(
     if caller.is_bearer() {
         node.meter.bearer(caller.integration());
     }
-    let asker = Asker::of(&caller, matched.operation, request, node.watch.hash());
+    let is_doubtful = node.is_doubtful(connection.peer, now);
+    let asker = Asker::of(&caller, matched.operation, request, node.watch.hash(), is_doubtful);
     let bearing = &asker.bearing;
     let refused = |reason: Reason| reason.of(&asker);
     if matched.operation.requires_signature() && !caller.is_signed() {
@@ -229,7 +230,7 @@ impl Rest {
         let Decided { view, asker, id, .. } = &self.decided;
         let released = async {
             let Some(batch) = fetched? else { return Ok(None) };
-            node.admit_network(connection.peer)?;
+            node.admit_network(connection.peer, node.recorder.now()?)?;
             let matched = view.contract.operation(self.method, self.target.path())?;
             let part = Part::Batch(batch);
             self.decided.release(node, connection, &matched, part).await.map(Some)

@@ -14,8 +14,8 @@ use disclosure::{
     WithheldBecause,
 };
 use model::{
-    Budget, ClassSet, ClientIp, Directory, GrantId, IntegrationId, Pseudonym, SubjectId, SubjectOrdinal,
-    SubjectScope, UnixMicros,
+    Budget, ClassSet, ClientIp, Directory, GrantId, IntegrationId, Pseudonym, SubjectId,
+    SubjectOrdinal, SubjectScope, UnixMicros,
 };
 use policy::Permit;
 use serde_json::{Value, json};

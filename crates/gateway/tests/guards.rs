@@ -4,7 +4,10 @@
 
 mod support;
 
-use detection::{Cause, ListOwner, ListedNetworks, Signal, Window, WindowKind, Windows};
+use detection::intel::{Kind, Level, Reading, Terms, Tlp, read};
+use detection::{
+    Cause, Intelligence, ListOwner, ListedNetworks, Signal, Window, WindowKind, Windows,
+};
 use disclosure::Operation;
 use gateway::listener::Transport;
 use gateway::node::{FullScan, View};
@@ -253,9 +256,17 @@ async fn a_honey_subject_looks_like_nobody_and_severs_the_integration() {
 #[tokio::test]
 async fn a_listed_network_is_refused_and_contains_nothing() {
     let stage = stage().await;
-    let mut listed = ListedNetworks::default();
-    listed.add("test", ListOwner::Operator, "127.0.0.1\n");
-    stage.node.listed.store(Arc::new(listed));
+    let list = |level: u8| {
+        let terms = Terms { level: Level::new(level).unwrap(), tlp: Tlp::Red };
+        let Reading { indicators, .. } = read(Kind::Plain, b"127.0.0.1\n", terms).unwrap();
+        let mut listed = ListedNetworks::default();
+        listed.add("test", ListOwner::Operator, indicators, UnixMicros(0));
+        stage.node.intel.store(Arc::new(Intelligence { listed, ..Intelligence::default() }));
+    };
+    // Two sources that are not sure refuse nobody; what they say weighs in detectors.
+    list(2);
+    assert_eq!(get(&stage, "ana").await.0, 200);
+    list(3);
     let (status, body) = get(&stage, "ana").await;
     assert_eq!(status, 403);
     assert!(body.contains(r#""code":"network""#), "{body}");

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
 use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
-use detection::ListedNetworks;
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{Node, Parts, View};
@@ -431,7 +430,7 @@ async fn world(given: Given) -> World {
         }),
         origin_host: "origin".to_owned(),
         origin_credential: None,
-        listed: ListedNetworks::default(),
+        intel: Arc::default(),
         consents: Arc::default(),
         watch: Watch::new(Arc::clone(&keeper)),
         view: View {

@@ -1,5 +1,6 @@
 //! `portcullis.toml`: read once, checked once, and handed on as values with nothing left to interpret.
 
+use crate::intel::{self, FeedFile, IntelFile};
 use crate::issuer::{IssuerConfig, IssuerFile};
 use crate::node::log_origin;
 use crate::provider::{ProviderConfig, ProviderFile};
@@ -7,6 +8,7 @@ use crate::secrets::{Secrets, SecretsFile};
 use crate::watching::{DetectionConfig, DetectionFile};
 use anyhow::{Context, Result, anyhow, bail};
 use control::fetch::Site;
+use control::intel::library::Settings;
 use control::outbound::Address;
 use control::pages::Destination;
 use control::witness::Witness;
@@ -34,6 +36,10 @@ struct ConfigFile {
     origin: OriginFile,
     #[serde(default)]
     lists: Vec<PathBuf>,
+    #[serde(default)]
+    intel: IntelFile,
+    #[serde(default)]
+    feed: Vec<FeedFile>,
     #[serde(default)]
     advisories: Option<PathBuf>,
     #[serde(default)]
@@ -229,8 +235,8 @@ pub(crate) struct Config {
     pub(crate) origin_credential: Option<PathBuf>,
     pub(crate) openapi: PathBuf,
     pub(crate) overlay: PathBuf,
-    /// Files of listed networks.
-    pub(crate) lists: Vec<PathBuf>,
+    /// Lists, feeds and databases about networks.
+    pub(crate) intel: Settings,
     /// Metrics and `/healthz`, if anybody is to see them.
     pub(crate) metrics: Option<SocketAddr>,
     /// Rules in shadow, and who has to do with whom.
@@ -427,7 +433,8 @@ impl Config {
             origin_credential: file.origin.credential.map(|path| data.join(path)),
             openapi: data.join(file.origin.openapi),
             overlay: data.join(file.origin.overlay),
-            lists: file.lists.iter().map(|path| data.join(path)).collect(),
+            intel: intel::settings(&file.lists, file.intel, file.feed, &data)
+                .with_context(|| format!("in `{}`, `[intel]` and `[[feed]]`", path.display()))?,
             data,
         })
     }
@@ -488,6 +495,20 @@ host = "{origin}"
 # credential = "keys/origin.credential"    # file with the Authorization that the origin asks us for, such as: Bearer ...
 openapi = "openapi.yaml"
 overlay = "overlay.yaml"
+
+# Networks of which nothing good is known: feeds, and databases of countries and anonymisers. docs/operating/threat-intelligence.md
+# [intel]
+# never = ["198.51.100.0/24"]              # your own egress, and whomever no list may refuse
+# warninglists = ["amazon-aws.json"]       # large shared clouds, as MISP publishes them; feeds do not list them
+# allow_shared = []                        # what of those feeds may list all the same
+# country = "GeoLite2-Country.mmdb"        # and: asn, anonymous
+#
+# [[feed]]
+# name = "drop"
+# kind = "plain"                           # plain, csv, stix, taxii
+# url = "https://feeds.example/drop.txt"   # or: file = "drop.txt"
+# level = 3                                # from 3 on it refuses; below, it weighs in detectors
+# every = 60                               # minutes
 
 # Where your users connect applications, and see and end what they agreed to. docs/operating/portal.md
 # [portal]

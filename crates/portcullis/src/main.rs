@@ -11,6 +11,7 @@ mod demo;
 mod generation;
 mod hear;
 mod init;
+mod intel;
 mod issuer;
 mod keys;
 mod metrics;
@@ -92,6 +93,9 @@ enum Subcommands {
     /// The node's keys: list, rotate, seal; and keys of auditors and witnesses
     #[command(subcommand)]
     Keys(commands::KeysCommand),
+    /// Lists of threats: import, accept, list, and what is known about an address
+    #[command(subcommand)]
+    Intel(commands::IntelCommand),
     /// Measure ourselves beside a peer, on this machine
     #[command(subcommand)]
     Bench(Benches),
@@ -166,6 +170,7 @@ async fn run(command: Subcommands) -> Result<ExitCode> {
         Subcommands::Verify(options) => options.run()?,
         Subcommands::Log(command) => command.run()?,
         Subcommands::Keys(command) => command.run()?,
+        Subcommands::Intel(command) => command.run()?,
         Subcommands::Bench(Benches::Gateway(options)) => bench::gateway(options).await?,
         Subcommands::Bench(Benches::Exposure(options)) => bench::exposure::run(&options)?,
         Subcommands::BenchHop { origin } => bench::hop::run(origin).await?,

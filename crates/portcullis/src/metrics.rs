@@ -2,6 +2,7 @@
 //!
 //! Labels are an integration's slug and a refusal's code. Nothing here names a subject, a credential or an address.
 
+use crate::intel::Intel;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -26,6 +27,7 @@ pub(crate) struct Measured {
     pub(crate) node: Arc<Node>,
     pub(crate) log: LogView,
     pub(crate) witnesses: Arc<Witnesses>,
+    pub(crate) intel: Arc<Intel>,
 }
 
 /// The routes of the metrics listener.
@@ -170,6 +172,7 @@ impl Measured {
                 writeln!(page.0, "portcullis_checkpoint_age_seconds {:.3}", age.as_secs_f64());
         }
         self.cosigned(&mut page);
+        self.lists(&mut page);
         let flows = u64::from(self.why_no_data().is_none());
         page.one("portcullis_data_flows", "gauge", "1 while data can be released", flows);
         page.family("portcullis_build_info", "gauge", "The program's version");
@@ -198,6 +201,32 @@ impl Measured {
         page.family(other, "gauge", "1 since the witness said that it has seen another history");
         for (name, reading) in &readings {
             page.value(other, &[("witness", name)], reading.other_history.into());
+        }
+    }
+
+    fn lists(&self, page: &mut Page) {
+        let (current, now) = (self.intel.current(), clock::unix_now());
+        let lists = &current.library.lists;
+        if lists.is_empty() {
+            return;
+        }
+        let networks = "portcullis_list_networks";
+        page.family(networks, "gauge", "Networks of the list that are in effect");
+        for list in lists {
+            page.value(networks, &[("list", &list.name)], list.report.added as u64);
+        }
+        let age = "portcullis_list_age_seconds";
+        page.family(age, "gauge", "Since the list's source last confirmed it");
+        for list in lists {
+            if let Some(fetched) = list.fetched {
+                page.value(age, &[("list", &list.name)], now.since(fetched).0 / 1_000_000);
+            }
+        }
+        let failed = "portcullis_list_failed";
+        page.family(failed, "gauge", "1 while the list is not up to date or not in effect");
+        for list in lists {
+            let is = list.problem.is_some() || list.broken.is_some();
+            page.value(failed, &[("list", &list.name)], is.into());
         }
     }
 

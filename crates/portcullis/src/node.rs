@@ -4,6 +4,7 @@ use crate::config::{Config, MailTls, MailWay, PortalConfig};
 use crate::console::Shown;
 use crate::generation;
 use crate::hear::hear;
+use crate::intel::Intel;
 use crate::issuer::IssuerConfig;
 use crate::keys;
 use crate::metrics::{self, Measured};
@@ -34,7 +35,7 @@ use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
-use detection::{ListOwner, ListedNetworks, Use, Window, WindowKind, Windows, habits};
+use detection::{Use, Window, WindowKind, Windows, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{AskIssuer, FullScan, Node, Parts, View};
@@ -51,7 +52,7 @@ use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::clock;
@@ -132,6 +133,7 @@ pub(crate) fn note_key(config: &Config, seed: &[u8; 32]) -> Result<note::Signing
 struct Reload {
     config: Config,
     node: Arc<Node>,
+    intel: Arc<Intel>,
     registry: Registry,
     desk: Arc<Desk>,
     office: Arc<Office>,
@@ -172,6 +174,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
 
     let consents = Arc::new(ConsentBook::default());
     let material = tls::Material::read(config)?;
+    let intel = Intel::open(data, &config.intel, &config.secrets).await?;
     let watch = Watch::new(Arc::clone(&keeper));
     watch.shadow(config.detection.shadow.clone());
     if let Some(path) = &config.detection.relationships {
@@ -225,7 +228,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
             .as_deref()
             .map(|path| keys::authorization(&config.secrets.read(path)?))
             .transpose()?,
-        listed: read_lists(&config.lists)?,
+        intel: Arc::clone(&intel.current().library.intelligence),
         consents: Arc::clone(&consents),
         watch,
         view: shown,
@@ -376,6 +379,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
         node: Arc::clone(&node),
         log: opened.view.clone(),
         witnesses: Arc::clone(&witnesses),
+        intel: Arc::clone(&intel),
     };
     let shown = Shown {
         pager: Arc::clone(&pager),
@@ -425,6 +429,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     tokio::spawn(erase_when_due(Arc::downgrade(&desk)));
     tokio::spawn(forget_consents_hourly(consents, opened.recorder.clone(), stopped.clone()));
     tokio::spawn(rotation::advance_when_due(Arc::downgrade(&rotation)));
+    tokio::spawn(Arc::clone(&intel).run(Arc::downgrade(&node), stopped.clone()));
     if let Some(days) = config.retention_days {
         tokio::spawn(retain_hourly(Arc::downgrade(&desk), days));
     }
@@ -433,8 +438,18 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     info!(%data_plane, %authority, %control, "serving");
     let config = config.clone();
     let shared = Arc::clone(&node);
-    let reload =
-        Reload { config, node: shared, registry, desk, office, pager, rotation, contract, tls };
+    let reload = Reload {
+        config,
+        node: shared,
+        intel,
+        registry,
+        desk,
+        office,
+        pager,
+        rotation,
+        contract,
+        tls,
+    };
     let recorder = opened.recorder;
     Ok(Running { data_plane, authority, control, node, recorder, reload, stop, serving })
 }
@@ -454,7 +469,7 @@ impl Running {
         }
         private::check_directory(&config.data)?;
         config.secrets = reload.config.secrets.clone();
-        let listed = read_lists(&config.lists)?;
+        let known = reload.intel.prepare(&config.intel, &config.secrets).await?;
         config.detection.relationships.as_deref().map(watching::count).transpose()?;
         let material = tls::Material::read(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
@@ -463,7 +478,7 @@ impl Running {
         reload.rotation.take_over()?;
         reload.contract.store(contract);
         reload.node.replace_view(view);
-        reload.node.listed.store(Arc::new(listed));
+        reload.intel.replace(known, &reload.node).await;
         reload.node.watch.shadow(config.detection.shadow.clone());
         if let Some(path) = &config.detection.relationships {
             let shown = reload.node.view();
@@ -901,21 +916,6 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault, told: &mut Replay<'_>) -
         watch.replay(&seen, &ordinals);
     }
     Ok(expected)
-}
-
-fn read_lists(paths: &[PathBuf]) -> Result<ListedNetworks> {
-    let mut listed = ListedNetworks::default();
-    for path in paths {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the list `{}`", path.display()))?;
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("list");
-        let report = listed.add(name, ListOwner::Operator, &text);
-        if report.bad > 0 {
-            warn!(list = name, bad = report.bad, first = ?report.bad_lines.first(), "lines that are not a network were left out");
-        }
-        info!(list = name, networks = report.added, "list read");
-    }
-    Ok(listed)
 }
 
 fn start_sever_listener(

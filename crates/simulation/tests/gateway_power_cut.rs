@@ -8,7 +8,6 @@ use bytes::Bytes;
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
 use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
-use detection::ListedNetworks;
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{Node, Parts, View};
@@ -340,7 +339,7 @@ fn node(
         }),
         origin_host: "origin.example".to_owned(),
         origin_credential: None,
-        listed: ListedNetworks::default(),
+        intel: Arc::default(),
         view: View {
             directory,
             contract,

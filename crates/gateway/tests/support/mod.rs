@@ -7,7 +7,6 @@
 use credential::client::{ProofRequest, sign_proof};
 use credential::token::{self, Binding, Facts};
 use credential::{Algorithm, ClientTrust, SigningKey, Verifier};
-use detection::ListedNetworks;
 use disclosure::{Contract, Operation};
 use gateway::listener::{self, Transport};
 use gateway::node::{Node, Parts, View};
@@ -111,7 +110,7 @@ impl Stage {
             }),
             origin_host: "origin.test".to_owned(),
             origin_credential: Some(b"Bearer upstream".to_vec()),
-            listed: ListedNetworks::default(),
+            intel: Arc::default(),
             consents: Arc::default(),
             watch: Watch::new(keeper),
             view: view(contract, &key, certificate),

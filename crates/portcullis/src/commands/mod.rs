@@ -8,6 +8,7 @@ mod export;
 mod exposure;
 mod honey;
 mod incident;
+mod intel;
 mod keys;
 mod log;
 mod onboard;
@@ -19,6 +20,7 @@ mod subject;
 mod verify;
 mod window;
 
+pub(crate) use intel::IntelCommand;
 pub(crate) use keys::KeysCommand;
 pub(crate) use log::LogCommand;
 pub(crate) use onboard::Request;

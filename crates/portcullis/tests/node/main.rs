@@ -20,6 +20,7 @@ mod evidence;
 mod export;
 mod exposure;
 mod generations;
+mod intel;
 mod letters;
 mod operators;
 mod origin;

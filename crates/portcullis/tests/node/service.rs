@@ -17,13 +17,20 @@ use tokio::runtime::Runtime;
 /// Reloads while requests run.
 const RELOADS: usize = 20;
 
-fn signal(node: &Node, signal: Signal) -> Result<()> {
+/// Sends the node's process a signal.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn signal(node: &Node, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(node.process.id())?).context("a process has an id")?;
     Ok(kill_process(pid, signal)?)
 }
 
 /// Sends SIGHUP and waits until the node has said `what` once more.
-fn reload(node: &Node, what: &str) -> Result<()> {
+///
+/// # Errors
+/// If it did not say it in time.
+pub(crate) fn reload(node: &Node, what: &str) -> Result<()> {
     let said = || Ok::<_, anyhow::Error>(log(node).matches(what).count());
     let before = said()?;
     signal(node, Signal::HUP)?;
@@ -31,7 +38,10 @@ fn reload(node: &Node, what: &str) -> Result<()> {
 }
 
 /// One request to the metrics listener, without a library.
-fn ask(node: &Node, path: &str) -> Result<String> {
+///
+/// # Errors
+/// The socket's.
+pub(crate) fn ask(node: &Node, path: &str) -> Result<String> {
     let log = log(node);
     let (_, address) = log.split_once("metrics=").context("the node says where it is measured")?;
     let address = address.split_whitespace().next().context("an address")?;
