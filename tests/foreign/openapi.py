@@ -7,6 +7,7 @@ Usage: openapi.py ISSUER. Leaves with what schemathesis leaves with, after it pr
 import os
 import subprocess
 import sys
+import tempfile
 
 # What a client may say is more than its form: most of what is made up by the document's schemas is refused, and rightly.
 LEFT_OUT = ("positive_data_acceptance",)
@@ -29,4 +30,6 @@ command = [
     "--request-timeout",
     "20",
 ]
-sys.exit(subprocess.run(command, check=False).returncode)
+# It keeps notes where it runs.
+with tempfile.TemporaryDirectory() as folder:
+    sys.exit(subprocess.run(command, check=False, cwd=folder).returncode)

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("exposure", &["model", "ledger"]),
     ("incident", &["model", "ledger"]),
     ("vetting", &["model", "credential"]),
+    ("rehearsal", &["model", "detection"]),
     ("storage", CORE),
     ("opendata", CORE_AND_STORAGE),
     ("gateway", CORE_AND_STORAGE),
@@ -43,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gateway",
             "control",
             "opendata",
+            "rehearsal",
         ],
     ),
     ("xtask", &[]),
@@ -92,6 +94,10 @@ pub(crate) fn check(root: &Path) -> Result<Tally> {
     let depends = dependencies(root)?;
     direction(&depends, &mut wrong);
     core_purity(root, &depends, &mut wrong);
+    let rules = std::fs::read_to_string(root.join("clippy.toml")).unwrap_or_default();
+    if !rules.contains(r#"path = "storage::clock::leap""#) {
+        wrong.push("clippy.toml does not ban `storage::clock::leap` (decision 0033)".to_owned());
+    }
     let sources = sources(root)?;
     files(&sources, &mut wrong);
     let tally = standards::check(root, &sources, &mut wrong)?;

@@ -5,6 +5,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a measurement"
 )]
@@ -49,7 +50,7 @@ fn resident() -> u64 {
 
 fn id(n: u64) -> [u8; 16] {
     let mut id = [0; 16];
-    id[..8].copy_from_slice(&(DAY / 1_000 << 16).to_be_bytes());
+    id[..8].copy_from_slice(&((DAY / 1_000) << 16).to_be_bytes());
     id[8..].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     id
 }

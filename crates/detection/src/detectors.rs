@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 /// The state of every detector of a node.
 ///
-/// Bounded by [`Defaults`]: at 5,000 credentials in 20 networks each less than 64 MiB, relationships included
+/// Bounded by [`Defaults`]: 5,000 credentials in 20 networks each take 66 MiB, relationships, habits and budgets included
 /// (`cargo run --release -p detection --example detection_speed`). Full, it forgets what was active least recently. A holder of a valid
 /// key who comes from a hundred thousand networks can so make every stream begin anew; those of operations stay.
 #[derive(Debug)]

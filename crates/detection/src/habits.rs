@@ -167,9 +167,9 @@ mod tests {
             "asking does not wake it"
         );
         habits.wake(asleep.credential, asleep.at);
-        assert!(habits.observe(&asleep).is_some(), "the grant sleeps still");
+        assert!(habits.observe(&asleep, true).is_some(), "the grant sleeps still");
         habits.wake_grant(asleep.grant, asleep.at);
-        assert_eq!(habits.observe(&asleep), None, "operators woke both");
+        assert_eq!(habits.observe(&asleep, true), None, "operators woke both");
         assert_eq!(
             Habits::default().observe(&used([10, 0, 0, 1], 1_030), true),
             Some(Unusual::Asleep { idle_days: 30 }),

@@ -398,17 +398,21 @@ async fn an_attacker_with_the_right_key_is_throttled_and_then_severed_while_hone
     for n in 0..10 {
         assert_eq!(get(&stage, &id("friend", n)).await.0, 200);
     }
-    for n in 0..30 {
+    for n in 0..29 {
         assert_eq!(get(&stage, &id("stranger", n)).await.0, 200);
     }
+    // The one that completes the alarm may meet the restriction before it is released.
+    let status = get(&stage, &id("stranger", 29)).await.0;
+    assert!(matches!(status, 200 | 403), "{status}");
     assert!(contained(&stage, "restricted", "grant:").await);
     let novelty = found(&stage, "novelty");
     assert!(novelty[0].to_string().contains("have no relationship"), "{}", novelty[0]);
     assert_eq!(get(&stage, &id("friend", 3)).await.0, 200, "read before, so it costs nothing");
     let mut held = 0;
-    for n in 30..60 {
+    // A tenth of the budget is forty: the first of these may be read, and nobody after them.
+    for n in 30..65 {
         let status = get(&stage, &id("stranger", n)).await.0;
-        assert!(matches!(status, 429 | 403), "{status}");
+        assert!(matches!(status, 429 | 403) || n < 32, "{n}: {status}");
         held += u32::from(status == 429);
     }
     assert!(held >= 23, "{held}");

@@ -12,14 +12,14 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use model::{IntegrationId, UnixMicros};
+use model::IntegrationId;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use storage::clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -37,6 +37,8 @@ pub(crate) struct Endpoints {
     pub(crate) issuer: String,
     /// Trusts the deployment's CA; none if it speaks clear text on loopback.
     pub(crate) tls: Option<TlsConnector>,
+    /// The host that its certificate must be for.
+    pub(crate) server_name: String,
 }
 
 impl Endpoints {
@@ -57,11 +59,16 @@ impl Endpoints {
             None => config.external_url.clone(),
         };
         let issuer = format!("{scheme}://localhost:{}", authority.port());
-        Ok(Self { api, api_url, authority, issuer, tls })
+        let server_name = "localhost".to_owned();
+        Ok(Self { api, api_url, authority, issuer, tls, server_name })
     }
 }
 
-fn trusting(ca: &Path) -> Result<TlsConnector> {
+/// Trusts one CA and nobody else.
+///
+/// # Errors
+/// If the file is no certificate.
+pub(crate) fn trusting(ca: &Path) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(ca)
         .with_context(|| format!("`{}` is not a certificate", ca.display()))?;
@@ -114,6 +121,21 @@ impl Vendor {
         thief
     }
 
+    /// Copies the token that `of` has at the moment, if it has one.
+    pub(crate) fn copy_token(&mut self, of: &Self) {
+        self.token.clone_from(&of.token);
+    }
+
+    /// Uses a token that was obtained elsewhere.
+    pub(crate) fn set_token(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// Whether it ever obtained a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Obtains a token (RFC 6749 section 4.4, RFC 7523, RFC 9449 section 5), once more if the server asks for its nonce.
     pub(crate) async fn obtain_token(&mut self) -> Result<()> {
         let url = format!("{}/token", self.endpoints.issuer);
@@ -126,7 +148,7 @@ impl Vendor {
                 self.integration,
                 &self.endpoints.issuer,
                 random()?,
-                now(),
+                clock::unix_now(),
             );
             let form = format!(
                 "grant_type=client_credentials&scope={}&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}",
@@ -183,6 +205,14 @@ impl Vendor {
     /// Sends the token as if it were a bearer token, without any proof.
     pub(crate) async fn get_as_bearer(&mut self, path: &str) -> Result<Option<Answer>> {
         let request = self.request(path, "Bearer", None)?;
+        Ok(self.exchange(request).await?.map(answer))
+    }
+
+    /// Asks as nobody, without any token.
+    pub(crate) async fn get_anonymous(&mut self, path: &str) -> Result<Option<Answer>> {
+        let (_, host) = self.endpoints.api_url.split_once("://").unwrap_or_default();
+        let request =
+            Request::builder().uri(path).header("host", host).body(Full::new(Bytes::new()))?;
         Ok(self.exchange(request).await?.map(answer))
     }
 
@@ -254,7 +284,14 @@ impl Vendor {
         access_token: Option<&str>,
         nonce: Option<&str>,
     ) -> Result<String> {
-        let request = ProofRequest { method, url, access_token, nonce, jti: random()?, now: now() };
+        let request = ProofRequest {
+            method,
+            url,
+            access_token,
+            nonce,
+            jti: random()?,
+            now: clock::unix_now(),
+        };
         Ok(sign_proof(&self.key, &request))
     }
 
@@ -268,7 +305,8 @@ impl Vendor {
         match &self.endpoints.tls {
             None => handshake(stream).await,
             Some(tls) => {
-                handshake(tls.connect(ServerName::try_from("localhost")?, stream).await?).await
+                let name = ServerName::try_from(self.endpoints.server_name.clone())?;
+                handshake(tls.connect(name, stream).await?).await
             }
         }
     }
@@ -306,9 +344,4 @@ fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).ok().context("the system has no randomness")?;
     Ok(bytes)
-}
-
-fn now() -> UnixMicros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(0))
 }

@@ -14,12 +14,14 @@ mod init;
 mod intel;
 mod issuer;
 mod keys;
+mod loopback;
 mod metrics;
 mod node;
 mod onboarding;
 mod operator;
 mod people;
 mod provider;
+mod rehearse;
 mod restored;
 mod rotation;
 mod secrets;
@@ -52,6 +54,8 @@ struct Arguments {
 enum Subcommands {
     /// Watch an incident being prevented, contained, cut off, measured and proved, on loopback
     Demo(demo::Options),
+    /// Play an incident against the real gateway, and see what it would have come to
+    Rehearse(rehearse::Options),
     /// Make a data directory: configuration, keys, a local CA, the first operator
     Init {
         /// A directory that is empty or does not exist
@@ -143,6 +147,7 @@ fn main() -> ExitCode {
 async fn run(command: Subcommands) -> Result<ExitCode> {
     match command {
         Subcommands::Demo(options) => return demo::run(&options).await,
+        Subcommands::Rehearse(options) => return rehearse::run(&options).await,
         Subcommands::Init {
             directory,
             deployment,

@@ -25,6 +25,8 @@ pub(crate) struct Application<'a> {
     pub(crate) classes: &'a [&'a str],
     pub(crate) purpose: &'a str,
     pub(crate) budget: Limits,
+    /// How long approval, key and grants last.
+    pub(crate) days: u64,
     /// What it reads in the sandbox: a path, and the subject that is there.
     pub(crate) sandbox: (&'a str, &'a str),
 }
@@ -57,7 +59,7 @@ pub(crate) async fn second_operator(
     Ok([first, second])
 }
 
-/// Registers the vendor, has the integration vetted and tried in the sandbox, and grants it all subjects, for thirty days. What
+/// Registers the vendor, has the integration vetted and tried in the sandbox, and grants it all subjects. What
 /// widens is signed by both operators.
 ///
 /// # Errors
@@ -67,7 +69,7 @@ pub(crate) async fn onboard(
     parties: &Parties<'_>,
 ) -> Result<(IntegrationId, GrantId)> {
     let now = clock::unix_now();
-    let until = now + Micros::from_secs(30 * 86_400);
+    let until = now + Micros::from_secs(application.days * 86_400);
     let (vendor, integration) =
         (VendorId::new(now, keys::random()?), IntegrationId::new(now, keys::random()?));
     let credential = CredentialId::new(now, keys::random()?);
@@ -127,7 +129,11 @@ async fn try_out(
     Ok(())
 }
 
-fn grant(
+/// The command that grants an integration what it applied for.
+///
+/// # Errors
+/// If the system has no randomness.
+pub(crate) fn grant(
     application: &Application<'_>,
     integration: IntegrationId,
     scope: Scope,
@@ -146,8 +152,9 @@ fn grant(
     })
 }
 
+/// The id of the grant that such a command adds.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only called for what `grant` made")]
-fn id_of(command: &Command) -> GrantId {
+pub(crate) fn id_of(command: &Command) -> GrantId {
     match command {
         Command::GrantAdd { grant, .. } => *grant,
         _ => GrantId::from_bytes([0; 16]),

@@ -153,6 +153,7 @@ async fn register(
         // What is granted has a location in it, and this purpose is what needs one.
         purpose: "fraud",
         budget,
+        days: 30,
         sandbox: ("/v1/accounts/acc_000042", "acc_000042"),
     };
     let parties = Parties {

@@ -23,7 +23,7 @@ mod window;
 pub(crate) use intel::IntelCommand;
 pub(crate) use keys::KeysCommand;
 pub(crate) use log::LogCommand;
-pub(crate) use onboard::Request;
+pub(crate) use onboard::{Request, private_key};
 pub(crate) use verify::Verify;
 
 use crate::config::{self, Config};

@@ -396,7 +396,11 @@ impl Request {
     }
 }
 
-fn private_key(path: &Path) -> Result<SigningKey> {
+/// Reads an integration's private key.
+///
+/// # Errors
+/// If the file is none.
+pub(crate) fn private_key(path: &Path) -> Result<SigningKey> {
     use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
     use rustls_pki_types::pem::PemObject;
     let text = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;

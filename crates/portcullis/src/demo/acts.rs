@@ -50,28 +50,27 @@ impl Read {
 
     /// Every subject in the body, by whatever field names one.
     pub(crate) fn subjects(&self) -> BTreeSet<String> {
-        fn walk(value: &Value, into: &mut BTreeSet<String>) {
-            match value {
-                Value::Object(members) => {
-                    for (name, member) in members {
-                        match member.as_str() {
-                            Some(id)
-                                if name == "id" && id.starts_with("acc_")
-                                    || name == "account_id" =>
-                            {
-                                into.insert(id.to_owned());
-                            }
-                            _ => walk(member, into),
-                        }
+        let mut subjects = BTreeSet::new();
+        self.data().iter().for_each(|data| subjects_of(data, &mut subjects));
+        subjects
+    }
+}
+
+/// Every subject in a body, by whatever field names one.
+pub(crate) fn subjects_of(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member.as_str() {
+                    Some(id) if name == "id" && id.starts_with("acc_") || name == "account_id" => {
+                        into.insert(id.to_owned());
                     }
+                    _ => subjects_of(member, into),
                 }
-                Value::Array(items) => items.iter().for_each(|item| walk(item, into)),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
-        let mut subjects = BTreeSet::new();
-        self.data().iter().for_each(|data| walk(data, &mut subjects));
-        subjects
+        Value::Array(items) => items.iter().for_each(|item| subjects_of(item, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -164,7 +163,7 @@ pub(crate) async fn inside(stage: &Stage, pace: Pace) -> Result<Abuse> {
     let target = format!("grant:{}", stage.billing.grant);
     let mut contained = None;
     while contained.is_none() && started.elapsed() < pace.abuse {
-        let posture = operator::posture(stage.running.control).await?;
+        let posture = operator::posture(stage.loopback.running.control).await?;
         contained = lists(&posture, "restricted", &target).then(Instant::now);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -194,14 +193,14 @@ pub(crate) struct MixUp {
 pub(crate) async fn mixed_up(stage: &mut Stage, pace: Pace) -> Result<MixUp> {
     let mut vendor = stage.client(&stage.support).await?;
     let mut dice = Dice(3);
-    stage.mix_up(4).await?;
+    stage.loopback.mix_up(4).await?;
     let mut reads = Vec::new();
     for _ in 0..pace.honest {
         let asked = anybody(&mut dice);
         reads.push(read(&mut vendor, &asked, "/v1/accounts/{}").await?);
     }
-    stage.mix_up(0).await?;
-    let posture = operator::posture(stage.running.control).await?;
+    stage.loopback.mix_up(0).await?;
+    let posture = operator::posture(stage.loopback.running.control).await?;
     let suspended = lists(&posture, "severed", "operation:getAccount");
     let restore = || -> Result<Command> {
         Ok(Command::Restore {
@@ -209,9 +208,9 @@ pub(crate) async fn mixed_up(stage: &mut Stage, pace: Pace) -> Result<MixUp> {
             reason: "the origin's cache was mended".to_owned(),
         })
     };
-    let alone_refused = stage.command(restore()?, false).await.is_err();
+    let alone_refused = stage.loopback.command(restore()?, false).await.is_err();
     if suspended {
-        stage.command(restore()?, true).await?;
+        stage.loopback.command(restore()?, true).await?;
     }
     let restored = read(&mut vendor, &anybody(&mut dice), "/v1/accounts/{}").await?;
     Ok(MixUp { reads, suspended, restored, alone_refused })
@@ -247,13 +246,13 @@ pub(crate) async fn sever(stage: &Stage, pace: Pace) -> Result<Cut> {
         });
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let socket = stage.directory.join("run/sever.sock");
+    let socket = stage.loopback.directory.join("run/sever.sock");
     let cut = Command::Sever {
         target: format!("integration:{}", stage.support.name).parse()?,
         reason: "polls accounts".to_owned(),
     };
     let started = Instant::now();
-    let [ana, _] = &stage.operators;
+    let [ana, _] = &stage.loopback.operators;
     let receipt = operator::send_to_sever_socket(&socket, cut, &[ana])?;
     let acknowledged = Instant::now();
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -2,7 +2,7 @@
 //! integration is vetted anew.
 
 use super::acts::{self, Abuse, Read};
-use super::people::{self, POPULATION};
+use super::people;
 use super::report::{Report, Story, ground_truth};
 use super::stage::Stage;
 use crate::{keys, operator};
@@ -25,18 +25,6 @@ const LETTERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long after its opening the demo's re-certification is due. In earnest it is weeks.
 const DUE_AFTER: Duration = Duration::from_secs(3);
-
-/// The company's directory of addresses, as it would come out of its own systems.
-pub(crate) fn directory(folder: &Path) -> Result<PathBuf> {
-    let mut text = String::from("subject,email,name,country\r\n");
-    for person in (0..POPULATION).map(people::person) {
-        let (id, person) = (people::account_id(person.number), person);
-        text.push_str(&format!("{id},{},{},{}\r\n", person.email, person.name, person.country));
-    }
-    let file = folder.join("directory.csv");
-    std::fs::write(&file, text)?;
-    Ok(file)
-}
 
 /// What the answer came to.
 pub(crate) struct Answer {
@@ -62,17 +50,18 @@ struct Letter {
 ///
 /// `lose`: take one letter out of the mailbox afterwards, to see that the report notices.
 pub(crate) async fn answer(stage: &Stage, abuse: &Abuse, lose: bool) -> Result<Answer> {
-    let [ana, _] = &stage.operators;
+    let [ana, _] = &stage.loopback.operators;
     let cut = Command::Sever {
         target: "vendor:ledgerly".parse()?,
         reason: "its tool reads every account in turn".to_owned(),
     };
     let began = Instant::now();
-    operator::send_to_sever_socket(&stage.directory.join("run/sever.sock"), cut, &[ana])?;
+    operator::send_to_sever_socket(&stage.loopback.directory.join("run/sever.sock"), cut, &[ana])?;
     let incident = IncidentId::new(clock::unix_now(), keys::random()?);
     let sentence =
         "the exposure budget of ledgerly-billing held it twice within a minute".to_owned();
     stage
+        .loopback
         .command(
             Command::IncidentOpen {
                 incident,
@@ -86,7 +75,7 @@ pub(crate) async fn answer(stage: &Stage, abuse: &Abuse, lose: bool) -> Result<A
         )
         .await?;
     let step = async |step: CaseStep, both: bool| {
-        stage.command(Command::IncidentStep { incident, step }, both).await
+        stage.loopback.command(Command::IncidentStep { incident, step }, both).await
     };
     let question = json!({ "integration": stage.billing.name, "from": abuse.from.to_string(), "to": abuse.to.to_string() });
     step(CaseStep::Scope { question: question.to_string() }, false).await?;
@@ -97,7 +86,7 @@ pub(crate) async fn answer(stage: &Stage, abuse: &Abuse, lose: bool) -> Result<A
     step(CaseStep::Notify { version: 1, in_doubt: false }, true).await?;
     settled(stage, incident).await?;
     let letters_took = sent.elapsed();
-    let mailbox = stage.directory.join("mail/letters/new");
+    let mailbox = stage.loopback.directory.join("mail/letters/new");
     if lose {
         let first = std::fs::read_dir(&mailbox)?.next().context("there is a letter")??;
         std::fs::remove_file(first.path())?;
@@ -115,8 +104,10 @@ pub(crate) async fn answer(stage: &Stage, abuse: &Abuse, lose: bool) -> Result<A
     let text = |answer: &Value, name: &str| {
         answer.get(name).and_then(Value::as_str).map(str::to_owned).context(name.to_owned())
     };
-    let (form, postmortem) =
-        (stage.directory.join("eu-gdpr-33.html"), stage.directory.join("post-mortem.md"));
+    let (form, postmortem) = (
+        stage.loopback.directory.join("eu-gdpr-33.html"),
+        stage.loopback.directory.join("post-mortem.md"),
+    );
     std::fs::write(&form, text(&filed, "html")?)?;
     let markdown = text(&drafted, "markdown")?;
     std::fs::write(&postmortem, &markdown)?;
@@ -161,7 +152,8 @@ fn received(abuse: &Abuse) -> BTreeMap<String, BTreeSet<&'static str>> {
 async fn settled(stage: &Stage, incident: IncidentId) -> Result<()> {
     let began = Instant::now();
     while began.elapsed() < LETTERS_WITHIN {
-        let progress = operator::letters(stage.running.control, &incident.to_string()).await?;
+        let progress =
+            operator::letters(stage.loopback.running.control, &incident.to_string()).await?;
         if progress.get("running").and_then(Value::as_bool) == Some(false) {
             return Ok(());
         }
@@ -200,23 +192,25 @@ pub(crate) struct Vetting {
 /// Act 7: nothing new comes in, and everybody who is there is looked at again.
 pub(crate) async fn vet_anew(stage: &Stage) -> Result<Vetting> {
     let freeze = Command::Freeze { reason: CASE.to_owned() };
-    stage.command(freeze, false).await?;
+    stage.loopback.command(freeze, false).await?;
     let now = clock::unix_now();
     let vendor = VendorId::new(now, keys::random()?);
     let slug = "newcomer".to_owned();
     stage
+        .loopback
         .command(Command::VendorAdd { vendor, slug: slug.clone(), name: "Newcomer".into() }, false)
         .await?;
     let integration = IntegrationId::new(now, keys::random()?);
     let apply = Command::IntegrationApply { integration, slug, vendor };
-    let refused = stage.command(apply, false).await.err().map(|error| format!("{error:#}"));
+    let refused =
+        stage.loopback.command(apply, false).await.err().map(|error| format!("{error:#}"));
 
     let by = clock::unix_now() + Micros(u64::try_from(DUE_AFTER.as_micros()).unwrap_or(0));
     let review = Command::ReviewAll { by, reason: CASE.to_owned() };
     let opened = Instant::now();
-    stage.command(review, false).await?;
+    stage.loopback.command(review, false).await?;
     let list = Command::List { what: storage::registry::command::Listing::Integrations };
-    let list = stage.command(list, false).await?;
+    let list = stage.loopback.command(list, false).await?;
     let rows = list.get("rows").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let due =
         rows.iter().filter(|row| row.get("recertify_by").is_some_and(Value::is_string)).count();
@@ -226,10 +220,10 @@ pub(crate) async fn vet_anew(stage: &Stage) -> Result<Vetting> {
     tokio::time::sleep(DUE_AFTER.saturating_sub(opened.elapsed()) + Duration::from_millis(50))
         .await;
     let after = acts::read(&mut insights, "acc_000010", "/v1/accounts?limit=5&after={}").await?;
-    stage.command(Command::Unfreeze {}, true).await?;
+    stage.loopback.command(Command::Unfreeze {}, true).await?;
     let until = clock::unix_now() + Micros::from_secs(30 * 86_400);
     let integration = stage.insights.integration;
-    stage.command(Command::IntegrationApprove { integration, until }, true).await?;
+    stage.loopback.command(Command::IntegrationApprove { integration, until }, true).await?;
     let mut insights = stage.client(&stage.insights).await?;
     let again = acts::read(&mut insights, "acc_000010", "/v1/accounts?limit=5&after={}").await?;
     Ok(Vetting { refused, due, before, after, again })
@@ -263,7 +257,7 @@ impl Report {
         story.line(&format!(
             "{} letters in {}, written and synced in {:.1} s",
             answer.letters.len(),
-            stage.directory.join("mail/letters").display(),
+            stage.loopback.directory.join("mail/letters").display(),
             answer.letters_took.as_secs_f64()
         ));
         self.judge(

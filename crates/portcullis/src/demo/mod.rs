@@ -4,10 +4,10 @@
 //! it takes from what clients saw on their sockets and from what stands in files. [`stage`] sets the stage, [`acts`]
 //! play, [`report`] judges.
 
-mod acts;
+pub(crate) mod acts;
 mod answer;
 pub(crate) mod origin;
-mod people;
+pub(crate) mod people;
 mod report;
 mod stage;
 
@@ -60,7 +60,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     let mut report = Report::default();
     story.scene("The stage", &format!(
         "an account platform with 100,000 synthetic people ({}), three vendors with a grant each, two operators; data plane on {}",
-        stage.origin_log.display(), stage.running.data_plane,
+        stage.loopback.origin_log.display(), stage.loopback.running.data_plane,
     ));
 
     let honest = acts::honest(&stage, pace).await?;
@@ -92,6 +92,6 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     if !options.exit {
         story.wait(&stage).await?;
     }
-    stage.running.stop().await?;
+    stage.loopback.running.stop().await?;
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,4 @@
-//! The demo's origin: a plausible account platform, run as a process of its own with a log of its own.
+//! The origin of demo and rehearsals: a plausible account platform, run as a process of its own with a log of its own.
 //!
 //! It knows nothing of Portcullis. Its log, one JSON line per answer, is the ground truth that `exposure` is compared
 //! with. One fault is built in, that of a response cache whose connections run one answer late: a line `mixup N` on
@@ -87,7 +87,22 @@ impl Platform {
         let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
         let query = request.uri().query().unwrap_or("");
         let answer = match path.as_slice() {
-            ["v1", "accounts"] => list(query),
+            ["v1", "accounts"] => list("listAccounts", query),
+            ["v1", "exports"] => list("exportAccounts", query),
+            ["v1", "accounts", "count"] => Answer::about_nobody(
+                "countAccounts",
+                serde_json::json!({ "total": people::POPULATION }),
+            ),
+            ["v1", "schema"] => Answer::about_nobody(
+                "describeAccounts",
+                serde_json::json!({ "fields": ["id", "name", "email", "plan"] }),
+            ),
+            ["v1", "lookup"] => {
+                let id = query.strip_prefix("id=").unwrap_or("");
+                self.one("lookUpAccount", id, people::Person::account)
+            }
+            // What no contract knows and nobody asks for, and what is still there.
+            ["legacy", "accounts", id] => self.one("legacy", id, people::Person::account),
             ["v1", "accounts", id] => self.one("getAccount", id, people::Person::account),
             ["v1", "accounts", id, "conversations"] => {
                 self.one("listConversations", id, people::Person::conversations)
@@ -144,6 +159,11 @@ struct Answer {
 }
 
 impl Answer {
+    fn about_nobody(operation: &'static str, body: serde_json::Value) -> Self {
+        let (asked, subjects) = (String::new(), Vec::new());
+        Self { operation, asked, status: StatusCode::OK, subjects, body }
+    }
+
     fn not_found(operation: &'static str, asked: &str) -> Self {
         let body = serde_json::json!({ "error": "no such account", "asked": asked });
         Self {
@@ -157,7 +177,7 @@ impl Answer {
 }
 
 /// `?after=acc_000123&limit=20`: at most 100 accounts in order of id.
-fn list(query: &str) -> Answer {
+fn list(operation: &'static str, query: &str) -> Answer {
     let value =
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let first = value("after").and_then(people::account_number).map_or(0, |number| number + 1);
@@ -169,11 +189,5 @@ fn list(query: &str) -> Answer {
         "next": subjects.last(),
         "total": people::POPULATION,
     });
-    Answer {
-        operation: "listAccounts",
-        asked: query.to_owned(),
-        status: StatusCode::OK,
-        subjects,
-        body,
-    }
+    Answer { operation, asked: query.to_owned(), status: StatusCode::OK, subjects, body }
 }

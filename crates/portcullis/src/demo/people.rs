@@ -115,6 +115,16 @@ pub(crate) fn account_number(id: &str) -> Option<u32> {
         .filter(|&number| number < POPULATION && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// The company's directory of addresses, as it would come out of its own systems.
+pub(crate) fn directory() -> String {
+    let mut text = String::from("subject,email,name,country\r\n");
+    for person in (0..POPULATION).map(person) {
+        let id = account_id(person.number);
+        text.push_str(&format!("{id},{},{},{}\r\n", person.email, person.name, person.country));
+    }
+    text
+}
+
 impl Person {
     /// The account as the platform's API shows it.
     pub(crate) fn account(&self) -> serde_json::Value {

@@ -45,13 +45,13 @@ impl Story {
     /// # Errors
     /// If the interrupt cannot be waited for.
     pub(crate) async fn wait(&self, stage: &Stage) -> Result<()> {
-        let link = stage.command(Command::ConsoleOpen {}, false).await?;
+        let link = stage.loopback.command(Command::ConsoleOpen {}, false).await?;
         let link = link.get("link").and_then(Value::as_str).unwrap_or("").to_owned();
         self.print(&format!(
             "\nStill running, until you press Ctrl-C. The console, open once within a minute:\n\n  {link}\n\nAnother link, and more to try, in another terminal:\n\n  portcullis console --config {config} --key {key}\n  portcullis incident show ledgerly-abuse --config {config} --key {key}\n  portcullis exposure --integration {billing} --config {config} --key {key}\n",
-            config = stage.directory.join(crate::config::FILE).display(),
+            config = stage.loopback.directory.join(crate::config::FILE).display(),
             billing = stage.billing.name,
-            key = stage.directory.join("keys/operators/ana.key").display(),
+            key = stage.loopback.directory.join("keys/operators/ana.key").display(),
         ));
         Ok(tokio::signal::ctrl_c().await?)
     }
@@ -148,6 +148,7 @@ impl Report {
         let subjects: BTreeSet<_> = served.iter().flat_map(|read| read.subjects()).collect();
         let held = abuse.reads.iter().filter(|read| read.status() == 429).count();
         let limit = stage
+            .loopback
             .running
             .node
             .view()
@@ -293,8 +294,8 @@ impl Report {
             }
         }
 
-        let keys = [node::log_key(&stage.config)?];
-        let file = stage.directory.join("evidence.pcl");
+        let keys = [node::log_key(&stage.loopback.config)?];
+        let file = stage.loopback.directory.join("evidence.pcl");
         let evidence = match write_evidence(stage, &file).await {
             Ok(()) => verify::evidence(&file, &keys, &[]),
             Err(error) => Err(error),
@@ -313,7 +314,7 @@ impl Report {
                 self.judge("P7 exact and complete", false, format!("no evidence: {error:#}"))
             }
         }
-        match verify::whole_log(&stage.directory, &keys) {
+        match verify::whole_log(&stage.loopback.directory, &keys) {
             Ok(audited) => {
                 story.line(&format!("the whole log replayed: {} records on {} chains, each on exactly one, under a signed checkpoint", audited.tree.size, audited.chains));
                 self.judge(
@@ -362,13 +363,13 @@ impl Report {
 }
 
 async fn exposure(stage: &Stage, question: Value) -> Result<Value> {
-    stage.command(Command::ExposureQuery { question: question.to_string() }, false).await
+    stage.loopback.command(Command::ExposureQuery { question: question.to_string() }, false).await
 }
 
 async fn write_evidence(stage: &Stage, file: &std::path::Path) -> Result<()> {
-    let [ana, _] = &stage.operators;
+    let [ana, _] = &stage.loopback.operators;
     let asked = json!({ "scope": SCOPE });
-    crate::commands::write_bundle(stage.running.control, &asked, &[ana], file).await
+    crate::commands::write_bundle(stage.loopback.running.control, &asked, &[ana], file).await
 }
 
 fn subjects(exposure: &Value) -> BTreeSet<String> {
@@ -389,7 +390,8 @@ pub(super) fn ground_truth(stage: &Stage, abuse: &Abuse) -> Result<BTreeSet<Stri
         .filter(|read| read.status() == 200)
         .filter_map(|read| Some(read.answer.as_ref()?.request.as_str()))
         .collect();
-    let log = std::fs::read_to_string(&stage.origin_log).context("cannot read the origin's log")?;
+    let log = std::fs::read_to_string(&stage.loopback.origin_log)
+        .context("cannot read the origin's log")?;
     let mut truth = BTreeSet::new();
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).context("the origin's log is JSON lines")?;
@@ -403,7 +405,7 @@ pub(super) fn ground_truth(stage: &Stage, abuse: &Abuse) -> Result<BTreeSet<Stri
 
 /// Whether any file of the ledger holds a subject's id in clear text.
 fn holds_a_subject(stage: &Stage, subjects: &BTreeSet<String>) -> Result<bool> {
-    let mut folders = vec![stage.directory.join("ledger")];
+    let mut folders = vec![stage.loopback.directory.join("ledger")];
     let prefix = b"acc_";
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder)? {
@@ -431,7 +433,7 @@ fn holds_a_subject(stage: &Stage, subjects: &BTreeSet<String>) -> Result<bool> {
 
 /// Changes one byte in the middle of what the ledger holds.
 pub(crate) fn flip_a_ledger_byte(stage: &Stage) -> Result<()> {
-    let folder = stage.directory.join("ledger/segments");
+    let folder = stage.loopback.directory.join("ledger/segments");
     let mut segments: Vec<_> =
         std::fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     segments.sort();
@@ -452,7 +454,7 @@ pub(crate) fn drop_a_line(stage: &Stage, abuse: &Abuse) -> Result<()> {
         .find(|read| read.status() == 200)
         .and_then(|read| Some(read.answer.as_ref()?.request.clone()));
     let request = request.context("the abuse read somebody")?;
-    let log = std::fs::read_to_string(&stage.origin_log)?;
+    let log = std::fs::read_to_string(&stage.loopback.origin_log)?;
     let kept: Vec<&str> = log.lines().filter(|line| !line.contains(&request)).collect();
-    Ok(std::fs::write(&stage.origin_log, kept.join("\n") + "\n")?)
+    Ok(std::fs::write(&stage.loopback.origin_log, kept.join("\n") + "\n")?)
 }

@@ -1,5 +1,6 @@
 //! The one place where the record's time is read, and the watch over it.
 
+use crate::clock;
 use model::{Micros, UnixMicros};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,10 @@ pub trait ReadClocks: Send + Sync + 'static {
     fn wall(&self) -> UnixMicros;
     /// Since some fixed moment; does not count while the machine is suspended, so that a suspension shows as a step.
     fn monotonic(&self) -> Micros;
+    /// Both, read as one: a rehearsal that sets them forward between the two readings is no step.
+    fn both(&self) -> (UnixMicros, Micros) {
+        (self.wall(), self.monotonic())
+    }
 }
 
 /// The clocks of the operating system.
@@ -44,6 +49,11 @@ impl ReadClocks for SystemClocks {
 
     fn monotonic(&self) -> Micros {
         Micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn both(&self) -> (UnixMicros, Micros) {
+        let ahead = clock::ahead();
+        (self.wall() + ahead, Micros(self.monotonic().0.saturating_add(ahead.0)))
     }
 }
 
@@ -75,7 +85,7 @@ struct Held {
 impl RecordTime {
     /// `last`: time of the log's last record. A wall clock that stands before it was set back while nobody looked.
     pub(crate) fn new(clocks: Arc<dyn ReadClocks>, last: UnixMicros) -> Self {
-        let (wall, monotonic) = (clocks.wall(), clocks.monotonic());
+        let (wall, monotonic) = clocks.both();
         let base = if last.0.saturating_sub(wall.0) > STEP_MAX { last } else { wall };
         let state = State { base: (base, monotonic), held: None, unrecorded: Vec::new() };
         Self { clocks, state: Arc::new(Mutex::new(state)) }
@@ -103,7 +113,7 @@ impl RecordTime {
     /// Goes by the wall clock again.
     pub(crate) fn acknowledge(&self) {
         let mut state = self.state();
-        state.base = (self.clocks.wall(), self.clocks.monotonic());
+        state.base = self.clocks.both();
         state.held = None;
     }
 
@@ -115,7 +125,7 @@ impl RecordTime {
 impl State {
     /// Reads the clocks. Returns what the wall clock says and what it should say.
     fn observe(&mut self, clocks: &dyn ReadClocks) -> (UnixMicros, UnixMicros) {
-        let (wall, monotonic) = (clocks.wall(), clocks.monotonic());
+        let (wall, monotonic) = clocks.both();
         let elapsed = monotonic.0.saturating_sub(self.base.1.0);
         let expected = UnixMicros(self.base.0.0.saturating_add(elapsed));
         let offset = i64::try_from(i128::from(wall.0) - i128::from(expected.0));

@@ -150,7 +150,7 @@ impl Keeper {
     }
 
     /// The lease counts only when this node has applied every entry of the register. What the disk refused before is tried again.
-    fn renew(&self) {
+    pub fn renew(&self) {
         let asked = clock::boot_now();
         let mut register = self.register();
         match register.check_identity() {
