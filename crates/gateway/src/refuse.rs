@@ -171,7 +171,6 @@ pub(crate) async fn answer(
     if let Some((asker, outcome)) = asker.as_ref().zip(found_nothing(&reason)) {
         node.watch.miss(asker, outcome, &node.view().windows, clock::unix_now());
     }
-    let contained = bearing.clone();
     match bearing {
         Some(bearing) if node.refusals.may_stand_alone(bearing) => {
             let record =
@@ -182,7 +181,7 @@ pub(crate) async fn answer(
         _ if is_challenge(&reason) => {}
         _ => node.refusals.count(connection.peer, refusal),
     }
-    let contained = contained.and_then(|bearing| containment(node, &bearing, &reason, refusal));
+    let contained = bearing.and_then(|bearing| containment(node, bearing, &reason, refusal));
     let mut headers = Vec::new();
     //= RFC 9728 section 5.1: a challenge says where the metadata is
     let challenge = |value: &str| {
