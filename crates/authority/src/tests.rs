@@ -419,10 +419,14 @@ fn a_key_named_by_address_is_not_fetched() {
             header["jwk"] = jwk;
         })
     };
-    check("invalid_client", "the assertion's signature does not verify", |world, sent| {
-        world.stranger = signing_key(Algorithm::Es256, 9);
-        sent.set("client_assertion", with_key(world, &world.stranger));
-    });
+    check(
+        "invalid_client",
+        "the assertion is not signed with an active key of a registered client",
+        |world, sent| {
+            world.stranger = signing_key(Algorithm::Es256, 9);
+            sent.set("client_assertion", with_key(world, &world.stranger));
+        },
+    );
     let world = World::new();
     let mut sent = world.honest(1);
     sent.set("client_assertion", with_key(&world, &world.asserting));
@@ -448,31 +452,36 @@ fn forged_assertions_are_refused() {
         });
     }
     let malformed = "the assertion is malformed";
-    let client = "the assertion names no registered client";
+    let client = "the assertion is not signed with an active key of a registered client";
     let audience = "the assertion's audience is not the issuer";
-    let algorithm = "the assertion names another algorithm than its key is registered for";
+    let algorithm = "the assertion names no algorithm that is accepted";
     let ahead = "the assertion is from the future";
 
     check("invalid_client", malformed, |_, sent| sent.set("client_assertion", "a.b.c"));
-    check("invalid_client", algorithm, |world, sent| {
+    check("invalid_client", client, |world, sent| {
         sent.set(
             "client_assertion",
             world.assertion(&world.asserting, |header, _| header["alg"] = json!("PS256")),
         );
     });
-    check("invalid_client", "the assertion's signature does not verify", |world, sent| {
-        sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
-    });
+    check(
+        "invalid_client",
+        "the assertion is not signed with an active key of a registered client",
+        |world, sent| {
+            sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
+        },
+    );
     assertion(algorithm, |header, _| header["alg"] = json!("none"));
     assertion(algorithm, |header, _| header["alg"] = json!("HS256"));
     assertion("the assertion is a JWT of another type", |header, _| {
         header["typ"] = json!("dpop+jwt")
     });
     assertion(malformed, |header, _| header["crit"] = json!([]));
-    assertion("the assertion names no active key of its client", |header, _| {
-        header["kid"] = json!("x")
-    });
-    assertion(algorithm, |header, _| header["kid"] = json!(WORKING.to_string()));
+    assertion(
+        "the assertion is not signed with an active key of a registered client",
+        |header, _| header["kid"] = json!("x"),
+    );
+    assertion(client, |header, _| header["kid"] = json!(WORKING.to_string()));
     assertion(client, |_, claims| claims["iss"] = json!("somebody"));
     assertion(client, |_, claims| {
         let other = json!(IntegrationId::from_bytes([7; 16]).to_string());
@@ -492,14 +501,18 @@ fn forged_assertions_are_refused() {
 
 #[test]
 fn only_the_clients_own_registered_keys_sign_its_assertions() {
-    check("invalid_client", "the assertion's signature does not verify", |world, sent| {
-        let key = world.stranger.public();
-        let (id, mut theirs) = of_key(CredentialId::from_bytes([8; 16]), key);
-        theirs.integration = IntegrationId::from_bytes([7; 16]);
-        world.directory.credentials.insert(id, theirs);
-        sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
-    });
-    let no_key = "the assertion names no active key of its client";
+    check(
+        "invalid_client",
+        "the assertion is not signed with an active key of a registered client",
+        |world, sent| {
+            let key = world.stranger.public();
+            let (id, mut theirs) = of_key(CredentialId::from_bytes([8; 16]), key);
+            theirs.integration = IntegrationId::from_bytes([7; 16]);
+            world.directory.credentials.insert(id, theirs);
+            sent.set("client_assertion", world.assertion(&world.stranger, |_, _| {}));
+        },
+    );
+    let no_key = "the assertion is not signed with an active key of a registered client";
     check("invalid_client", no_key, |world, sent| {
         let jwk = world.stranger.public().canonical_jwk().to_owned();
         let (id, disagreeing) = credential(ASSERTING, Means::Key { thumbprint: [1; 32], jwk });
@@ -584,11 +597,15 @@ fn who_may_not_read_obtains_nothing() {
             credential.networks = vec!["198.51.100.0/24".parse().unwrap()];
         });
     }
-    check("invalid_client", "the assertion names no active key of its client", |world, _| {
-        for credential in world.directory.credentials.values_mut() {
-            credential.state = CredentialState::Active { until: NOW };
-        }
-    });
+    check(
+        "invalid_client",
+        "the assertion is not signed with an active key of a registered client",
+        |world, _| {
+            for credential in world.directory.credentials.values_mut() {
+                credential.state = CredentialState::Active { until: NOW };
+            }
+        },
+    );
 }
 
 #[test]
