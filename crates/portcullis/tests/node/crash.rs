@@ -126,7 +126,9 @@ fn a_budget_that_was_used_up_stays_used_up_after_a_kill() -> Result<()> {
     let mut node = start(None, &origin, Transport::ClearText)?;
     let reader = runtime.block_on(employ(&node, "reader", false))?;
     let mut line = reader.software.line(Manner::Brisk);
-    let mut read = |person: u32| {
+    // In no order, so that nothing but the budget holds it.
+    let mut read = |number: u32| {
+        let person = number * 1_009 % 5_000;
         let answer = runtime.block_on(line.get(&format!("/v1/people/p-{person}")));
         if answer.status != 0 {
             return answer.status;
