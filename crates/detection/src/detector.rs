@@ -154,12 +154,11 @@ impl Detector {
     /// Folds one event in; the signals it completes, most often one or none.
     pub fn fold(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
         let mut signals: Vec<Signal> = self.signal(event, now).into_iter().collect();
-        if let Some(credential) = credential(event)
+        if let Some(credential) = holder(event)
             && let Some(first) = signals.first()
         {
             let rule = first.rule();
-            let is_new_network =
-                matches!(event, Event::NewNetwork { .. } | Event::BearerElsewhere { .. });
+            let is_new_network = matches!(event, Event::NewNetwork { .. });
             signals.extend(self.together(credential, is_new_network, rule, now));
         }
         signals
@@ -295,21 +294,21 @@ impl Detector {
     }
 }
 
-/// The credential that used its key for this event.
-fn credential(event: &Event) -> Option<CredentialId> {
+/// The credential whose holder did this: nobody, where no key was proved, and where the origin's answer is at fault.
+fn holder(event: &Event) -> Option<CredentialId> {
     match event {
-        Event::BadProof { .. } => None,
+        Event::BadProof { .. }
+        | Event::BearerElsewhere { .. }
+        | Event::OutOfContract { .. }
+        | Event::Foreign { .. }
+        | Event::Secret { .. } => None,
         Event::ListedNetwork { credential, .. } => *credential,
         Event::OutsidePins { credential, .. }
         | Event::NewNetwork { credential, .. }
-        | Event::BearerElsewhere { credential, .. }
         | Event::Dormant { credential, .. }
         | Event::UnknownOperation { credential }
-        | Event::OutOfContract { credential, .. }
-        | Event::Foreign { credential, .. }
         | Event::BudgetHold { credential, .. }
-        | Event::Honey { credential, .. }
-        | Event::Secret { credential, .. } => Some(*credential),
+        | Event::Honey { credential, .. } => Some(*credential),
     }
 }
 
@@ -458,7 +457,19 @@ mod tests {
         assert_eq!(suspended(&[new.clone(), unknown.clone()], 1), 1);
         assert_eq!(suspended(&[unknown.clone(), new.clone()], 1), 1);
         assert_eq!(suspended(&[new.clone(), unknown.clone(), unknown.clone()], 1), 1);
-        assert_eq!(suspended(&[new.clone(), unknown], 900), 0);
+        assert_eq!(suspended(&[new.clone(), unknown.clone()], 900), 0);
+        // What the origin answers with, and what is tried with a token alone, are not its holder's doing.
+        assert_eq!(suspended(&[new.clone(), foreign(1)], 1), 0);
+        let secret = Event::Secret { credential: CREDENTIAL, operation: operation(), count: 1 };
+        assert_eq!(suspended(&[new.clone(), secret], 1), 0);
+        let elsewhere = Event::BearerElsewhere {
+            integration: INTEGRATION,
+            credential: CREDENTIAL,
+            grant: GRANT,
+            network: ip("203.0.113.9"),
+            token: None,
+        };
+        assert_eq!(suspended(&[elsewhere, unknown], 1), 0);
         let elsewhere = Event::UnknownOperation { credential: CredentialId::from_bytes([9; 16]) };
         assert_eq!(suspended(&[new, elsewhere], 1), 0);
     }

@@ -35,7 +35,8 @@ pub struct Detectors {
     integrations: Lru<IntegrationId, Baseline>,
     callers: Lru<CredentialId, Caller>,
     uses: Lru<(CredentialId, u32), Used>,
-    networks: Lru<NetworkGroup, Tokens>,
+    /// By integration too, so that no neighbour behind one address can make another look bad.
+    networks: Lru<(IntegrationId, NetworkGroup), Tokens>,
     /// When a bearer's token was last told of, by whose it is and where it came from.
     elsewhere: Lru<(CredentialId, GrantId, NetworkGroup), Secs>,
     spreads: Lru<IntegrationId, Spread>,
@@ -148,9 +149,12 @@ impl Detectors {
         if let Event::BearerElsewhere { integration, credential, grant, network, token } = event {
             let group = NetworkGroup::of(*network);
             if let Some(token) = token {
-                let of_network = self.networks.touch(&group, Tokens::default);
+                let of_network = self.networks.touch(&(*integration, group), Tokens::default);
                 if let Some((tokens, usual)) = of_network.add(*token, true, now, &self.defaults) {
-                    causes.many_tokens(group, tokens, usual, &self.defaults);
+                    let within = self.defaults.tokens_within;
+                    let cause = Cause::ManyTokens { network: group, tokens, usual, within };
+                    // Nobody proved a key: nothing but the network itself can be cut for it.
+                    causes.push(cause, vec![Containment::RefuseNetwork(group), Containment::Page]);
                 }
             }
             let told = self.elsewhere.touch(&(*credential, *grant, group), || 0);
@@ -158,7 +162,6 @@ impl Detectors {
                 return causes.signals;
             }
             *told = secs(now);
-            self.spread(*integration, *credential, Some(*grant), "new_network", &mut causes);
         }
         let found = self.guards.fold(event, now);
         let suspended = found.iter().find_map(|signal| {
@@ -291,11 +294,15 @@ impl Detectors {
     fn tokens(&mut self, seen: &Observation<'_>, windows: &Windows, causes: &mut Causes) {
         let Some(token) = seen.token else { return };
         let group = NetworkGroup::of(seen.network);
-        let of_network = self.networks.touch(&group, Tokens::default);
+        let of_network = self.networks.touch(&(seen.integration, group), Tokens::default);
         if let Some((tokens, usual)) = of_network.add(token, false, seen.at, &self.defaults)
             && !windows.announce_network(seen.integration, seen.network, seen.at)
         {
-            causes.many_tokens(group, tokens, usual, &self.defaults);
+            let within = self.defaults.tokens_within;
+            let cause = Cause::ManyTokens { network: group, tokens, usual, within };
+            // Others may share the network; the key is its holder's alone.
+            let suspend = Containment::SuspendCredential(seen.credential);
+            causes.push(cause, vec![suspend, Containment::Page]);
         }
     }
 
@@ -458,11 +465,6 @@ struct Causes {
 impl Causes {
     fn push(&mut self, cause: Cause, containment: Vec<Containment>) {
         self.signals.push(Signal { at: self.at, cause, containment, shadow: false });
-    }
-
-    fn many_tokens(&mut self, network: NetworkGroup, tokens: u32, usual: u32, defaults: &Defaults) {
-        let cause = Cause::ManyTokens { network, tokens, usual, within: defaults.tokens_within };
-        self.push(cause, vec![Containment::RefuseNetwork(network), Containment::Page]);
     }
 }
 

@@ -271,7 +271,7 @@ fn authenticate(
 }
 
 /// The contract's operation for a request. Whoever asks for one that there is not is told so without a look at who it is; detectors hear
-/// of it only if the sender is proved.
+/// of it only if the sender is proved: who has another's token without its key must not make its owner look bad.
 fn match_operation<'a>(
     node: &Node,
     connection: &Connection,
@@ -283,6 +283,7 @@ fn match_operation<'a>(
     if matched.is_err()
         && request.method != Method::Options
         && let Ok(caller) = authenticate(node, connection, request, view, now)
+        && !caller.is_bearer()
     {
         node.watch.observe(&Event::UnknownOperation { credential: caller.credential() }, now);
     }

@@ -54,7 +54,7 @@ impl Passkeys {
     /// `origin`: of the portal, as browsers name it. `company`: what authenticators show.
     ///
     /// # Errors
-    /// [`NoRelyingParty`] also for an address in place of a host name.
+    /// If it is no host name: an address neither.
     pub fn new(origin: &str, company: &str) -> Result<Self, NoRelyingParty> {
         let relying_party = RelyingParty::new(origin, company)?;
         Ok(Self { relying_party, asked: Challenges::new(CHALLENGES_MAX) })

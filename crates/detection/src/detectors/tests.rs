@@ -360,7 +360,7 @@ fn a_new_network_halves_the_thresholds_and_suspends_with_a_statistic() {
 }
 
 #[test]
-fn the_same_finding_about_a_second_grant_severs_the_integration() {
+fn stolen_tokens_of_two_grants_contain_nobody_whose_they_are() {
     let mut scene = Scene::new();
     let event = |grant: u8, token| Event::BearerElsewhere {
         integration: CRM,
@@ -369,17 +369,31 @@ fn the_same_finding_about_a_second_grant_severs_the_integration() {
         network: ClientIp::from_peer([203, 0, 113, grant].into()),
         token: Some(token),
     };
+    let pages = |signals: Vec<Signal>| {
+        signals.iter().all(|signal| signal.containment == [Containment::Page])
+    };
     let first = scene.event(&event(1, 1));
     assert_eq!(first.len(), 1);
+    assert!(pages(first));
     assert!(scene.event(&event(1, 1)).is_empty(), "told once");
-    let second = scene.event(&event(2, 2));
-    let spread = second.iter().find(|signal| matches!(signal.cause, Cause::Spread { .. })).unwrap();
-    assert!(spread.containment.contains(&Containment::Sever(CRM)));
-    // A quarter of an hour apart it is no longer the same finding.
+    assert!(pages(scene.event(&event(2, 2))));
+    let unknown = Event::UnknownOperation { credential: KEY };
+    assert!(scene.event(&unknown).iter().all(|signal| signal.containment.is_empty()));
+}
+
+#[test]
+fn many_users_of_one_integration_do_not_count_against_its_neighbour() {
     let mut scene = Scene::new();
-    scene.event(&event(1, 1));
-    scene.micros += 900 * 1_000_000;
-    assert!(scene.event(&event(2, 2)).iter().all(|it| !matches!(it.cause, Cause::Spread { .. })));
+    let event = |n: u8| Event::BearerElsewhere {
+        integration: IntegrationId::from_bytes([n % 10; 16]),
+        credential: CredentialId::from_bytes([n % 10; 16]),
+        grant: GRANT,
+        network: ClientIp::from_peer([203, 0, 113, 9].into()),
+        token: Some(u64::from(n)),
+    };
+    let refuses =
+        |it: &Signal| matches!(it.containment.first(), Some(Containment::RefuseNetwork(_)));
+    assert!((0..100).all(|n| !scene.event(&event(n)).iter().any(refuses)));
 }
 
 #[test]
