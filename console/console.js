@@ -361,7 +361,16 @@ function signal(li, s) {
 
 at("acknowledge").addEventListener("click", async () => {
   touched = true;
-  await ask("acknowledge", { through: at("acknowledge").through }).catch(() => {});
+  const looked = () => ask("acknowledge", { through: at("acknowledge").through });
+  try {
+    const said = await (await looked()).json();
+    if (said.step_up && last.passkeys) {
+      await showPasskey();
+      await looked();
+    }
+  } catch {
+    // What was not acknowledged is still shown as such.
+  }
   poll();
 });
 

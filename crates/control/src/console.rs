@@ -244,6 +244,12 @@ async fn acknowledge(
     let Ok(Acknowledging { through }) = serde_json::from_slice(&body) else {
         return problem(StatusCode::BAD_REQUEST, "not a signal's number");
     };
+    if let Err(refused) = console.may(&admitted, &Command::SignalsAcknowledge { through }).await {
+        return refused;
+    }
+    if admitted.fresh == 0 {
+        return step_up();
+    }
     match tokio::spawn((console.acknowledge)(admitted.operator, through)).await {
         Ok(Ok(receipt)) => Json(receipt).into_response(),
         Ok(Err(detail)) => problem(StatusCode::CONFLICT, &detail),

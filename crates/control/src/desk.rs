@@ -564,7 +564,12 @@ impl Desk {
         operator: &Operator,
         through: u64,
     ) -> Result<Value, NotDone> {
-        let id = operator.id;
+        let operators = self.registry.snapshot().await?.operators;
+        let operator = operators.get(&operator.id);
+        let operator = operator.ok_or_else(|| NotDone::Unknown("the operator".to_owned()))?;
+        let command = Command::SignalsAcknowledge { through };
+        let entitled = roles::may(operator, &command, clock::unix_now());
+        let id = entitled.map_err(RegistryError::from)?.operator();
         let detail = json!({ "console": id.to_string(), "signals_acknowledge": through });
         let (action, detail) = ("console_acknowledge".to_owned(), detail.to_string().into_bytes());
         self.recorder.append(Draft::OperatorAction { operator: id, action, detail }).await?;

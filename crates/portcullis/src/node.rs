@@ -470,20 +470,19 @@ impl Running {
         private::check_directory(&config.data)?;
         config.secrets = reload.config.secrets.clone();
         let known = reload.intel.prepare(&config.intel, &config.secrets).await?;
-        config.detection.relationships.as_deref().map(watching::count).transpose()?;
         let material = tls::Material::read(&config)?;
         let (advisories, settings) = (advisories(&config)?, case_settings(&config)?);
         let (contract, snapshot) = compile_contract(&config, &reload.registry).await?;
         let view = view(&contract, snapshot)?;
+        if let Some(path) = &config.detection.relationships {
+            // First, because it can fail; what was taken in before it did is true all the same.
+            watching::import(&reload.node.watch, path, &view.directory, clock::unix_now())?;
+        }
         reload.rotation.take_over()?;
         reload.contract.store(contract);
         reload.node.replace_view(view);
         reload.intel.replace(known, &reload.node).await;
         reload.node.watch.shadow(config.detection.shadow.clone());
-        if let Some(path) = &config.detection.relationships {
-            let shown = reload.node.view();
-            watching::import(&reload.node.watch, path, &shown.directory, clock::unix_now())?;
-        }
         reload.tls.replace(material);
         reload.desk.replace_advisories(advisories);
         reload.office.replace_settings(settings);

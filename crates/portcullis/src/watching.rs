@@ -88,8 +88,12 @@ pub(crate) fn import(
         .flat_map(|of| [(of.slug.clone(), of.id), (of.id.to_string(), of.id)])
         .collect();
     let (mut pairs, mut taken, mut bad) = (Vec::new(), 0_usize, 0_usize);
-    for (n, line) in BufReader::new(open(path)?).lines().enumerate() {
+    for (n, line) in BufReader::new(open(path)?).split(b'\n').enumerate() {
         let line = line.with_context(|| format!("cannot read `{}`", path.display()))?;
+        let Ok(line) = std::str::from_utf8(&line) else {
+            bad += 1;
+            continue;
+        };
         let line = line.trim_end_matches('\r');
         if line.is_empty() || n == 0 && line == "integration,subject" {
             continue;

@@ -46,6 +46,13 @@ async fn a_link_alone_looks_and_nothing_else() {
     assert_eq!((&state["may_add_passkey"], &state["can_sever"]), (&json!(true), &json!(true)));
     let refused = stage.sever(&entered).await;
     assert_eq!((refused.status, &refused.json()["step_up"]), (403, &json!(true)));
+    let looked = r#"{"through":7}"#;
+    let looked = stage.of(&entered, "POST", "/console/acknowledge", looked).await;
+    assert_eq!(
+        (looked.status, &looked.json()["step_up"]),
+        (403, &json!(true)),
+        "a link only looks"
+    );
 
     // Nor once there is a passkey: the key file is one thing, the passkey the other.
     let (_, device) = stage.armed(ANA).await;

@@ -156,6 +156,8 @@ async fn each_proof_is_needed_to_see_and_to_sever() {
             "wrong {name}"
         );
     }
+    let looked = r#"{"through":7}"#;
+    assert_eq!(stage.ask("POST", "/console/acknowledge", &all, looked).await.status, 200);
     let twice: Vec<_> = all.iter().copied().chain([("cookie", entered.cookie.as_str())]).collect();
     assert_eq!(stage.ask("POST", "/console/sever", &twice, SEVER).await.status, 403);
     assert_eq!(stage.ask("POST", "/console/sever", &all, SEVER).await.status, 200);
