@@ -75,16 +75,17 @@ impl Learned {
     }
 }
 
-/// What one integration usually does. About 900 bytes.
+/// What one integration usually does. About 900 bytes, what each request asks for first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Baseline {
     pub(crate) novelty: Learned,
     pub(crate) enumeration: Learned,
     pub(crate) misses: Learned,
-    /// Distinct subjects of a stream in five minutes, by the hour of the week; 0 if nothing was seen in that hour.
-    hours: [u16; HOURS],
     week: u32,
     this_week: [u32; BINS],
+    /// Distinct subjects of a stream in five minutes, by the hour of the week; 0 if nothing was seen in that hour.
+    hours: [u16; HOURS],
     weeks_before: [f32; BINS],
 }
 
@@ -190,6 +191,11 @@ pub(crate) struct Tokens {
 const SPANS_KNOWN: u16 = 6;
 
 impl Tokens {
+    /// Forgets the tokens of this span.
+    pub(crate) fn forgive(&mut self) {
+        (self.distinct, self.has_alarmed) = (Distinct::default(), false);
+    }
+
     /// Counts one token; how many there are and how many are usual if those are too many, once in a span.
     ///
     /// `is_strange`: the token was refused because its credential was never used from here, so none are usual.

@@ -4,7 +4,9 @@
 //! stolen key adds nothing. Nothing is estimated, and nothing is refunded: a response that is charged and then not
 //! released stays charged until its window passes.
 
+use crate::hasher::Keyed;
 use model::{Budget, GrantId, Micros, SubjectOrdinal, UnixMicros};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,14 +33,23 @@ pub struct Hold {
 /// limit: at most two entries a subject, plus 64.
 #[derive(Debug)]
 pub struct ExposureBudget {
-    /// Reads in order of time. An entry whose time is not its subject's last is stale and counts for nothing.
-    reads: VecDeque<(UnixMicros, SubjectOrdinal)>,
-    last: HashMap<SubjectOrdinal, UnixMicros>,
+    /// Reads in order of time, numbered from `first` on.
+    reads: VecDeque<Read>,
+    /// The number of the oldest read, modulo 2^32: there are never so many.
+    first: u32,
+    /// The number of each subject's last read.
+    last: HashMap<SubjectOrdinal, u32, Keyed>,
     windows: [Window; 3],
     /// The latest time seen. A clock that steps back finds the sets as they were.
     now: UnixMicros,
-    /// Holds a request's distinct subjects; kept to spare an allocation each time.
-    asked: Vec<SubjectOrdinal>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    at: UnixMicros,
+    subject: SubjectOrdinal,
+    /// Not its subject's last, so that it counts for nothing.
+    is_stale: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +57,26 @@ struct Window {
     span: Micros,
     counted: u32,
     /// How many of the oldest reads are outside this window.
-    passed: usize,
+    passed: u32,
+    /// No read leaves the window before.
+    until: UnixMicros,
 }
 
 impl Default for ExposureBudget {
     fn default() -> Self {
         let unlimited = Budget { burst: u32::MAX, hour: u32::MAX, day: u32::MAX };
-        let windows = unlimited.windows().map(|(span, _)| Window { span, counted: 0, passed: 0 });
+        let windows = unlimited.windows().map(|(span, _)| Window {
+            span,
+            counted: 0,
+            passed: 0,
+            until: UnixMicros(0),
+        });
         Self {
             reads: VecDeque::new(),
-            last: HashMap::new(),
+            first: 0,
+            last: HashMap::default(),
             windows,
             now: UnixMicros(0),
-            asked: Vec::new(),
         }
     }
 }
@@ -74,7 +92,8 @@ impl ExposureBudget {
         subjects: &[SubjectOrdinal],
         now: UnixMicros,
     ) -> Result<(), Hold> {
-        let fresh = self.prepare(subjects, now);
+        let subjects = distinct(subjects);
+        let fresh = self.prepare(&subjects, now);
         for ((window, (span, limit)), asked) in self.windows.iter().zip(budget.windows()).zip(fresh)
         {
             assert_eq!(window.span, span, "the windows of a budget have fixed lengths");
@@ -83,14 +102,15 @@ impl ExposureBudget {
                 return Err(Hold { window: span, limit, counted, asked });
             }
         }
-        self.count(fresh);
+        self.count(&subjects, fresh);
         Ok(())
     }
 
     /// Counts what a record says was read at `at`, whatever the limits: rebuilds the sets from the log, oldest first.
     pub fn replay(&mut self, subjects: &[SubjectOrdinal], at: UnixMicros) {
-        let fresh = self.prepare(subjects, at);
-        self.count(fresh);
+        let subjects = distinct(subjects);
+        let fresh = self.prepare(&subjects, at);
+        self.count(&subjects, fresh);
     }
 
     /// Distinct subjects counted in the last 60 seconds, hour and day.
@@ -102,26 +122,24 @@ impl ExposureBudget {
     /// Moves to `now` and says, per window, how many of `subjects` it does not count yet.
     fn prepare(&mut self, subjects: &[SubjectOrdinal], now: UnixMicros) -> [u32; 3] {
         self.advance(now);
-        self.asked.clear();
-        self.asked.extend_from_slice(subjects);
-        self.asked.sort_unstable();
-        self.asked.dedup();
         let mut fresh = [0_u32; 3];
-        for subject in &self.asked {
-            let last = self.last.get(subject);
+        for subject in subjects {
+            let age = self.last.get(subject).map(|number| number.wrapping_sub(self.first));
             for (fresh, window) in fresh.iter_mut().zip(&self.windows) {
-                *fresh += u32::from(last.is_none_or(|&at| self.now.since(at) >= window.span));
+                *fresh += u32::from(age.is_none_or(|age| age < window.passed));
             }
         }
         fresh
     }
 
-    fn count(&mut self, fresh: [u32; 3]) {
-        for subject in self.asked.drain(..) {
-            // INVARIANT: a subject has at most one entry per time, so exactly one entry is its last.
-            if self.last.insert(subject, self.now) != Some(self.now) {
-                self.reads.push_back((self.now, subject));
+    fn count(&mut self, subjects: &[SubjectOrdinal], fresh: [u32; 3]) {
+        for subject in subjects {
+            if let Some(before) = self.last.insert(*subject, self.number(self.reads.len()))
+                && let Some(read) = self.reads.get_mut(before.wrapping_sub(self.first) as usize)
+            {
+                read.is_stale = true;
             }
+            self.reads.push_back(Read { at: self.now, subject: *subject, is_stale: false });
         }
         for (window, fresh) in self.windows.iter_mut().zip(fresh) {
             window.counted = window.counted.saturating_add(fresh);
@@ -135,52 +153,79 @@ impl ExposureBudget {
         self.now = self.now.max(now);
         let mut gone = 0;
         for window in &mut self.windows {
-            while let Some((at, subject)) = self.reads.get(window.passed) {
-                if self.now.since(*at) < window.span {
+            gone = window.passed;
+            if self.now < window.until {
+                continue;
+            }
+            let mut next = self.now;
+            while let Some(read) = self.reads.get(gone as usize) {
+                if self.now.since(read.at) < window.span {
+                    next = read.at;
                     break;
                 }
-                if self.last.get(subject) == Some(at) {
-                    window.counted -= 1;
-                }
-                window.passed += 1;
+                window.counted -= u32::from(!read.is_stale);
+                gone += 1;
             }
-            gone = window.passed;
+            (window.passed, window.until) = (gone, next + window.span);
+        }
+        if gone == 0 {
+            return;
         }
         // The last window is the longest: what has passed it has passed all.
-        for (at, subject) in self.reads.drain(..gone) {
-            if self.last.get(&subject) == Some(&at) {
-                self.last.remove(&subject);
+        for read in self.reads.drain(..gone as usize) {
+            if !read.is_stale {
+                self.last.remove(&read.subject);
             }
         }
+        self.first = self.first.wrapping_add(gone);
         for window in &mut self.windows {
             window.passed -= gone;
         }
     }
 
-    /// Amortised over the reads that made the entries stale.
+    /// Numbers anew what is left. Amortised over the reads that made the entries stale.
     fn drop_stale(&mut self) {
-        let mut index = 0;
-        let mut dropped = [0_usize; 3];
-        let (last, windows) = (&self.last, &self.windows);
-        self.reads.retain(|(at, subject)| {
-            let keep = last.get(subject) == Some(at);
+        let (mut index, mut kept) = (0_u32, 0_u32);
+        let mut dropped = [0_u32; 3];
+        let (first, last, windows) = (self.first, &mut self.last, &self.windows);
+        self.reads.retain(|read| {
+            if !read.is_stale {
+                last.insert(read.subject, first.wrapping_add(kept));
+                kept += 1;
+            }
             for (dropped, window) in dropped.iter_mut().zip(windows) {
-                *dropped += usize::from(!keep && index < window.passed);
+                *dropped += u32::from(read.is_stale && index < window.passed);
             }
             index += 1;
-            keep
+            !read.is_stale
         });
         for (window, dropped) in self.windows.iter_mut().zip(dropped) {
             window.passed -= dropped;
         }
     }
+
+    /// The number of the read at this place.
+    fn number(&self, place: usize) -> u32 {
+        self.first.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+}
+
+/// Each once.
+fn distinct(subjects: &[SubjectOrdinal]) -> Cow<'_, [SubjectOrdinal]> {
+    if subjects.is_sorted_by(|one, next| one < next) {
+        return Cow::Borrowed(subjects);
+    }
+    let mut subjects = subjects.to_vec();
+    subjects.sort_unstable();
+    subjects.dedup();
+    Cow::Owned(subjects)
 }
 
 /// The budgets of all grants, for many threads.
 #[derive(Debug)]
 pub struct ExposureBudgets {
     /// A grant's place is a byte of its id's random part. The lock is held for one charge.
-    shards: [Mutex<HashMap<GrantId, ExposureBudget>>; 16],
+    shards: [Mutex<HashMap<GrantId, ExposureBudget, Keyed>>; 16],
 }
 
 impl Default for ExposureBudgets {

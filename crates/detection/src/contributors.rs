@@ -34,6 +34,13 @@ impl Contributors {
         }
     }
 
+    /// Forgets what this grant made.
+    pub(crate) fn forgive(&mut self, grant: GrantId) {
+        for slot in &mut self.held {
+            *slot = slot.filter(|(_, of, _)| *of != grant);
+        }
+    }
+
     /// Who made more than half of what was counted lately.
     pub(crate) fn most(&self) -> Option<(CredentialId, GrantId)> {
         let most = self.held.iter().flatten().max_by_key(|(.., count)| *count)?;

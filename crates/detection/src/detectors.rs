@@ -16,12 +16,12 @@ use crate::signal::{Cause, Containment, Signal};
 use crate::statistic::{self, Family, Statistic};
 use crate::stream::{Judge, Secs, Standing, Stream, Subject, Told, secs, span_secs};
 use crate::windows::Windows;
-use model::{ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, UnixMicros};
-use std::net::IpAddr;
+use model::{ClassSet, CredentialId, GrantId, IntegrationId, OperationId, UnixMicros};
+use std::collections::BTreeSet;
 
 /// The state of every detector of a node.
 ///
-/// Bounded by [`Defaults`]: 5,000 credentials in 20 networks each take 66 MiB, relationships, habits and budgets included
+/// Bounded by [`Defaults`]: 5,000 credentials in 20 networks each take 57 MiB, relationships, habits and budgets included
 /// (`cargo run --release -p detection --example detection_speed`). Full, it forgets what was active least recently. A holder of a valid
 /// key who comes from a hundred thousand networks can so make every stream begin anew; those of operations stay.
 #[derive(Debug)]
@@ -40,9 +40,13 @@ pub struct Detectors {
     /// When a bearer's token was last told of, by whose it is and where it came from.
     elsewhere: Lru<(CredentialId, GrantId, NetworkGroup), Secs>,
     spreads: Lru<IntegrationId, Spread>,
+    /// The streams that throttled a grant.
+    throttled: Lru<(GrantId, CredentialId, Group), ()>,
+    /// Holds the subjects of a request; kept to spare an allocation each time.
+    subjects: Vec<Subject>,
 }
 
-/// A network group in eight bytes, as there are many: the first 48 bits of a /48, or a /24 beyond them.
+/// [`NetworkGroup::number`].
 type Group = u64;
 
 /// What everybody does through one operation.
@@ -79,8 +83,17 @@ struct Spread {
     grant: Option<GrantId>,
 }
 
+/// Where what a request is about stands in each map. Nothing is added to those before its fold is over.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    fleet: u32,
+    integration: u32,
+    caller: u32,
+    stream: u32,
+}
+
 const KINDS: [Kind; 3] = [Kind::List, Kind::Count, Kind::Export];
-/// Findings from new networks remembered, and tokens from elsewhere.
+/// Findings from new networks remembered, tokens from elsewhere, and streams that throttled.
 const ELSEWHERE_MAX: usize = 4_096;
 
 impl Detectors {
@@ -99,17 +112,29 @@ impl Detectors {
             networks: Lru::new(defaults.networks_max),
             elsewhere: Lru::new(ELSEWHERE_MAX),
             spreads: Lru::new(ELSEWHERE_MAX),
+            throttled: Lru::new(ELSEWHERE_MAX),
+            subjects: Vec::new(),
         }
     }
 
     /// Folds one observation in; the signals it completes, most often none.
     pub fn fold(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
         let mut causes = Causes { at: seen.at, signals: Vec::new() };
-        let operation = self.operation(seen.operation);
-        let recon = self.firsts(seen, operation, windows, &mut causes);
+        let fleet = self.operation(seen.operation);
+        let operation = self.operations.at(fleet).number;
+        let integration = self.integrations.place(&seen.integration, Baseline::default);
+        let now = secs(seen.at);
+        let made =
+            Caller { integration: seen.integration, first: now, kinds: [0; 3], recon_told: 0 };
+        let caller = self.callers.place(&seen.credential, || made);
+        let of = (seen.credential, NetworkGroup::number(seen.network));
+        let stream = self.streams.place(&of, Stream::default);
+        // All are looked for before any is read, so that the processor fetches them together.
+        let at = Places { fleet, integration, caller, stream };
+        let recon = self.firsts(seen, at, operation, windows, &mut causes);
         self.tokens(seen, windows, &mut causes);
         if seen.outcome == Inner::Released {
-            let learned = self.integrations.touch(&seen.integration, Baseline::default);
+            let learned = self.integrations.at(integration);
             if let Some(permille) = learned.drift(operation, &seen.classes, seen.at, &self.defaults)
             {
                 let limit_permille = self.defaults.drift_permille;
@@ -121,16 +146,24 @@ impl Detectors {
                 }
             }
         }
-        if seen.names_subjects && self.relationships.know(seen.integration) {
+        let is_known = self.relationships.know(seen.integration);
+        if seen.names_subjects && is_known {
             for asked in seen.subjects {
                 self.relationships.relate(seen.integration, asked.key, seen.at);
             }
         }
         let backfills = windows.backfills(seen.integration, seen.operation, seen.at);
-        let subject = |asked| subject(asked, seen, &self.relationships, backfills);
-        let subjects: Vec<_> = seen.subjects.iter().map(subject).collect();
-        self.caller_stream(seen, &subjects, recon, backfills, &mut causes);
-        self.fleet_stream(seen, &subjects, &mut causes);
+        let is_judged = is_known && !backfills && !seen.names_subjects;
+        let mut subjects = std::mem::take(&mut self.subjects);
+        subjects.extend(seen.subjects.iter().map(|asked| Subject {
+            place: asked.place,
+            is_stranger: is_judged.then(|| !self.relationships.are(seen.integration, asked.key)),
+            is_chosen: seen.kind.chooses() && !backfills,
+        }));
+        self.caller_stream(seen, at, &subjects, recon, backfills, &mut causes);
+        self.fleet_stream(seen, at, &subjects, &mut causes);
+        subjects.clear();
+        self.subjects = subjects;
         causes.signals
     }
 
@@ -142,7 +175,8 @@ impl Detectors {
     /// Folds in what a guard found.
     pub fn event(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
         if let Event::NewNetwork { credential, network } = event {
-            let stream = self.streams.touch(&(*credential, group(*network)), Stream::default);
+            let stream =
+                self.streams.touch(&(*credential, NetworkGroup::number(*network)), Stream::default);
             stream.new_until = secs(now + self.defaults.new_for);
         }
         let mut causes = Causes { at: now, signals: Vec::new() };
@@ -180,9 +214,51 @@ impl Detectors {
         causes.signals
     }
 
-    /// Forgets what led to a containment that people lifted, so that it does not come back at once: [`Detector::lifted`].
-    pub fn lifted(&mut self, containment: &Containment) {
-        self.guards.lifted(containment);
+    /// Forgets what led to containments that people lifted, so that they do not come back at once: [`Detector::lifted`], and what streams
+    /// hold against the credentials, grants and operations. What was learned stays.
+    ///
+    /// Looks through every stream once, which takes milliseconds.
+    pub fn lifted(&mut self, containments: &[Containment]) {
+        let (mut credentials, mut grants) = (BTreeSet::new(), BTreeSet::new());
+        for containment in containments {
+            self.guards.lifted(containment);
+            match containment {
+                Containment::SuspendCredential(credential) => {
+                    credentials.insert(*credential);
+                }
+                Containment::Throttle(grant) => {
+                    grants.insert(*grant);
+                }
+                Containment::SuspendOperation(operation) => {
+                    let fleet = self.operations.place(operation, Fleet::default);
+                    let Fleet { stream, contributors, .. } = self.operations.at(fleet);
+                    stream.forgive();
+                    *contributors = Contributors::default();
+                }
+                Containment::Sever(integration) | Containment::Restrict(integration) => {
+                    let of = self.spreads.iter_mut().find(|(of, _)| *of == integration);
+                    if let Some((_, last)) = of {
+                        last.at = UnixMicros(0);
+                    }
+                }
+                Containment::RefuseNetwork(network) => {
+                    self.networks.touch(network, Tokens::default).forgive();
+                }
+                Containment::Page | Containment::OpenCase => {}
+            }
+        }
+        for fleet in self.operations.iter_mut().map(|(_, fleet)| fleet) {
+            grants.iter().for_each(|grant| fleet.contributors.forgive(*grant));
+        }
+        let throttled: BTreeSet<_> = (self.throttled.iter_mut())
+            .filter(|((grant, ..), ())| grants.contains(grant))
+            .map(|((_, credential, group), ())| (*credential, *group))
+            .collect();
+        for (of, stream) in self.streams.iter_mut() {
+            if credentials.contains(&of.0) || throttled.contains(of) {
+                stream.forgive();
+            }
+        }
     }
 
     /// Makes room for so many relationships, and forgets those there are: [`Relationships::for_pairs`].
@@ -207,43 +283,40 @@ impl Detectors {
         self.streams.len()
     }
 
-    /// The operation's number, given at first sight.
+    /// The operation's place. It has its number from first sight on.
     fn operation(&mut self, id: &OperationId) -> u32 {
         let made = self.operations_made;
-        let fleet = self.operations.touch(id, || Fleet { number: made, ..Fleet::default() });
-        if fleet.number == made {
+        let place = self.operations.place(id, || Fleet { number: made, ..Fleet::default() });
+        if self.operations.at(place).number == made {
             self.operations_made = made.wrapping_add(1);
         }
-        fleet.number
+        place
     }
 
     /// What the credential does for the first time. Whether it looks around.
     fn firsts(
         &mut self,
         seen: &Observation<'_>,
+        places: Places,
         operation: u32,
         windows: &Windows,
         causes: &mut Causes,
     ) -> bool {
         let now = secs(seen.at);
         let defaults = &self.defaults;
-        let made =
-            Caller { integration: seen.integration, first: now, kinds: [0; 3], recon_told: 0 };
-        let caller = self.callers.touch(&seen.credential, || made);
+        let caller = self.callers.at(places.caller);
         let age = now.saturating_sub(caller.first);
 
-        let known = self.uses.get(&(seen.credential, operation)).copied();
+        let mut is_first = false;
         let got = if seen.outcome == Inner::Released { seen.classes } else { ClassSet::EMPTY };
-        let used =
-            self.uses.touch(&(seen.credential, operation), || Used { last: now, classes: got });
-        let within = span_secs(defaults.first_seen_within);
-        let is_first = known.is_none_or(|known| now.saturating_sub(known.last) >= within);
-        let classes = if is_first {
-            0
-        } else {
-            got.iter().filter(|class| !used.classes.contains(*class)).count()
-        };
-        (used.last, used.classes) = (used.last.max(now), used.classes.union(&got));
+        let used = self.uses.touch(&(seen.credential, operation), || {
+            is_first = true;
+            Used { last: now, classes: got }
+        });
+        is_first |= now.saturating_sub(used.last) >= span_secs(defaults.first_seen_within);
+        let union = used.classes.union(&got);
+        let classes = if is_first { 0 } else { union.len() - used.classes.len() };
+        (used.last, used.classes) = (used.last.max(now), union);
         if age >= span_secs(defaults.first_seen_after)
             && (is_first || classes > 0)
             && !windows.announce_operation(seen.integration, seen.operation, seen.at)
@@ -253,7 +326,6 @@ impl Detectors {
             } else {
                 vec![]
             };
-            let classes = u32::try_from(classes).unwrap_or(u32::MAX);
             let (credential, operation) = (seen.credential, seen.operation.clone());
             causes.push(Cause::FirstSeen { credential, operation, classes }, page);
         }
@@ -310,14 +382,15 @@ impl Detectors {
     fn caller_stream(
         &mut self,
         seen: &Observation<'_>,
+        places: Places,
         subjects: &[Subject],
         recon: bool,
         backfills: bool,
         causes: &mut Causes,
     ) {
-        let network = NetworkGroup::of(seen.network);
-        let stream = self.streams.touch(&(seen.credential, group(seen.network)), Stream::default);
-        let learned = self.integrations.touch(&seen.integration, Baseline::default);
+        let group = NetworkGroup::number(seen.network);
+        let stream = self.streams.at(places.stream);
+        let learned = self.integrations.at(places.integration);
         let defaults = &self.defaults;
         let is_new = stream.is_new(seen.at);
         let judge =
@@ -325,7 +398,7 @@ impl Detectors {
         let name = || statistic::Stream::Caller {
             integration: seen.integration,
             credential: seen.credential,
-            network,
+            network: NetworkGroup::of(seen.network),
         };
 
         let [novelty, enumeration] =
@@ -349,6 +422,9 @@ impl Detectors {
                 &judge,
             ) {
                 continue;
+            }
+            if throttles {
+                self.throttled.touch(&(seen.grant, seen.credential, group), || ());
             }
             let throttle = throttles.then_some(Containment::Throttle(seen.grant));
             let containment = throttle.into_iter().chain([Containment::Page]).collect();
@@ -381,10 +457,15 @@ impl Detectors {
     }
 
     /// The statistics of what everybody does through this operation: finds who divides an attack among keys or networks.
-    fn fleet_stream(&mut self, seen: &Observation<'_>, subjects: &[Subject], causes: &mut Causes) {
+    fn fleet_stream(
+        &mut self,
+        seen: &Observation<'_>,
+        places: Places,
+        subjects: &[Subject],
+        causes: &mut Causes,
+    ) {
         let defaults = &self.defaults;
-        let Fleet { stream, learned, contributors, .. } =
-            self.operations.touch(seen.operation, Fleet::default);
+        let Fleet { stream, learned, contributors, .. } = self.operations.at(places.fleet);
         let judge =
             Judge { defaults, at: seen.at, halved: false, hits_min: defaults.fleet_hits_min };
         let [novelty, enumeration] = stream.judge_subjects(subjects, false, learned, &judge);
@@ -419,7 +500,7 @@ impl Detectors {
             suspects = most.map(|(credential, _)| (credential, standing.family.rule()));
         }
         // Whoever makes most of it, from a network that is new, shows two findings of his own.
-        let group = group(seen.network);
+        let group = NetworkGroup::number(seen.network);
         if let Some((credential, other)) = suspects
             && credential == seen.credential
             && self.streams.get(&(credential, group)).is_some_and(|stream| stream.is_new(seen.at))
@@ -468,20 +549,6 @@ impl Causes {
     }
 }
 
-fn subject(
-    asked: &Asked,
-    seen: &Observation<'_>,
-    relationships: &Relationships,
-    backfills: bool,
-) -> Subject {
-    let is_judged = !backfills && !seen.names_subjects && relationships.know(seen.integration);
-    Subject {
-        place: asked.place,
-        is_stranger: is_judged.then(|| !relationships.are(seen.integration, asked.key)),
-        is_chosen: seen.kind.chooses() && !backfills,
-    }
-}
-
 /// What was looked up, if that is left of it, and whether nothing was found; none if it was no lookup.
 fn lookup(seen: &Observation<'_>) -> Option<(Option<u64>, bool)> {
     let is_miss = match seen.outcome {
@@ -502,13 +569,6 @@ fn told(standing: &Standing, stream: statistic::Stream) -> Statistic {
         hits_in_all: standing.hits_in_all,
         score_centi: standing.score_centi,
         limit_centi: centi(standing.h),
-    }
-}
-
-fn group(network: ClientIp) -> Group {
-    match network.addr() {
-        IpAddr::V4(v4) => 1 << 63 | u64::from(v4.to_bits() >> 8),
-        IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 80).unwrap_or_default(),
     }
 }
 

@@ -17,7 +17,9 @@ impl Distinct {
 
     pub(crate) fn count(&self) -> u32 {
         let empty = self.0.iter().filter(|rank| **rank == 0).count();
-        let sum: f32 = self.0.iter().map(|rank| (-f32::from(*rank)).exp2()).sum();
+        // 2^-rank, written as the exponent that it is: a rank is at most 59.
+        let power = |rank: &u8| f32::from_bits(127_u32.saturating_sub(u32::from(*rank)) << 23);
+        let sum: f32 = self.0.iter().map(power).sum();
         let estimate = 0.697 * 32.0 * 32.0 / sum;
         #[expect(clippy::cast_precision_loss, reason = "at most 32")]
         let linear = 32.0 * (32.0 / empty as f32).ln();

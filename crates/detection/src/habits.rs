@@ -3,9 +3,10 @@
 //! It knows only what it was told, by requests and, after a start, by the log. It decides nothing: a network never seen
 //! before is a finding, a long sleep a refusal, and both are the caller's to act on.
 
+use crate::hasher::Keyed;
 use crate::signal::NetworkGroup;
 use model::{ClientIp, CredentialId, GrantId, Micros, UnixMicros};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::HashMap;
 
 /// After this long without use, a credential or grant is asleep.
 pub const SLEEP: Micros = Micros::from_secs(30 * 86_400);
@@ -17,14 +18,34 @@ const NETWORKS_MAX: usize = 64;
 /// The habits of every credential and grant of a node. One entry each, so bounded by the registry.
 #[derive(Debug, Default)]
 pub struct Habits {
-    credentials: BTreeMap<CredentialId, Habit>,
-    grants: BTreeMap<GrantId, UnixMicros>,
+    credentials: HashMap<CredentialId, Habit, Keyed>,
+    grants: HashMap<GrantId, UnixMicros, Keyed>,
 }
 
 #[derive(Debug, Default)]
 struct Habit {
     last: Option<UnixMicros>,
-    networks: VecDeque<NetworkGroup>,
+    /// [`NetworkGroup::number`] of each, the one seen last at the end.
+    networks: Vec<u64>,
+}
+
+impl Habit {
+    fn remember(&mut self, network: u64, at: UnixMicros) {
+        self.last = self.last.max(Some(at));
+        match self.networks.iter().rposition(|known| *known == network) {
+            Some(known) => {
+                if let Some(since) = self.networks.get_mut(known..) {
+                    since.rotate_left(1);
+                }
+            }
+            None => {
+                if self.networks.len() >= NETWORKS_MAX {
+                    self.networks.remove(0);
+                }
+                self.networks.push(network);
+            }
+        }
+    }
 }
 
 /// A use that is not as usual.
@@ -55,29 +76,38 @@ pub struct Use {
 impl Habits {
     /// Remembers a use that the log tells of.
     pub fn replay(&mut self, seen: &Use) {
-        self.remember(seen);
+        let habit = self.credentials.entry(seen.credential).or_default();
+        habit.remember(NetworkGroup::number(seen.network), seen.at);
+        self.wake_grant(seen.grant, seen.at);
     }
 
     /// Compares a use with what is usual, and remembers it unless the credential or grant is asleep: waking is not the caller's to do. Nor
     /// is it to make a network usual without a proof.
     pub fn observe(&mut self, seen: &Use, is_proved: bool) -> Option<Unusual> {
-        let habit = self.credentials.get(&seen.credential);
-        let last_of_key = habit.and_then(|habit| habit.last);
-        let last_of_grant = self.grants.get(&seen.grant).copied();
+        let habit = self.credentials.get_mut(&seen.credential);
+        let last_of_key = habit.as_ref().and_then(|habit| habit.last);
+        let last_of_grant = self.grants.get_mut(&seen.grant);
         // Ids are UUIDv7: the moment of registration counts as a use.
         let awake_since = [
             last_of_key.unwrap_or(UnixMicros(0)).max(seen.credential.made()),
-            last_of_grant.unwrap_or(UnixMicros(0)).max(seen.grant.made()),
+            last_of_grant.as_deref().copied().unwrap_or(UnixMicros(0)).max(seen.grant.made()),
         ];
         let idle = awake_since.map(|since| seen.at.since(since)).into_iter().max();
         if let Some(idle) = idle.filter(|idle| *idle >= SLEEP) {
             let idle_days = u32::try_from(idle.0 / Micros::from_secs(86_400).0).unwrap_or(u32::MAX);
             return Some(Unusual::Asleep { idle_days });
         }
-        let group = NetworkGroup::of(seen.network);
-        let is_new = habit.is_some_and(|habit| !habit.networks.contains(&group));
-        if is_proved || !is_new {
-            self.remember(seen);
+        let network = NetworkGroup::number(seen.network);
+        let is_new = habit.as_ref().is_some_and(|habit| !habit.networks.contains(&network));
+        if !is_proved && is_new {
+            return Some(Unusual::NewNetwork);
+        }
+        match (habit, last_of_grant) {
+            (Some(habit), Some(last)) => {
+                habit.remember(network, seen.at);
+                *last = (*last).max(seen.at);
+            }
+            _ => self.replay(seen),
         }
         is_new.then_some(Unusual::NewNetwork)
     }
@@ -92,21 +122,6 @@ impl Habits {
     pub fn wake_grant(&mut self, grant: GrantId, now: UnixMicros) {
         let last = self.grants.entry(grant).or_insert(now);
         *last = (*last).max(now);
-    }
-
-    fn remember(&mut self, seen: &Use) {
-        let habit = self.credentials.entry(seen.credential).or_default();
-        habit.last = habit.last.max(Some(seen.at));
-        let group = NetworkGroup::of(seen.network);
-        if habit.networks.back() != Some(&group) {
-            habit.networks.retain(|known| *known != group);
-            habit.networks.push_back(group);
-            if habit.networks.len() > NETWORKS_MAX {
-                habit.networks.pop_front();
-            }
-        }
-        let last = self.grants.entry(seen.grant).or_insert(seen.at);
-        *last = (*last).max(seen.at);
     }
 }
 

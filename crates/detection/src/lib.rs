@@ -15,6 +15,7 @@ pub mod detector;
 pub mod detectors;
 mod distinct;
 pub mod habits;
+mod hasher;
 pub mod intel;
 pub mod listed;
 mod lru;

@@ -1,7 +1,8 @@
 //! Which integration has a reason to read which subject: tickets, purchases, consents, grants that name people.
 
+use crate::hasher::Keyed;
 use model::{IntegrationId, Micros, UnixMicros};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// How long a relationship lasts after it was last told of, at least; at most half as long again.
 pub const LASTS: Micros = Micros::from_secs(90 * 86_400);
@@ -18,7 +19,7 @@ pub struct Relationships {
     cells: u64,
     generation: u64,
     /// Integrations whose relationships somebody imported. Only of these is a subject that is not in here a stranger.
-    imported: BTreeSet<IntegrationId>,
+    imported: HashSet<IntegrationId, Keyed>,
 }
 
 /// Cells that one pair sets. With ten cells a pair, seven lose the fewest strangers.
@@ -44,7 +45,7 @@ impl Relationships {
             words: vec![0; usize::try_from(words).unwrap_or(usize::MAX)],
             cells: words * CELLS_PER_WORD,
             generation: 0,
-            imported: BTreeSet::new(),
+            imported: HashSet::default(),
         }
     }
 
@@ -72,8 +73,8 @@ impl Relationships {
     }
 
     /// Integrations whose relationships were imported.
-    pub fn imported(&self) -> &BTreeSet<IntegrationId> {
-        &self.imported
+    pub fn imported(&self) -> BTreeSet<IntegrationId> {
+        self.imported.iter().copied().collect()
     }
 
     /// Whether the pair was told within ninety days, or looks as if.

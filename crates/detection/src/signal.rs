@@ -247,6 +247,14 @@ impl NetworkGroup {
         })
     }
 
+    /// The group of an address in eight bytes, as there are many: the first 48 bits of a /48, or a /24 beyond them. No two share one.
+    pub(crate) fn number(network: ClientIp) -> u64 {
+        match network.addr() {
+            IpAddr::V4(v4) => 1 << 63 | u64::from(v4.to_bits() >> 8),
+            IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 80).unwrap_or_default(),
+        }
+    }
+
     /// The network, host bits zero.
     pub fn net(self) -> IpNet {
         self.0

@@ -182,7 +182,7 @@ impl Watch {
     pub fn knowledge(&self) -> (u32, BTreeSet<IntegrationId>) {
         let detectors = lock(&self.detectors);
         let relationships = detectors.relationships();
-        (relationships.blind_permille(), relationships.imported().clone())
+        (relationships.blind_permille(), relationships.imported())
     }
 
     /// Compares a proved caller's request with its credential's and grant's habits.
@@ -383,8 +383,7 @@ impl Watch {
             | Target::Credential(_)
             | Target::Grant(_) => {}
         }
-        let mut detectors = lock(&self.detectors);
-        lifted.iter().for_each(|containment| detectors.lifted(containment));
+        lock(&self.detectors).lifted(&lifted);
     }
 
     /// Puts exactly these rules in shadow: their signals are told, and what they call for is not carried out.

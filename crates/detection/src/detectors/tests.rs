@@ -359,6 +359,71 @@ fn a_new_network_halves_the_thresholds_and_suspends_with_a_statistic() {
     assert!(scene.told.iter().any(|signal| signal.containment.contains(&suspend)));
 }
 
+/// Whatever was lifted, the next stranger or miss throttles nobody, and so many as at first do again.
+#[test]
+fn what_people_lifted_is_not_throttled_by_its_old_score() {
+    let elsewhere = Request { network: [10, 9, 9, 1], ..reads(0) };
+    for lifted in [
+        vec![Containment::SuspendCredential(KEY), Containment::Throttle(GRANT)],
+        vec![Containment::Throttle(GRANT)],
+        vec![Containment::Sever(CRM), Containment::SuspendCredential(KEY)],
+    ] {
+        let mut scene = Scene::new();
+        let mut throttles = |n: u64, lifted: Option<&[Containment]>| {
+            if let Some(lifted) = lifted {
+                scene.micros += 901 * 1_000_000;
+                scene.detectors.lifted(lifted);
+            }
+            let subjects = vec![far(n, true)];
+            let of_key = scene.after(0.5, &Request { subjects, ..elsewhere.clone() });
+            of_key.contains(&"novelty")
+        };
+        assert_eq!((0..40).filter(|n| throttles(*n, None)).count(), 1);
+        assert!(!throttles(40, Some(&lifted)), "{lifted:?}");
+        assert_eq!((41..80).filter(|n| throttles(*n, None)).count(), 1, "anew");
+    }
+    // Were nothing lifted, the score would throttle again at once.
+    let mut scene = Scene::new();
+    (0..40).for_each(|n| drop(scene.after(0.5, &reads(far(n, true)))));
+    assert!(scene.after(901.0, &reads(far(40, true))).contains(&"novelty"));
+}
+
+#[test]
+fn what_people_lifted_of_an_operation_or_a_network_begins_anew() {
+    let mut scene = Scene::new();
+    let misses_of =
+        |n: u64| Request { network: [100, 0, u8::try_from(n).unwrap(), 1], ..misses(n * 1_000) };
+    (0..100).for_each(|n| drop(scene.after(0.1, &misses_of(n))));
+    let fleet = |told: &[Signal]| told.iter().filter(|it| it.rule() == "fleet").count();
+    let before = fleet(&scene.told);
+    assert!(before > 0);
+    scene.micros += 901 * 1_000_000;
+    scene.detectors.lifted(&[Containment::SuspendOperation(scene.operation.clone())]);
+    (100..120).for_each(|n| drop(scene.after(0.1, &misses_of(n))));
+    assert_eq!(fleet(&scene.told), before);
+    (120..200).for_each(|n| drop(scene.after(0.1, &misses_of(n))));
+    assert!(fleet(&scene.told) > before, "anew");
+
+    let network = ClientIp::from_peer([203, 0, 113, 9].into());
+    let event = |token| Event::BearerElsewhere {
+        integration: CRM,
+        credential: KEY,
+        grant: GRANT,
+        network,
+        token: Some(token),
+    };
+    let refuse = Containment::RefuseNetwork(NetworkGroup::of(network));
+    let mut refused = |tokens: std::ops::Range<u64>| {
+        let signals: Vec<_> = tokens.flat_map(|token| scene.event(&event(token))).collect();
+        let refused = signals.iter().any(|it| it.containment.contains(&refuse));
+        scene.detectors.lifted(std::slice::from_ref(&refuse));
+        refused
+    };
+    assert!(refused(0..60));
+    assert!(!refused(60..70));
+    assert!(refused(70..130));
+}
+
 #[test]
 fn stolen_tokens_of_two_grants_contain_nobody_whose_they_are() {
     let mut scene = Scene::new();
@@ -597,7 +662,7 @@ proptest! {
             replayed.detectors.replay(&seen, &Windows::default());
         }
         for network in 0..3 {
-            let key = (KEY, group(ClientIp::from_peer([10, 0, network, 1].into())));
+            let key = (KEY, NetworkGroup::number(ClientIp::from_peer([10, 0, network, 1].into())));
             prop_assert_eq!(lived.detectors.streams.get(&key), replayed.detectors.streams.get(&key));
         }
         prop_assert_eq!(lived.after(1.0, &then.1), replayed.after(1.0, &then.1));
