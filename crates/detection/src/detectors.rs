@@ -11,6 +11,7 @@ use crate::defaults::Defaults;
 use crate::detector::{Detector, Event};
 use crate::lru::Lru;
 use crate::observation::{Asked, Inner, Kind, Observation};
+use crate::paging::Paging;
 use crate::relationships::{Relationships, mix};
 use crate::signal::{Cause, Containment, Signal};
 use crate::statistic::{self, Family, Statistic};
@@ -44,6 +45,7 @@ pub struct Detectors {
     throttled: Lru<(GrantId, CredentialId, Group), ()>,
     /// Holds the subjects of a request; kept to spare an allocation each time.
     subjects: Vec<Subject>,
+    paging: Paging,
 }
 
 /// [`NetworkGroup::number`].
@@ -114,11 +116,18 @@ impl Detectors {
             spreads: Lru::new(ELSEWHERE_MAX),
             throttled: Lru::new(ELSEWHERE_MAX),
             subjects: Vec::new(),
+            paging: Paging::default(),
         }
     }
 
     /// Folds one observation in; the signals it completes, most often none.
     pub fn fold(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
+        let mut signals = self.find(seen, windows);
+        signals.iter_mut().for_each(|signal| self.paging.calm(signal));
+        signals
+    }
+
+    fn find(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
         let mut causes = Causes { at: seen.at, signals: Vec::new() };
         let fleet = self.operation(seen.operation);
         let operation = self.operations.at(fleet).number;
@@ -169,7 +178,7 @@ impl Detectors {
 
     /// Takes in what a record of the log says, oldest first: as [`Detectors::fold`], without signals.
     pub fn replay(&mut self, seen: &Observation<'_>, windows: &Windows) {
-        self.fold(seen, windows);
+        self.find(seen, windows);
     }
 
     /// Folds in what a guard found.
@@ -211,6 +220,7 @@ impl Detectors {
         {
             self.spread(integration, credential, None, other, &mut causes);
         }
+        causes.signals.iter_mut().for_each(|signal| self.paging.calm(signal));
         causes.signals
     }
 
@@ -219,6 +229,7 @@ impl Detectors {
     ///
     /// Looks through every stream once, which takes milliseconds.
     pub fn lifted(&mut self, containments: &[Containment]) {
+        self.paging = Paging::default();
         let (mut credentials, mut grants) = (BTreeSet::new(), BTreeSet::new());
         for containment in containments {
             self.guards.lifted(containment);
@@ -242,7 +253,8 @@ impl Detectors {
                     }
                 }
                 Containment::RefuseNetwork(network) => {
-                    self.networks.touch(network, Tokens::default).forgive();
+                    let there = self.networks.iter_mut().filter(|((_, of), _)| of == network);
+                    there.for_each(|(_, tokens)| tokens.forgive());
                 }
                 Containment::Page | Containment::OpenCase => {}
             }
@@ -427,7 +439,9 @@ impl Detectors {
                 self.throttled.touch(&(seen.grant, seen.credential, group), || ());
             }
             let throttle = throttles.then_some(Containment::Throttle(seen.grant));
-            let containment = throttle.into_iter().chain([Containment::Page]).collect();
+            // A bug with bad ids is the vendor's business; misses from somewhere new, or nearly nothing else, are ours.
+            let page = (throttles || judge.halved).then_some(Containment::Page);
+            let containment = throttle.into_iter().chain(page).collect();
             causes.push(Cause::Statistic(told(&standing, name())), containment);
             if is_new && throttles {
                 suspended = Some(standing.family.rule());
@@ -442,9 +456,11 @@ impl Detectors {
             let hashes = seen.subjects.iter().map(hash);
             if let Some((subjects, expected)) = stream.count_volume(hashes, learned, &judge) {
                 let within = defaults.volume_span;
+                // Campaigns and month ends are much, too: alone it wakes nobody.
+                let page = judge.halved.then_some(Containment::Page);
                 causes.push(
                     Cause::Volume { stream: name(), subjects, expected, within },
-                    vec![Containment::Page],
+                    page.into_iter().collect(),
                 );
             }
         }
@@ -494,7 +510,11 @@ impl Detectors {
                 .most()
                 .filter(|_| standing.is_strong && standing.family != Family::Enumeration);
             let throttle = most.map(|(_, grant)| Containment::Throttle(grant));
-            let containment = throttle.into_iter().chain([Containment::Page]).collect();
+            // Where one caller makes most of it, its own stream says what it is worth; divided among many, nobody else does.
+            let is_divided =
+                standing.family == Family::Enumeration || contributors.most().is_none();
+            let page = (is_divided || standing.is_strong).then_some(Containment::Page);
+            let containment = throttle.into_iter().chain(page).collect();
             let name = statistic::Stream::Fleet { operation: seen.operation.clone() };
             causes.push(Cause::Statistic(told(&standing, name)), containment);
             suspects = most.map(|(credential, _)| (credential, standing.family.rule()));

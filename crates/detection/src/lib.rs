@@ -21,6 +21,7 @@ pub mod listed;
 mod lru;
 mod networks;
 pub mod observation;
+mod paging;
 pub mod relationships;
 pub mod rule;
 pub mod signal;

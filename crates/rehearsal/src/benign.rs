@@ -221,6 +221,19 @@ impl Load {
         &self.happened
     }
 
+    /// Its class.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The same integration on other days, on which nothing happens.
+    pub fn undisturbed(&self) -> Self {
+        let mut dice = self.dice.clone();
+        let dice = Dice::new(dice.draw(), "other days");
+        let (lately, happened) = (VecDeque::new(), Vec::new());
+        Self { dice, lately, happened, last: self.people.first, ..*self }
+    }
+
     /// Requests a second at its peak.
     pub fn peak(&self) -> f64 {
         self.rate

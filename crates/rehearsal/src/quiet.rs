@@ -1,14 +1,16 @@
 //! Weeks in which nobody attacks, told to the detectors themselves: how often is an alarm false?
 
 use crate::benign::{Class, Event, Load, MINUTE, People};
+use crate::dice;
+use crate::span::seconds;
 use crate::watched::{Request, Seat, Watched};
 use detection::{Containment, Defaults, Kind, Signal, Window, WindowKind, Windows};
 use model::{ClientIp, IntegrationId, Micros, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Monday, 2026-03-02T00:00:00Z.
-pub const BEGINS: UnixMicros = UnixMicros::from_secs(1_772_409_600);
+/// Monday, 2026-03-09T00:00:00Z: four weeks from here hold the end of a month.
+pub const BEGINS: UnixMicros = UnixMicros::from_secs(1_773_014_400);
 
 const DAY: Micros = Micros::from_secs(86_400);
 
@@ -26,7 +28,7 @@ pub struct Quiet {
     pub integrations: u32,
     /// How many days.
     pub days: u32,
-    /// Whether vendors announce their backfills, moves and campaigns, and operators approve that.
+    /// Whether vendors announce their backfills and moves, and operators approve that. What comes again stands in contracts anyhow.
     pub windows: bool,
     /// Whether anything happens in operation.
     pub events: bool,
@@ -43,10 +45,12 @@ pub struct Alarms {
     pub severed: u64,
     /// Throttles and restrictions that were not in force already. One is lifted after a day.
     pub throttled: u64,
-    /// Pages to people; one about the same integration by the same rule in a day.
+    /// Messages to people: what pages within a minute of the message before is gathered into the next, as the gateway does.
     pub pages: u64,
     /// By rule, how often one that throttles or severs spoke.
     pub by_rule: BTreeMap<&'static str, u64>,
+    /// What throttled or severed, and what paged first in a message: the rule, the class and what happened there at the time.
+    pub by_cause: BTreeMap<String, u64>,
     /// What was severed, each in its signal's words.
     pub why: Vec<String>,
 }
@@ -56,6 +60,7 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
     let end = BEGINS + Micros(DAY.0 * u64::from(quiet.days));
     let events = if quiet.events { (BEGINS, end) } else { (BEGINS, BEGINS) };
     let mut all = Alarms::default();
+    let mut paging: Vec<(UnixMicros, String)> = Vec::new();
     // Nothing of one integration depends on another but the fleet's streams; those of a class are played together.
     let total: u32 = Class::ALL.iter().map(|class| class.profile().share).sum();
     for class in Class::ALL {
@@ -66,7 +71,7 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
                     People { first: RELATED * u64::from(n), related: RELATED, count: COUNT };
                 let name = format!("{} {n}", class.as_str());
                 let load = Load::new(class, &name, quiet.seed, people, events);
-                (Seat::new(n, class, load.peak(), BEGINS), load)
+                (Seat::new(n, &load, BEGINS), load)
             })
             .collect();
         let related: Vec<(IntegrationId, u64, u64)> = players
@@ -75,10 +80,9 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
             .map(|((seat, _), n)| (seat.integration, RELATED * n, RELATED))
             .collect();
         let mut watched = Watched::new(defaults, "getAccount", Kind::Read, &related, BEGINS)?;
-        watched.windows = match (class, quiet.windows) {
-            (Class::Bulk, _) => nights(&players, quiet.days),
-            (_, true) => announced(&players),
-            (_, false) => Windows::default(),
+        watched.windows = match class {
+            Class::Bulk => nights(&players, quiet.days),
+            _ => agreed(&players, quiet.windows),
         };
         // A nightly copy of 150 a second is half a million requests a night; a fiftieth of them is told.
         let density = if class == Class::Bulk { 0.02 } else { 1.0 };
@@ -96,7 +100,19 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
                     let came = watched.tell(seat, &request);
                     all.requests += 1;
                     for signal in &came.signals {
-                        counted.count(seat.integration, signal, &mut all);
+                        let cause = || {
+                            let on = load.happened().iter().filter(|h| {
+                                h.from <= ask.at && (ask.at < h.to || h.event == Event::Move)
+                            });
+                            let on: Vec<_> = on.map(|h| format!(", {:?}", h.event)).collect();
+                            format!("{}: {}{}", signal.rule(), class.as_str(), on.concat())
+                        };
+                        if counted.count(seat.integration, signal, &mut all) {
+                            *all.by_cause.entry(cause()).or_default() += 1;
+                        }
+                        if signal.containment.iter().any(is_for_people) {
+                            paging.push((signal.at, format!("page by {}", cause())));
+                        }
                     }
                 }
             }
@@ -104,7 +120,33 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
         }
         all.integration_days += u64::from(seats) * u64::from(quiet.days);
     }
+    paging.sort();
+    for cause in messages(&paging) {
+        all.pages += 1;
+        *all.by_cause.entry(cause.to_owned()).or_default() += 1;
+    }
     Some(all)
+}
+
+fn is_for_people(containment: &Containment) -> bool {
+    matches!(containment, Containment::Page | Containment::OpenCase)
+}
+
+/// The first cause of each message: one goes at once, and what comes within a minute of it waits for the next.
+fn messages(paging: &[(UnixMicros, String)]) -> Vec<&str> {
+    let mut causes = Vec::new();
+    // When the last message went, or will go.
+    let mut last: Option<UnixMicros> = None;
+    for (at, cause) in paging {
+        let next = match last {
+            Some(last) if *at <= last => continue,
+            Some(last) => (*at).max(last + MINUTE),
+            None => *at,
+        };
+        last = Some(next);
+        causes.push(cause.as_str());
+    }
+    causes
 }
 
 /// The network of an integration after so many moves.
@@ -114,32 +156,38 @@ fn network(number: usize, moves: u32) -> ClientIp {
     ClientIp::from_peer([10, part(number), part(moves), 1].into())
 }
 
-fn announced(players: &[(Seat, Load)]) -> Windows {
+/// A window is announced with so much time on either side.
+const SLACK: Micros = Micros::from_secs(900);
+
+/// What stands in contracts because it comes again: month ends and campaigns. And, if vendors announce what comes once, backfills and moves.
+fn agreed(players: &[(Seat, Load)], announced: bool) -> Windows {
     let mut windows = Vec::new();
-    let operation = model::OperationId::new("getAccount");
+    let Some(operation) = model::OperationId::new("getAccount") else { return Windows::default() };
     for (number, (seat, load)) in players.iter().enumerate() {
         let mut moves = 0;
         for happened in load.happened() {
-            let kind = match (happened.event, &operation) {
-                (Event::Backfill | Event::Campaign, Some(operation)) => {
-                    WindowKind::Backfill { operation: operation.clone(), subjects_max: 1_000_000 }
-                }
-                (Event::Move, _) => {
+            let (from, mut to) = (UnixMicros(happened.from.0 - SLACK.0), happened.to + SLACK);
+            let many = |rate: f64| {
+                // Vendors declare half as much again as they expect to read.
+                let expected = 1.5 * rate * seconds(happened.to.since(happened.from));
+                let subjects_max =
+                    u32::try_from(dice::micros(expected / 1e6).0).unwrap_or(u32::MAX);
+                WindowKind::Backfill { operation: operation.clone(), subjects_max }
+            };
+            let kind = match happened.event {
+                Event::MonthEnd => many(10.0 * load.peak()),
+                Event::Campaign => many(50.0),
+                Event::Backfill if announced => many(20.0 * load.peak()),
+                Event::Move if announced => {
                     moves += 1;
-                    WindowKind::Address { network: to(network(number, moves)) }
+                    // The last credential to be used from there is known by the next day.
+                    to = to + DAY;
+                    WindowKind::Address { network: network_group(network(number, moves)) }
                 }
-                (_, None) | (Event::RetryStorm | Event::BadIds | Event::MonthEnd, _) => continue,
+                Event::Backfill | Event::Move | Event::RetryStorm | Event::BadIds => continue,
             };
             let id = format!("{number} {}", windows.len());
-            // An address that moves stays: its window is as long as its credential's memory of networks needs.
-            let to = happened.to.max(happened.from + DAY);
-            windows.push(Window {
-                id,
-                integration: seat.integration,
-                kind,
-                from: happened.from,
-                to,
-            });
+            windows.push(Window { id, integration: seat.integration, kind, from, to });
         }
     }
     Windows::new(windows)
@@ -159,7 +207,7 @@ fn nights(players: &[(Seat, Load)], days: u32) -> Windows {
     Windows::new(seats.map(night).collect())
 }
 
-fn to(network: ClientIp) -> ipnet::IpNet {
+fn network_group(network: ClientIp) -> ipnet::IpNet {
     detection::NetworkGroup::of(network).net()
 }
 
@@ -167,11 +215,11 @@ fn to(network: ClientIp) -> ipnet::IpNet {
 #[derive(Default)]
 struct Counted {
     throttled: BTreeMap<IntegrationId, UnixMicros>,
-    paged: BTreeMap<(IntegrationId, &'static str), UnixMicros>,
 }
 
 impl Counted {
-    fn count(&mut self, integration: IntegrationId, signal: &Signal, all: &mut Alarms) {
+    /// Whether the signal contained anything that was not contained already.
+    fn count(&mut self, integration: IntegrationId, signal: &Signal, all: &mut Alarms) -> bool {
         let rule = signal.rule();
         let is_over =
             |since: Option<&UnixMicros>| since.is_none_or(|since| signal.at.since(*since) >= DAY);
@@ -195,17 +243,13 @@ impl Counted {
                         all.why.push(signal.to_string());
                     }
                 }
-                Containment::Page | Containment::OpenCase => {
-                    if is_over(self.paged.get(&(integration, rule))) {
-                        self.paged.insert((integration, rule), signal.at);
-                        all.pages += 1;
-                    }
-                }
+                Containment::Page | Containment::OpenCase => {}
             }
         }
         if acts {
             *all.by_rule.entry(rule).or_default() += 1;
         }
+        acts
     }
 }
 
@@ -224,6 +268,9 @@ impl Alarms {
         self.pages += other.pages;
         for (rule, count) in &other.by_rule {
             *self.by_rule.entry(rule).or_default() += count;
+        }
+        for (cause, count) in &other.by_cause {
+            *self.by_cause.entry(cause.clone()).or_default() += count;
         }
         self.why.extend(other.why.iter().cloned());
         self.why.truncate(10);
@@ -245,6 +292,7 @@ impl Alarms {
             "pages": self.pages,
             "pages_per_week_and_50_integrations": self.pages_a_week(),
             "by_rule": self.by_rule,
+            "by_cause": self.by_cause,
             "severed_why": self.why,
         })
     }

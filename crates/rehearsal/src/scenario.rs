@@ -337,6 +337,8 @@ pub struct Expect {
     pub throttled_max: Option<f64>,
     /// And where they are not.
     pub throttled_unannounced_max: Option<f64>,
+    /// Pages there in a week per 50 integrations, at most, where changes are announced.
+    pub pages_max: Option<f64>,
     /// What a signal must say, in part.
     pub signal: Option<String>,
     /// Whether the clock of a vendor that does not answer must have run out.

@@ -125,12 +125,16 @@ impl Scoreboard {
         let count = |n: u64| n as f64;
         let quiet = self.quiet.as_ref();
         let severed = quiet.map(|both| both.iter().map(|alarms| count(alarms.severed)).sum());
-        // Of a few hundred integration-days one alarm is above any limit, so the limit is held against the lower end of the 95 % interval.
+        // One alarm too many may be chance, so limits are held against the lower end of the 95 % interval.
         let [announced, unannounced] = [0, 1].map(|at| {
             let alarms = quiet?.get(at)?;
             let thousands = alarms.integration_days as f64 / 1_000.0;
             let [low, _] = rate_interval(alarms.throttled, thousands);
             Some(low)
+        });
+        let pages = quiet.map(|[alarms, _]| {
+            let [low, _] = rate_interval(alarms.pages, alarms.integration_days as f64 / 350.0);
+            low
         });
         let limits = [
             ("subjects", expect.subjects_max.map(count), Some(count(self.subjects))),
@@ -156,6 +160,7 @@ impl Scoreboard {
                 expect.throttled_unannounced_max,
                 unannounced,
             ),
+            ("pages in a week of 50 integrations, announced (95 % above)", expect.pages_max, pages),
             (
                 "honest requests refused",
                 expect.honest_refused_max.map(count),

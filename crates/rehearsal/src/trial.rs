@@ -9,8 +9,8 @@ use detection::{Containment, Defaults, Kind, Signal};
 use model::{ClientIp, Micros};
 use std::collections::BTreeSet;
 
-/// Honest traffic before the attack, which so begins on a Tuesday at ten.
-const BEFORE: Micros = Micros::from_secs(34 * 3_600);
+/// Honest traffic before the attack, which so begins on a Monday at ten.
+const BEFORE: Micros = Micros::from_secs(10 * 3_600);
 
 /// Requests after which an attack that nobody saw is given up, and how long it goes on at most.
 const REQUESTS_MAX: u64 = 300_000;
@@ -81,7 +81,7 @@ pub fn stops(signal: &Signal) -> bool {
 pub fn play(trial: &Trial, defaults: &Defaults) -> Option<Found> {
     let Trial { host, pattern, rate, networks, lasts, seed } = *trial;
     let mut load = Load::new(host, "host", seed, PEOPLE, (BEGINS, BEGINS));
-    let seat = Seat::new(0, host, load.peak(), BEGINS);
+    let seat = Seat::new(0, &load, BEGINS);
     let related = [(seat.integration, PEOPLE.first, PEOPLE.related)];
     let kind = if matches!(pattern, Pattern::Lookup(_)) { Kind::Search } else { Kind::Read };
     let mut watched = Watched::new(defaults, "getAccount", kind, &related, BEGINS)?;

@@ -3,15 +3,17 @@
 //!
 //! What is contained here stops nobody: a throttled integration asks on as before. False alarms are so counted as if every one were the first.
 
-use crate::benign::{Class, Day};
+use crate::benign::{Class, Load, MINUTE};
+use crate::quiet::BEGINS;
 use detection::{
     Asked, Defaults, Detectors, Event, ExposureBudgets, Habits, Inner, KeyedHash, Kind,
     Observation, Signal, Unusual, Use, Windows,
 };
 use model::{
-    Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, SubjectOrdinal,
-    UnixMicros,
+    Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, Micros, OperationId,
+    SubjectOrdinal, UnixMicros,
 };
+use std::collections::HashSet;
 
 /// One integration: a key, a grant, a budget, people it has to do with.
 #[derive(Clone, Copy, Debug)]
@@ -29,32 +31,23 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// The integration with this number, made `now`, of a class whose peak is `rate` requests a second.
+    /// The integration with this number, made `now`, whose traffic is like `load`.
     ///
-    /// The budget is what the default asks for: five times the 99th percentile of a minute, three times that of an hour and of a day, with
-    /// what the class's contract says of its nights, month ends and campaigns.
-    pub fn new(number: u32, class: Class, rate: f64, now: UnixMicros) -> Self {
+    /// The budget is what an operator sets who looked at three working days of it: five times the 99th percentile of a minute's distinct
+    /// subjects, at least 60, three times that of an hour and of a day. What a contract says of nights, month ends and campaigns are
+    /// windows and not in it; of a nightly copy, which is told in part, the budget is the window's.
+    pub fn new(number: u32, load: &Load, now: UnixMicros) -> Self {
         let [a, b, c, d] = number.to_be_bytes();
         let unique = [a, b, c, d, 0, 0, 0, 0, 0, 0];
-        let profile = class.profile();
-        // A gamma minute of shape 1.5 has its 99th percentile at 3.8 times the mean; hours and days are nearer to theirs.
-        let distinct = rate * (profile.distinct + profile.novel);
-        let hours = if profile.day == Day::Office { 10.0 } else { 24.0 };
-        let busy = match class {
-            Class::Billing => 10.0,
-            Class::Ticket | Class::Crm | Class::Ai | Class::Marketing | Class::Bulk => 1.0,
-        };
-        let limit = |number: f64| {
-            u32::try_from(crate::dice::micros(number.max(60.0) / 1e6).0).unwrap_or(u32::MAX)
-        };
-        let budget = match class {
-            Class::Marketing => Budget { burst: 6_000, hour: 250_000, day: 250_000 },
-            Class::Bulk => Budget { burst: u32::MAX, hour: u32::MAX, day: u32::MAX },
-            Class::Ticket | Class::Crm | Class::Ai | Class::Billing => Budget {
-                burst: limit(5.0 * 3.8 * 60.0 * distinct * busy),
-                hour: limit(3.0 * 1.6 * 3_600.0 * distinct * busy),
-                day: limit(3.0 * 1.2 * 3_600.0 * hours * distinct * busy),
-            },
+        let class = load.class();
+        let budget = if class == Class::Bulk {
+            Budget { burst: u32::MAX, hour: u32::MAX, day: u32::MAX }
+        } else {
+            let [minute, hour, day] = usual(load);
+            let limit = |times: usize, count: usize| {
+                u32::try_from(times.saturating_mul(count).max(60)).unwrap_or(u32::MAX)
+            };
+            Budget { burst: limit(5, minute), hour: limit(3, hour), day: limit(3, day) }
         };
         Self {
             integration: IntegrationId::new(now, unique),
@@ -64,6 +57,32 @@ impl Seat {
             names_subjects: class == Class::Ai,
         }
     }
+}
+
+/// The 99th percentile of distinct subjects in a minute, an hour and a day, of three working days without events.
+fn usual(load: &Load) -> [usize; 3] {
+    let mut load = load.undisturbed();
+    let mut counts: [Vec<usize>; 3] = Default::default();
+    let mut sets: [HashSet<u64>; 3] = Default::default();
+    for minute in 1..=3 * 1_440_u64 {
+        let from = BEGINS + Micros((minute - 1) * MINUTE.0);
+        for ask in load.minute(from, 1.0).iter().filter(|ask| ask.exists) {
+            for set in &mut sets {
+                set.insert(ask.subject);
+            }
+        }
+        for ((counts, set), length) in counts.iter_mut().zip(&mut sets).zip([1, 60, 1_440]) {
+            if minute.is_multiple_of(length) {
+                counts.push(set.len());
+                set.clear();
+            }
+        }
+    }
+    counts.map(|mut counts| {
+        counts.sort_unstable();
+        let at = (counts.len() * 99).div_ceil(100).saturating_sub(1);
+        counts.get(at).copied().unwrap_or(0)
+    })
 }
 
 /// One request that passed authentication.

@@ -207,17 +207,18 @@ fn an_oracle_alarms_after_nine_lookups_and_throttles_when_nearly_all_miss() {
     let mut scene = Scene::new();
     let alarm = (1..100).find(|n| scene.after(5.0, &misses(n * 1_000)).contains(&"misses"));
     assert_eq!(alarm, Some(8));
-    assert_eq!(scene.told[0].containment, [Containment::Page]);
+    assert_eq!(scene.told[0].containment, [], "it may be a bug with bad ids");
     let throttle = (100..200).find(|n| scene.after(5.0, &misses(n * 1_000)).contains(&"misses"));
     assert_eq!(throttle, Some(122), "the thirty-first");
-    assert_eq!(
-        scene.told.last().unwrap().containment,
-        [Containment::Throttle(GRANT), Containment::Page]
-    );
+    let all = |what: Containment| {
+        scene.told.iter().filter(|signal| signal.containment.contains(&what)).count()
+    };
+    assert!(all(Containment::Throttle(GRANT)) >= 1);
+    assert_eq!(all(Containment::Page), 1, "{:?}", scene.told);
 }
 
 #[test]
-fn a_bug_that_asks_for_the_same_record_again_is_one_miss_and_one_of_bad_ids_pages_only() {
+fn a_bug_that_asks_for_the_same_record_again_is_one_miss_and_one_of_bad_ids_wakes_nobody() {
     let mut scene = Scene::new();
     assert!((0..1_000).all(|_| scene.after(0.1, &misses(7)).is_empty()));
     let mut coin = Coin(1);
@@ -226,11 +227,56 @@ fn a_bug_that_asks_for_the_same_record_again_is_one_miss_and_one_of_bad_ids_page
         scene.after(0.33, &request);
     }
     assert!(scene.told.iter().any(|signal| signal.rule() == "misses"));
-    assert!(
-        scene.told.iter().all(|signal| signal.containment == [Containment::Page]),
-        "{:?}",
-        scene.told
-    );
+    assert!(scene.told.iter().all(|signal| signal.containment.is_empty()), "{:?}", scene.told);
+}
+
+#[test]
+fn misses_from_a_new_network_page_before_they_are_strong() {
+    let mut scene = Scene::new();
+    let network = [192, 0, 2, 1];
+    let event = Event::NewNetwork { credential: KEY, network: ClientIp::from_peer(network.into()) };
+    scene.detectors.event(&event, UnixMicros(scene.micros));
+    let mut coin = Coin(1);
+    let found = (0..200).any(|n| {
+        let request = if coin.permille() < 600 { misses(n * 77) } else { reads(far(n, false)) };
+        scene.after(60.0, &Request { network, ..request }).contains(&"misses")
+    });
+    assert!(found);
+    let first = scene.told.iter().find(|signal| signal.rule() == "misses").unwrap();
+    assert_eq!(first.containment, [Containment::Page]);
+}
+
+#[test]
+fn an_alarm_that_goes_on_throttles_again_and_pages_once_a_day() {
+    let mut scene = Scene::new();
+    let hold = crate::Hold { window: Micros::from_secs(60), limit: 60, counted: 60, asked: 1 };
+    let held = Event::BudgetHold { credential: KEY, grant: GRANT, hold };
+    let holds = |scene: &mut Scene, times: u32, pause_secs: u64| {
+        let mut counts = [0, 0];
+        for _ in 0..times {
+            scene.micros += pause_secs * 1_000_000;
+            for signal in scene.detectors.event(&held, UnixMicros(scene.micros)) {
+                for (count, what) in
+                    counts.iter_mut().zip([Containment::Throttle(GRANT), Containment::Page])
+                {
+                    *count += u32::from(signal.containment.contains(&what));
+                }
+            }
+        }
+        counts
+    };
+    assert_eq!(holds(&mut scene, 120, 60), [60, 1], "two hours of it");
+    // Another rule that throttles the same grant is no news to whoever was told.
+    let novel =
+        (0..40).map(|n| scene.after(1.0, &reads(far(n, true)))).collect::<Vec<_>>().concat();
+    assert!(novel.contains(&"novelty"));
+    let novelty = scene.told.iter().find(|signal| signal.rule() == "novelty").unwrap();
+    assert_eq!(novelty.containment, [Containment::Throttle(GRANT)]);
+    assert_eq!(holds(&mut scene, 1_440, 60), [720, 1], "a day of it");
+    scene.micros += 3_600 * 1_000_000;
+    assert_eq!(holds(&mut scene, 2, 1), [1, 1], "after an hour's silence it is another");
+    scene.detectors.lifted(&Containment::Throttle(GRANT));
+    assert_eq!(holds(&mut scene, 2, 1), [1, 1], "and what people lifted");
 }
 
 #[test]
@@ -514,7 +560,7 @@ fn looking_around_after_a_week_pages_and_an_announced_operation_is_silent() {
 }
 
 #[test]
-fn eight_times_the_usual_number_of_subjects_pages_and_a_retry_storm_does_not() {
+fn eight_times_the_usual_number_of_subjects_is_told_and_a_retry_storm_is_not() {
     let mut scene = Scene::new();
     let page = |from: u64| Request {
         kind: Kind::List,
@@ -529,6 +575,8 @@ fn eight_times_the_usual_number_of_subjects_pages_and_a_retry_storm_does_not() {
     assert!((0..200).all(|_| scene.after(1.0, &page(0)).is_empty()));
     scene.micros += 300 * 1_000_000;
     assert!((0..30).any(|n| scene.after(1.0, &page(n * 100)).contains(&"volume")));
+    let volume = scene.told.iter().find(|signal| signal.rule() == "volume").unwrap();
+    assert_eq!(volume.containment, [], "much alone wakes nobody");
 }
 
 #[test]
