@@ -33,6 +33,9 @@ use tokio::sync::watch;
 /// Refused letters that a case shows; the outbox has them all.
 const REFUSALS_SHOWN: u32 = 1_000;
 
+/// Names tried for a case that a rule opens. Chosen: if a rule opened a thousand cases in a day, all of them are taken once in 10^14 times.
+const NAMES_TRIED: u32 = 8;
+
 /// What an operator configured for incidents. Replaced whole by a reload.
 pub struct Settings {
     /// Who writes; without it no document is made.
@@ -264,20 +267,23 @@ impl Office {
         let now = clock::unix_now();
         let in_slug = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
         let word: String = rule.chars().map(in_slug).take(32).collect();
-        let (day, [a, b]) = (at.to_string(), clock::random());
+        let day = at.to_string();
         let day = day.get(..10).unwrap_or_default();
-        let name = format!("{word}-{day}-{a:02x}{b:02x}");
         let mut title: String = sentence.chars().filter(|c| !c.is_control()).collect();
         while title.len() > 200 {
             title.pop();
         }
         let cause = Cause::Signal { sentence: sentence.to_owned() };
         let (began, aware) = (None, at.min(now));
-        let what = What::Opened { name: name.clone(), title, cause, began, aware };
-        let events = stored(&[Event { at: now, by: Vec::new(), what }]);
         let id = IncidentId::new(now, clock::random());
-        let case = CaseRow { id, name, events };
-        self.registry.open_case_by_rule(&case, rule, about, now).await?;
+        let named = |[a, b]: [u8; 2]| {
+            let name = format!("{word}-{day}-{a:02x}{b:02x}");
+            let (title, cause) = (title.clone(), cause.clone());
+            let what = What::Opened { name: name.clone(), title, cause, began, aware };
+            let events = stored(&[Event { at: now, by: Vec::new(), what }]);
+            CaseRow { id, name, events }
+        };
+        open_with_a_free_name(&self.registry, (rule, about), now, named, clock::random).await?;
         Ok(Some(id))
     }
 
@@ -700,6 +706,24 @@ fn called(id: &str, snapshot: &Snapshot) -> String {
     )
 }
 
+/// Opens a rule's case under the first name that no other case has. The pair is the rule and what the case is about.
+async fn open_with_a_free_name(
+    registry: &Registry,
+    (rule, about): (&str, &str),
+    now: UnixMicros,
+    named: impl Fn([u8; 2]) -> CaseRow,
+    mut random: impl FnMut() -> [u8; 2],
+) -> Result<(), RegistryError> {
+    let mut tried = 1;
+    loop {
+        let opened = registry.open_case_by_rule(&named(random()), rule, about, now).await;
+        match opened {
+            Err(RegistryError::Taken(_)) if tried < NAMES_TRIED => tried += 1,
+            opened => return opened,
+        }
+    }
+}
+
 fn sha256(bytes: &[u8]) -> Digest {
     let mut hash = [0; 32];
     hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
@@ -733,3 +757,6 @@ fn digest_of(hex: &str) -> Option<Digest> {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

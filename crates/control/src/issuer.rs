@@ -8,15 +8,20 @@ use crate::known::{Document, Known, NotKnown};
 use crate::outbound::{BadAddress, NotAsked};
 use credential::foreign::{ForeignIssuer, LOOK_AGAIN, Question, keys_of};
 use credential::{AccessToken, PublicKey, sha256};
+use model::CredentialId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::clock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use tracing::{debug, warn};
 
 /// Questions about tokens that are under way at a time; one more waits for its turn.
 const UNDER_WAY_MAX: usize = 16;
+
+/// Turns of credentials; of those that share one, one question is under way at a time.
+const TURNS: usize = 1_024;
 
 /// Where its metadata is looked for: some servers are OpenID providers and publish only that document.
 const DOCUMENTS: [Document; 2] = [Document::OAuth, Document::OpenId];
@@ -34,8 +39,9 @@ pub struct IssuerClient {
     issuer: Arc<ForeignIssuer>,
     known: Known<BTreeMap<String, PublicKey>>,
     inquirer: Option<Inquirer>,
-    // Each held while one token is asked about; which, its hash decides, so that of those who wait for one token the first asks.
-    turns: [Mutex<()>; UNDER_WAY_MAX],
+    turns: Turns,
+    /// When it was last said that the issuer cannot be used.
+    said: AtomicU64,
 }
 
 impl IssuerClient {
@@ -50,24 +56,36 @@ impl IssuerClient {
         clear_text: bool,
     ) -> Result<Self, BadAddress> {
         let known = Known::new(&issuer.terms().issuer, &DOCUMENTS, clear_text, keys_of)?;
-        Ok(Self { issuer, known, inquirer, turns: Default::default() })
+        let (turns, said) = (Turns::default(), AtomicU64::new(0));
+        Ok(Self { issuer, known, inquirer, turns, said })
     }
 
     /// Asks, and has the issuer know the answer; if there is none, it knows what it knew.
     pub async fn ask(&self, question: Question) {
         let asked = match &question {
             Question::Keys => self.ask_keys().await,
-            Question::Token(token) => self.ask_about(token).await,
+            Question::Token { token, sender } => self.ask_about(token, *sender).await,
         };
         match asked {
             Ok(()) => {}
             // Said when it happened.
             Err(NotKnown::Lately) => debug!("the foreign issuer did not answer a moment ago"),
+            Err(why) if !self.is_due() => {
+                debug!(reason = %why, "the foreign issuer cannot be used")
+            }
             Err(why) => {
                 let cause = std::error::Error::source(&why).map(ToString::to_string);
                 warn!(reason = %why, cause, "the foreign issuer cannot be used: its tokens are refused");
             }
         }
+    }
+
+    /// Whether it is to be said that the issuer cannot be used: who sends odd tokens must not be able to drown the log.
+    fn is_due(&self) -> bool {
+        let (now, said) = (clock::boot_now().0, self.said.load(Ordering::Relaxed));
+        let is_due = said == 0 || now.saturating_sub(said) >= LOOK_AGAIN.0;
+        is_due
+            && self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     async fn ask_keys(&self) -> Result<(), NotKnown> {
@@ -79,11 +97,9 @@ impl IssuerClient {
         Ok(())
     }
 
-    async fn ask_about(&self, token: &AccessToken) -> Result<(), NotKnown> {
+    async fn ask_about(&self, token: &AccessToken, sender: CredentialId) -> Result<(), NotKnown> {
         let Some(Inquirer { client_id, proof }) = &self.inquirer else { return Ok(()) };
-        let [first, ..] = sha256(token.expose().as_bytes());
-        let Some(turn) = self.turns.get(usize::from(first) % UNDER_WAY_MAX) else { return Ok(()) };
-        let _turn = turn.lock().await;
+        let _turn = self.turns.of(sender).await;
         if self.issuer.knows(token, clock::unix_now()) {
             return Ok(());
         }
@@ -109,8 +125,66 @@ impl IssuerClient {
     }
 }
 
+/// Whose question about a token is next.
+struct Turns {
+    // Each held while one token of a credential is asked about, so that whoever sends many waits for themself, and of those who wait for one
+    // token the first asks.
+    of_senders: Box<[Mutex<()>]>,
+    under_way: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let of_senders = (0..TURNS).map(|_| Mutex::default()).collect();
+        Self { of_senders, under_way: Semaphore::new(UNDER_WAY_MAX) }
+    }
+}
+
+impl Turns {
+    /// Waits for the sender's turn, which ends when what is given is dropped.
+    async fn of(
+        &self,
+        sender: CredentialId,
+    ) -> (Option<MutexGuard<'_, ()>>, Option<SemaphorePermit<'_>>) {
+        let [first, second, ..] = sha256(sender.to_string().as_bytes());
+        let of_sender = usize::from(u16::from_be_bytes([first, second])) % TURNS;
+        // There are so many, and the semaphore is never closed.
+        let turn = match self.of_senders.get(of_sender) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        (turn, self.under_way.acquire().await.ok())
+    }
+}
+
 impl fmt::Debug for IssuerClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IssuerClient({:?})", self.issuer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn one_question_of_a_credential_is_under_way_and_holds_up_no_other() {
+        let turns = Turns::default();
+        let of = |sender: u8| turns.of(CredentialId::from_bytes([sender; 16]));
+        let mut context = Context::from_waker(Waker::noop());
+        let first = pin!(of(1)).poll(&mut context);
+        assert!(first.is_ready());
+        let mut more: Vec<_> = (0..100).map(|_| Box::pin(of(1))).collect();
+        assert!(more.iter_mut().all(|turn| turn.as_mut().poll(&mut context).is_pending()));
+        let Poll::Ready(others) = pin!(of(2)).poll(&mut context) else { panic!("held up") };
+        drop(others);
+        drop(first);
+        let ready = more.iter_mut().filter_map(|turn| match turn.as_mut().poll(&mut context) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        });
+        assert_eq!(ready.collect::<Vec<_>>().len(), 1);
     }
 }

@@ -204,9 +204,12 @@ impl<K> Known<K> {
         }
         // Not under the lock: one slow answer would hold up all others.
         let asked = ask(endpoint, self.place(), question).await;
-        // A 400 is about what was asked, and whoever had it asked must not keep others from asking.
-        if let Err(NotAsked::Status(400)) = asked {
-            return Ok(asked?.to_vec());
+        // Such an answer is about what was asked, and whoever had it asked must not keep others from asking. A 401 is about us.
+        if let Err(NotAsked::Status(status)) = asked
+            && status != 401
+            && status < 500
+        {
+            return Err(NotAsked::Status(status).into());
         }
         let mut kept = self.kept.lock().await;
         note(&mut kept, asked)
@@ -308,5 +311,45 @@ mod tests {
         let one = known(&[Document::OAuth]);
         assert!(matches!(one.metadata().await, Err(NotKnown::Down(NotAsked::Status(404)))));
         assert!(matches!(one.metadata().await, Err(NotKnown::Lately)), "after one in vain");
+    }
+
+    #[tokio::test]
+    async fn an_answer_about_one_question_keeps_nobody_from_asking() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        // Answers the status that is asked for.
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 4_096];
+                let read = stream.read(&mut head).await.unwrap_or(0);
+                let status = std::str::from_utf8(&head[..read]).unwrap_or("");
+                let status = status.get("GET /".len()..).and_then(|rest| rest.get(..3));
+                let status = status.unwrap_or("500");
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                let _gone = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        for (status, is_in_vain) in [
+            (302, false),
+            (400, false),
+            (403, false),
+            (413, false),
+            (429, false),
+            (401, true),
+            (500, true),
+            (503, true),
+        ] {
+            let known = Known::new(&issuer, &[Document::OAuth], true, |_| Ok(())).unwrap();
+            let ask = async |status: u16| {
+                let endpoint = Address::parse(&format!("{issuer}/{status}"), true).unwrap();
+                known.ask(&endpoint, Question::default()).await
+            };
+            let Err(NotKnown::Down(NotAsked::Status(answered))) = ask(status).await else {
+                panic!("{status}")
+            };
+            assert_eq!(answered, status);
+            assert_eq!(matches!(ask(200).await, Err(NotKnown::Lately)), is_in_vain, "{status}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod delivery;
 mod letter;
+mod queue;
 pub mod vendors;
 
 use crate::cases::Office;
@@ -17,7 +18,7 @@ use axum::routing::get;
 use credential::SigningKey;
 use model::{UnixMicros, VendorId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use storage::clock;
 use storage::embedded::Keeper;
 use storage::registry::Snapshot;
 use storage::signals::{Delivery, Noted, RuleRow, SignalRow, Signals, SignalsError};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
@@ -37,9 +38,6 @@ const GLANCE: Duration = Duration::from_millis(250);
 
 /// Signals that one page shows; it says how many more there are.
 const SHOWN_MAX: u32 = 50;
-
-/// Signals between the data path and the file. What comes beyond is counted.
-const ON_THE_WAY_MAX: usize = 4_096;
 
 /// A message that could not be delivered for so long is itself shown.
 const LATE_S: u64 = 600;
@@ -77,6 +75,8 @@ pub struct Noticed {
     pub shadow: bool,
     /// Whether a person is to look.
     pub pages: bool,
+    /// Whether nobody proved who they are: it then waits for the others, and takes no room of theirs.
+    pub of_strangers: bool,
     /// Whether it calls for more than a person.
     pub contains: bool,
     /// What a case of it is about, if one is to be opened: the thing that was contained, or nothing that the caller proved.
@@ -120,8 +120,8 @@ pub struct Pager {
     on_loopback: bool,
     settings: arc_swap::ArcSwap<Settings>,
     registered: arc_swap::ArcSwap<Registered>,
-    sender: mpsc::Sender<Noticed>,
-    receiver: Mutex<mpsc::Receiver<Noticed>>,
+    entrance: queue::Entrance,
+    exit: Mutex<queue::Exit>,
     /// Signals that did not find room, or that nobody could be told of.
     lost: AtomicU64,
 }
@@ -136,7 +136,7 @@ struct Registered {
 impl Pager {
     /// Puts a pager together.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let (sender, receiver) = mpsc::channel(ON_THE_WAY_MAX);
+        let (entrance, exit) = queue::queue();
         Arc::new(Self {
             signals: parts.signals,
             office: parts.office,
@@ -146,8 +146,8 @@ impl Pager {
             on_loopback: parts.on_loopback,
             settings: arc_swap::ArcSwap::from_pointee(parts.settings),
             registered: arc_swap::ArcSwap::default(),
-            sender,
-            receiver: Mutex::new(receiver),
+            entrance,
+            exit: Mutex::new(exit),
             lost: AtomicU64::new(0),
         })
     }
@@ -165,7 +165,7 @@ impl Pager {
 
     /// Takes a signal. Never waits: the data path may be behind it.
     pub fn notice(&self, noticed: Noticed) {
-        if self.sender.try_send(noticed).is_err() {
+        if !self.entrance.put(noticed) {
             self.lose(1);
         }
     }
@@ -177,20 +177,18 @@ impl Pager {
 
     /// Keeps signals, opens cases, makes pages and delivers them, until `stop` turns true.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut receiver = self.receiver.lock().await;
+        let mut exit = self.exit.lock().await;
         let mut tick = tokio::time::interval(GLANCE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut couriers = delivery::Couriers::new(Arc::clone(&self));
-        let mut noticed = Vec::new();
         let (mut may_page, mut next_page) = (true, Instant::now());
         let mut seen = None;
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
-                _ = receiver.recv_many(&mut noticed, ON_THE_WAY_MAX) => {
+                noticed = exit.take() => {
                     may_page |= noticed.iter().any(|signal| signal.pages);
-                    let kept = self.keep(std::mem::take(&mut noticed)).await;
-                    if let Err(reason) = kept {
+                    if let Err(reason) = self.keep(noticed).await {
                         error!(%reason, "signals could not be kept");
                     }
                 }
@@ -212,11 +210,8 @@ impl Pager {
                 warn!(%reason, "nobody can be paged");
             }
         }
-        while let Ok(signal) = receiver.try_recv() {
-            noticed.push(signal);
-        }
         // Messages that are on their way are sent again at the next start.
-        if let Err(reason) = self.keep(noticed).await {
+        if let Err(reason) = self.keep(exit.rest()).await {
             error!(%reason, "the last signals could not be kept");
         }
     }
@@ -331,8 +326,7 @@ impl Pager {
         if kept.is_err() {
             self.lose(u64::try_from(noticed.len()).unwrap_or(u64::MAX));
         }
-        for signal in noticed.iter().filter(|signal| !signal.shadow) {
-            let Some(about) = &signal.case_about else { continue };
+        for (signal, about) in cases(&noticed) {
             let opened =
                 self.office.open_by_rule(&signal.rule, about, &signal.sentence, signal.at).await;
             match opened {
@@ -373,6 +367,15 @@ impl Pager {
         self.signals.page(&messages).await?;
         Ok(true)
     }
+}
+
+/// The signals that open cases, and what each case is about: one signal of each rule about one thing, since one case is made of all of them.
+fn cases(noticed: &[Noticed]) -> impl Iterator<Item = (&Noticed, &String)> {
+    let mut seen = BTreeSet::new();
+    noticed.iter().filter(|signal| !signal.shadow).filter_map(move |signal| {
+        let about = signal.case_about.as_ref()?;
+        seen.insert((&signal.rule, about)).then_some((signal, about))
+    })
 }
 
 impl Destination {
@@ -419,4 +422,37 @@ fn shown(row: &SignalRow) -> Value {
         "acknowledged": acknowledged.map(|(at, _)| at.to_string()),
         "acknowledged_by": acknowledged.map(|(_, by)| by),
     })
+}
+
+#[cfg(test)]
+fn noticed(rule: &str, about: &str) -> Noticed {
+    Noticed {
+        at: UnixMicros(1),
+        rule: rule.into(),
+        sentence: "something".into(),
+        evidence: json!({}),
+        calls_for: Vec::new(),
+        contained: Vec::new(),
+        shadow: false,
+        pages: true,
+        of_strangers: false,
+        contains: false,
+        case_about: Some(about.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_looked_up_once_a_batch() {
+        let shadow = Noticed { shadow: true, ..noticed("honey", "b") };
+        let no_case = Noticed { case_about: None, ..noticed("budget", "") };
+        let mut batch = vec![shadow, no_case, noticed("honey", "a")];
+        batch.extend(std::iter::repeat_n(noticed("proof", ""), 1_000));
+        batch.push(noticed("honey", "b"));
+        let cases: Vec<_> = cases(&batch).map(|(case, about)| (&*case.rule, &**about)).collect();
+        assert_eq!(cases, [("honey", "a"), ("proof", ""), ("honey", "b")]);
+    }
 }

@@ -159,7 +159,7 @@ fn went_back(counter: u32, known: u32) -> bool {
 /// What browsers were asked and have not answered, by a hash of what only that browser has.
 pub(crate) struct Challenges<T> {
     waiting: Mutex<HashMap<Digest, (T, u64)>>,
-    /// Challenges that wait at a time; one more throws away those that are over, or is refused.
+    /// Challenges that wait at a time; one more throws away those that are over, then it is refused or the oldest forgotten.
     max: usize,
 }
 
@@ -180,6 +180,19 @@ impl<T> Challenges<T> {
         }
         all.insert(browser, (asked, now + CHALLENGE_LIFE));
         true
+    }
+
+    /// As [`Challenges::remember`], for what anybody may be asked: if there are too many, the oldest is forgotten.
+    pub(crate) fn remember_newest(&self, browser: Digest, asked: T) {
+        let until = clock::boot_now().0 + CHALLENGE_LIFE;
+        let mut all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= self.max
+            && let Some(oldest) = all.iter().min_by_key(|(_, (_, until))| *until)
+        {
+            let oldest = *oldest.0;
+            all.remove(&oldest);
+        }
+        all.insert(browser, (asked, until));
     }
 
     /// What this browser was asked, once.

@@ -154,12 +154,11 @@ pub fn authenticate(
     let token = match verifier.token(text, now) {
         Ok(token) => token,
         Err(Unverified::Bad(reason)) => return Err(Denied::Token { reason, caller: None }),
-        Err(Unverified::NotAsked(question)) => {
-            if let Question::Token(token) = &question {
-                let digest = sha256(token.expose().as_bytes());
-                sender::check(proof, scheme, &digest, now, verifier, directory)?;
-            }
-            return Err(Denied::NotAsked(question));
+        Err(Unverified::KeysNotAsked) => return Err(Denied::NotAsked(Question::Keys)),
+        Err(Unverified::TokenNotAsked(token)) => {
+            let digest = sha256(token.expose().as_bytes());
+            let sender = sender::check(proof, scheme, &digest, now, verifier, directory)?;
+            return Err(Denied::NotAsked(Question::Token { token, sender }));
         }
     };
     let shown = proof.client_certificate;

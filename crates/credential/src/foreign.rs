@@ -11,7 +11,7 @@ use crate::jwk::{self, BadKey, sha256};
 use crate::jws::Compact;
 use crate::token::{self, AccessToken, Binding, By, Facts, VerifiedToken};
 use crate::{BadToken, PublicKey, base64url};
-use model::{Digest, GrantId, IntegrationId, Micros, SubjectId, UnixMicros};
+use model::{CredentialId, Digest, GrantId, IntegrationId, Micros, SubjectId, UnixMicros};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -70,13 +70,21 @@ pub enum Question {
     /// The server's keys.
     Keys,
     /// What an opaque token is.
-    Token(AccessToken),
+    Token {
+        /// The token.
+        token: AccessToken,
+        /// The credential that whoever sent it proved to hold.
+        sender: CredentialId,
+    },
 }
 
 /// Why there is no verified token.
 pub(crate) enum Unverified {
     Bad(BadToken),
-    NotAsked(Question),
+    /// [`Question::Keys`].
+    KeysNotAsked,
+    /// [`Question::Token`], by a sender yet to be proved.
+    TokenNotAsked(AccessToken),
 }
 
 impl From<BadToken> for Unverified {
@@ -183,7 +191,7 @@ impl ForeignIssuer {
             Shape::Signed => Some(self.signed(text, digest, now)),
             Shape::Opaque => Some(match self.said(digest, now) {
                 Some(said) => said.map_err(Unverified::Bad),
-                None => Err(Unverified::NotAsked(Question::Token(AccessToken::of(text)))),
+                None => Err(Unverified::TokenNotAsked(AccessToken::of(text))),
             }),
             Shape::Another => None,
         }
@@ -226,7 +234,7 @@ impl ForeignIssuer {
         digest: &Digest,
         now: UnixMicros,
     ) -> Result<Arc<VerifiedToken>, Unverified> {
-        let not_asked = || Unverified::NotAsked(Question::Keys);
+        let not_asked = || Unverified::KeysNotAsked;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let keys = keys.as_ref().filter(|keys| is_younger(keys.asked, KEYS_KEPT, now));
         let keys = keys.ok_or_else(not_asked)?;

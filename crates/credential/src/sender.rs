@@ -6,10 +6,10 @@
 use crate::authenticate::{Scheme, in_use};
 use crate::dpop::{self, Expected};
 use crate::{BadSignature, BadToken, Denied, RequestProof, Verifier, assertion, httpsig};
-use model::{Credential, Digest, Directory, Means, UnixMicros};
+use model::{Credential, CredentialId, Digest, Directory, Means, UnixMicros};
 
 /// Checks that the sender proves possession of a credential in use. Whether its integration was cut off is looked at where every request's is, so that the refusal
-/// is recorded as its own. `token`: the SHA-256 of what it sent.
+/// is recorded as its own. `token`: the SHA-256 of what it sent. Gives the credential.
 ///
 /// # Errors
 /// [`Denied`]; the caller is at fault.
@@ -20,12 +20,12 @@ pub(crate) fn check(
     now: UnixMicros,
     verifier: &Verifier,
     directory: &Directory,
-) -> Result<(), Denied> {
+) -> Result<CredentialId, Denied> {
     let is_somebodys = |is_it: &dyn Fn(&Credential) -> bool| {
         let mut candidates = directory.credentials.values().filter(|credential| is_it(credential));
-        let found = candidates.any(|credential| in_use(credential, now));
+        let found = candidates.find(|credential| in_use(credential, now));
         let reason = BadToken::UnknownCredential;
-        if found { Ok(()) } else { Err(Denied::Token { reason, caller: None }) }
+        found.map(|credential| credential.id).ok_or(Denied::Token { reason, caller: None })
     };
     //= RFC 7662 section 4: asked only for who shows that it is somebody, so that nobody fishes for tokens through us
     match scheme {

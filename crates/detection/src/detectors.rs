@@ -40,6 +40,8 @@ pub struct Detectors {
     networks: Lru<(IntegrationId, NetworkGroup), Tokens>,
     /// When a bearer's token was last told of, by whose it is and where it came from.
     elsewhere: Lru<(CredentialId, GrantId, NetworkGroup), Secs>,
+    /// When a rule was last told of a network whose requests proved nothing.
+    strangers: Lru<(NetworkGroup, &'static str), Secs>,
     spreads: Lru<IntegrationId, Spread>,
     /// The streams that throttled a grant.
     throttled: Lru<(GrantId, CredentialId, Group), ()>,
@@ -113,6 +115,7 @@ impl Detectors {
             uses: Lru::new(defaults.uses_max),
             networks: Lru::new(defaults.networks_max),
             elsewhere: Lru::new(ELSEWHERE_MAX),
+            strangers: Lru::new(defaults.networks_max),
             spreads: Lru::new(ELSEWHERE_MAX),
             throttled: Lru::new(ELSEWHERE_MAX),
             subjects: Vec::new(),
@@ -206,7 +209,22 @@ impl Detectors {
             }
             *told = secs(now);
         }
-        let found = self.guards.fold(event, now);
+        let mut found = self.guards.fold(event, now);
+        if let Event::BadProof { network }
+        | Event::ListedNetwork { network, credential: None, .. } = event
+        {
+            // Whoever sends requests without a key says how many there are.
+            let (group, told_every) =
+                (NetworkGroup::of(*network), span_secs(self.defaults.told_every));
+            found.retain(|signal| {
+                let told = self.strangers.touch(&(group, signal.rule()), || 0);
+                let is_due = *told == 0 || secs(now).saturating_sub(*told) >= told_every;
+                if is_due {
+                    *told = secs(now);
+                }
+                is_due
+            });
+        }
         let suspended = found.iter().find_map(|signal| {
             let Cause::NewNetworkAndMore { credential, other, .. } = signal.cause else {
                 return None;

@@ -21,6 +21,16 @@ pub struct Signal {
     pub shadow: bool,
 }
 
+impl Signal {
+    /// Whether nobody proved who they are: whoever can send a request makes such signals, as many as they have networks.
+    pub fn is_of_strangers(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::BadProofs { .. } | Cause::ListedNetwork { credential: None, .. }
+        )
+    }
+}
+
 /// The finding and the numbers that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 /// Signals kept for operators to look at; the record keeps what was done about them.
 const SIGNALS_MAX: usize = 1_000;
 
-/// Signals logged in one second.
+/// Signals logged in one second, and as many of strangers.
 const TOLD_MAX: u32 = 20;
 
 /// Signals that a subscriber may be behind before it misses the oldest.
@@ -116,11 +116,14 @@ pub struct Watch {
     detectors: Mutex<Detectors>,
     signals: Mutex<VecDeque<Signal>>,
     logged: Mutex<Logged>,
+    logged_of_strangers: Mutex<Logged>,
     shadow: Mutex<BTreeSet<&'static str>>,
     tallies: Arc<Mutex<Tallies>>,
     /// Under a key of this start: what is hashed with it is compared within the process only.
     hash: KeyedHash,
     told: broadcast::Sender<Arc<Told>>,
+    /// Apart, so that no number of them makes a subscriber miss one of the others.
+    told_of_strangers: broadcast::Sender<Arc<Told>>,
     posture: Arc<Keeper>,
 }
 
@@ -133,10 +136,12 @@ impl Watch {
             detectors: Mutex::new(Detectors::new(&Defaults::default())),
             signals: Mutex::default(),
             logged: Mutex::default(),
+            logged_of_strangers: Mutex::default(),
             shadow: Mutex::default(),
             tallies: Arc::default(),
             hash: KeyedHash::new(clock::random()),
             told: broadcast::Sender::new(TOLD_BEHIND_MAX),
+            told_of_strangers: broadcast::Sender::new(TOLD_BEHIND_MAX),
             posture,
         }
     }
@@ -318,9 +323,15 @@ impl Watch {
         }
     }
 
-    /// Signals from now on, each with what was done about it. A subscriber that is too far behind misses the oldest.
+    /// Signals from now on, each with what was done about it. A subscriber that is too far behind misses the oldest. Those that
+    /// [`Signal::is_of_strangers`] are not among them.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
         self.told.subscribe()
+    }
+
+    /// As [`Watch::subscribe`], of strangers only. They contain nothing.
+    pub fn subscribe_to_strangers(&self) -> broadcast::Receiver<Arc<Told>> {
+        self.told_of_strangers.subscribe()
     }
 
     /// Tells the detectors that nothing was found, or nothing the asker may read, before there was an answer to look at.
@@ -402,7 +413,7 @@ impl Watch {
             let shadow = lock(&self.shadow);
             signal.shadow = signal.rests_on().iter().any(|rule| shadow.contains(rule));
             drop(shadow);
-            self.log(&signal);
+            let is_logged = self.log(&signal);
             lock(&self.tallies).signal(&signal);
             let mut kept = lock(&self.signals);
             if kept.len() == SIGNALS_MAX {
@@ -410,9 +421,14 @@ impl Watch {
             }
             kept.push_back(signal.clone());
             drop(kept);
-            let (posture, told) = (Arc::clone(&self.posture), self.told.clone());
+            let told = if signal.is_of_strangers() { &self.told_of_strangers } else { &self.told };
+            let (posture, told) = (Arc::clone(&self.posture), told.clone());
             let tallies = Arc::clone(&self.tallies);
-            let signal_is_only_told = signal.containment.is_empty();
+            let signal_is_only_told = signal.containment.iter().all(|what| change(what).is_none());
+            let wants_person = signal.containment.iter().any(|what| change(what).is_none());
+            if is_logged && wants_person && !signal.shadow {
+                warn!(signal = %signal, "a person should look at this");
+            }
             let carry_out = move || {
                 let mut contained = Vec::with_capacity(signal.containment.len());
                 for containment in &signal.containment {
@@ -433,9 +449,11 @@ impl Watch {
         }
     }
 
-    /// Logs a signal, unless this second has had its share: whoever makes signals must not be able to drown the log.
-    fn log(&self, signal: &Signal) {
-        let mut logged = lock(&self.logged);
+    /// Logs a signal, unless this second has had its share: whoever makes signals must not be able to drown the log. Whether it was logged.
+    fn log(&self, signal: &Signal) -> bool {
+        let logged =
+            if signal.is_of_strangers() { &self.logged_of_strangers } else { &self.logged };
+        let mut logged = lock(logged);
         let second = signal.at.secs();
         if logged.second != second {
             if logged.count > TOLD_MAX {
@@ -447,9 +465,11 @@ impl Watch {
             *logged = Logged { second, count: 0 };
         }
         logged.count += 1;
-        if logged.count <= TOLD_MAX {
+        let is_logged = logged.count <= TOLD_MAX;
+        if is_logged {
             info!(rule = signal.rule(), shadow = signal.shadow, signal = %signal, "signal");
         }
+        is_logged
     }
 
     /// The most recent signals, oldest first.
@@ -465,10 +485,7 @@ fn contain(
     signal: &Signal,
     tallies: &Mutex<Tallies>,
 ) -> Contained {
-    let Some(change) = change(containment) else {
-        warn!(signal = %signal, shadow = signal.shadow, "a person should look at this");
-        return Contained::People;
-    };
+    let Some(change) = change(containment) else { return Contained::People };
     if signal.shadow {
         if posture.switch().posture().holds(&change) {
             return Contained::Already;

@@ -521,3 +521,19 @@ async fn a_rule_in_shadow_tells_what_it_would_have_done_and_does_nothing() {
     assert_eq!(get(&stage, "ana").await.0, 403);
     assert_eq!(stage.node.watch.tallies()["honey"].contained, 1);
 }
+
+#[tokio::test]
+async fn signals_of_strangers_are_told_apart_from_those_that_contain_something() {
+    let stage = stage().await;
+    reconfigure(&stage, &["decoy"], None);
+    let mut told = stage.node.watch.subscribe();
+    let mut of_strangers = stage.node.watch.subscribe_to_strangers();
+    let forged = [("Authorization", "DPoP x".to_owned()), ("DPoP", "x".to_owned())];
+    for _ in 0..9 {
+        assert_eq!(send(&stage, "/people/ana", &forged).await.0, 401);
+    }
+    assert_eq!(get(&stage, "decoy").await.0, 404);
+    assert_eq!(told.recv().await.unwrap().signal.rule(), "honey");
+    assert_eq!(of_strangers.recv().await.unwrap().signal.rule(), "proof");
+    assert!(of_strangers.is_empty(), "one of nine bad proofs from one network");
+}

@@ -9,16 +9,18 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-/// Hands every signal to the pager, until `stop` turns true.
+/// Hands every signal to the pager, until `stop` turns true. Those of strangers wait for the others.
 pub(crate) async fn hear(
-    mut signals: Receiver<Arc<Told>>,
+    [mut signals, mut of_strangers]: [Receiver<Arc<Told>>; 2],
     pager: Arc<Pager>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
         let heard = tokio::select! {
-            heard = signals.recv() => heard,
+            biased;
             _ = stop.wait_for(|stop| *stop) => return,
+            heard = signals.recv() => heard,
+            heard = of_strangers.recv() => heard,
         };
         match heard {
             Ok(told) => pager.notice(noticed(&told)),
@@ -48,6 +50,7 @@ fn noticed(told: &Told) -> Noticed {
         contained: told.contained.iter().filter_map(holds).collect(),
         shadow: signal.shadow,
         pages: !signal.shadow && signal.containment.iter().any(wants_person),
+        of_strangers: signal.is_of_strangers(),
         contains: signal
             .containment
             .iter()

@@ -235,7 +235,7 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     });
 
     node.appeal.store(page_settings(config).appeal.map(Arc::new));
-    let told = node.watch.subscribe();
+    let told = [node.watch.subscribe(), node.watch.subscribe_to_strangers()];
     let logs = Arc::new(open_logs(config, &opened)?);
     let archive = Archive {
         view: opened.view.clone(),

@@ -1,7 +1,7 @@
 //! Signals as operators see them, who looked at them, and messages about them that their receivers have yet to take.
 //!
 //! A message stays until its receiver said that it has it, so it may come twice and is not lost by a crash. Both kinds of rows are
-//! bounded: [`SIGNALS_MAX`], and [`WAITING_MAX`] for each destination. Nothing here names a subject.
+//! bounded: [`RULE_SIGNALS_MAX`], and [`WAITING_MAX`] for each destination. Nothing here names a subject.
 //!
 //! Start reading at [`Signals::note`], then [`Signals::due`].
 
@@ -9,13 +9,13 @@ use crate::sqlite;
 use model::UnixMicros;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Sqlite, Transaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations-signals");
 
-/// Signals kept, the newest; the record keeps what was done about them.
-pub const SIGNALS_MAX: u32 = 10_000;
+/// Signals kept of one rule, the newest: no rule takes the room of another. There are 22 rules. The record keeps what was done about them.
+pub const RULE_SIGNALS_MAX: u32 = 1_000;
 
 /// Messages that wait for one destination; the oldest go when there are more. One a minute makes this most of a day.
 pub const WAITING_MAX: u32 = 1_000;
@@ -165,10 +165,17 @@ impl Signals {
             .bind(next)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("DELETE FROM signals WHERE number < $1")
-            .bind(next - i64::from(SIGNALS_MAX))
+        let rules: BTreeSet<&str> = signals.iter().map(|signal| &*signal.rule).collect();
+        for rule in rules {
+            sqlx::query(
+                "DELETE FROM signals WHERE rule = $1 AND number <= (
+                     SELECT number FROM signals WHERE rule = $1 ORDER BY number DESC LIMIT 1 OFFSET $2)",
+            )
+            .bind(rule)
+            .bind(i64::from(RULE_SIGNALS_MAX))
             .execute(&mut *tx)
             .await?;
+        }
         tx.commit().await?;
         Ok(numbers)
     }
@@ -257,7 +264,8 @@ impl Signals {
         Ok(done.rows_affected())
     }
 
-    /// The signals that a person is to look at and no page told of, oldest first: at most `count`, and how many there are.
+    /// The signals that a person is to look at and no page told of: at most `count`, and how many there are. Those that call for more than a
+    /// person come first, then each rule's in turn, oldest first, so that whoever makes many of one rule hides none of another.
     ///
     /// # Errors
     /// [`SignalsError::Unavailable`].
@@ -266,7 +274,7 @@ impl Signals {
         let rows: Vec<Columns> = sqlx::query_as(
             "SELECT number, at, count, rule, sentence, evidence, calls_for, contained, shadow, pages, contains, acknowledged, by
              FROM signals WHERE pages = 1 AND number >= (SELECT value FROM counters WHERE name = 'page_from')
-             ORDER BY number LIMIT $1",
+             ORDER BY contains DESC, ROW_NUMBER() OVER (PARTITION BY contains, rule ORDER BY number), number LIMIT $1",
         )
         .bind(i64::from(count))
         .fetch_all(&mut *tx)

@@ -23,14 +23,16 @@ use webauthn_rs::prelude::{
     RegisterPublicKeyCredential, Uuid,
 };
 
-/// Challenges that wait at a time, of everybody on this machine. While there are too many, links still log in.
+/// Challenges of logins that wait at a time, of everybody on this machine, and as many of sessions, which strangers' logins take no room of.
 const CHALLENGES_MAX: usize = 256;
 
 /// Passkeys of one console.
 pub struct Passkeys {
     relying_party: RelyingParty,
-    /// By the session's cookie, or by the name of a login under way.
+    /// By the session's cookie.
     asked: Challenges<Asked>,
+    /// By the name of a login under way.
+    logins: Challenges<DiscoverableAuthentication>,
 }
 
 enum Asked {
@@ -46,7 +48,8 @@ impl Passkeys {
     pub fn new(port: u16, deployment: &str) -> Result<Self, NoRelyingParty> {
         let name = format!("Portcullis {deployment}");
         let relying_party = RelyingParty::new(&format!("http://localhost:{port}"), &name)?;
-        Ok(Self { relying_party, asked: Challenges::new(CHALLENGES_MAX) })
+        let (asked, logins) = (Challenges::new(CHALLENGES_MAX), Challenges::new(CHALLENGES_MAX));
+        Ok(Self { relying_party, asked, logins })
     }
 }
 
@@ -112,9 +115,7 @@ pub(super) async fn login_challenge(
     let (options, asked) = passkeys.relying_party.ask_to_sign_in().ok_or(Refused::Busy)?;
     // Only the page that asked can read it, and it is no cookie, so nobody can plant one.
     let login = base64url::encode(&clock::random::<32>());
-    if !passkeys.asked.remember(sha256(login.as_bytes()), Asked::Show(Box::new(asked))) {
-        return Err(Refused::Busy);
-    }
+    passkeys.logins.remember_newest(sha256(login.as_bytes()), asked);
     Ok(Json(json!({ "login": login, "options": options })).into_response())
 }
 
@@ -126,9 +127,8 @@ pub(super) async fn login(
     let shown: Shown = serde_json::from_slice(&body).map_err(|_| Refused::Malformed)?;
     let login = shown.login.ok_or(Refused::Malformed)?;
     //= WebAuthn Level 3 section 7.2 step 11: the challenge of this page, once
-    let asked = console.passkeys.asked.take(&sha256(login.as_bytes()));
-    let Some(Asked::Show(asked)) = asked else { return Err(Refused::Passkey) };
-    let kept = console.shown(shown.credential, *asked).await?;
+    let asked = console.passkeys.logins.take(&sha256(login.as_bytes()));
+    let kept = console.shown(shown.credential, asked.ok_or(Refused::Passkey)?).await?;
     let operator = console.registry.operator(kept.operator).await?.ok_or(Refused::Passkey)?;
     let operator = Operator { id: operator.id, name: operator.name };
     console.record(&operator, "console_login", &kept.credential).await?;

@@ -118,6 +118,15 @@ fn a_challenge_is_answered_once_and_by_its_browser() {
 }
 
 #[test]
+fn of_what_anybody_may_be_asked_the_newest_wait() {
+    let asked = Challenges::new(2);
+    for n in 0..4 {
+        asked.remember_newest([n; 32], n);
+    }
+    assert_eq!([0, 1, 2, 3].map(|n| asked.take(&[n; 32])), [None, None, Some(2), Some(3)]);
+}
+
+#[test]
 fn a_passkey_signs_in_its_own_user_only() {
     let (portal, mut device) = (portal(), Authenticator::new());
     let passkey = register(&portal, &mut device, &honest("webauthn.create")).unwrap();

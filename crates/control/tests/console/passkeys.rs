@@ -168,6 +168,17 @@ async fn each_challenge_is_answered_once_and_where_it_was_asked() {
 }
 
 #[tokio::test]
+async fn however_many_strangers_ask_to_log_in_sessions_are_asked_and_the_next_login_too() {
+    let stage = Stage::start().await;
+    let (ana, device) = stage.armed(ANA).await;
+    for _ in 0..300 {
+        assert_eq!(stage.post("/console/login/challenge", &json!({})).await.status, 200);
+    }
+    assert!(stage.show(&ana, &device, &stage.says(ANA)).await.entered().is_ok());
+    assert_eq!(stage.log_in(&device, &stage.says(ANA)).await.status, 200);
+}
+
+#[tokio::test]
 async fn planted_secrets_are_worth_nothing_once_a_passkey_was_shown() {
     let stage = Stage::start().await;
     let planted = stage.enter().await;

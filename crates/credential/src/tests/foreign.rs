@@ -215,7 +215,10 @@ fn keys_are_believed_for_ten_minutes_and_a_key_that_is_gone_is_gone() {
 #[test]
 fn an_opaque_token_is_what_its_issuer_says_for_fifteen_seconds() {
     let abroad = Abroad::new();
-    let Question::Token(asked) = asks(abroad.send_at(OPAQUE, NOW)) else { panic!("about keys") };
+    let Question::Token { token: asked, sender } = asks(abroad.send_at(OPAQUE, NOW)) else {
+        panic!("about keys")
+    };
+    assert_eq!(sender, CREDENTIAL);
     assert_eq!((asked.expose(), &*format!("{asked:?}")), (OPAQUE, "AccessToken(..)"));
     let mut answer = abroad.claims();
     answer["active"] = json!(true);

@@ -716,3 +716,30 @@ proptest! {
         prop_assert_eq!(lived.after(1.0, &then.1), replayed.after(1.0, &then.1));
     }
 }
+
+#[test]
+fn strangers_are_told_of_once_a_network_and_while_however_many_requests_they_send() {
+    let mut detectors = Detectors::new(&Defaults::default());
+    let at = |network: &str| ClientIp::from_peer(network.parse().unwrap());
+    let mut told = |network: &str, credential: Option<CredentialId>, second: u64| {
+        let network = at(network);
+        let listed = Event::ListedNetwork { network, list: "feed".into(), credential };
+        let events = if credential.is_some() {
+            vec![listed]
+        } else {
+            vec![listed, Event::BadProof { network }]
+        };
+        let mut told = Vec::new();
+        for _ in 0..300 {
+            for event in &events {
+                told.extend(detectors.event(event, UnixMicros::from_secs(second)));
+            }
+        }
+        told.iter().map(Signal::rule).collect::<Vec<_>>()
+    };
+    assert_eq!(told("203.0.113.9", None, NOON), ["listed", "proof"]);
+    assert!(told("203.0.113.77", None, NOON + 899).is_empty(), "the same network");
+    assert_eq!(told("203.0.114.9", None, NOON + 899), ["listed", "proof"], "another");
+    assert_eq!(told("203.0.113.9", None, NOON + 900), ["listed", "proof"], "a while later");
+    assert_eq!(told("203.0.113.9", Some(KEY), NOON + 901).len(), 300, "who proved who it is");
+}

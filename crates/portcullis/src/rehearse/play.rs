@@ -48,6 +48,7 @@ pub(crate) struct Run<'a> {
     pub(crate) stage: Stage,
     pub(crate) pace: Pace,
     told: Receiver<Arc<Told>>,
+    told_of_strangers: Receiver<Arc<Told>>,
     own_key: Arc<SigningKey>,
     thieves: BTreeMap<IpAddr, Vendor>,
     insiders: BTreeMap<u32, Software>,
@@ -105,6 +106,7 @@ impl<'a> Run<'a> {
         let secret =
             SigningKey::pkcs8(Algorithm::Es256, keys::random()?).context("ES256 signs proofs")?;
         let told = pace.node.watch.subscribe();
+        let told_of_strangers = pace.node.watch.subscribe_to_strangers();
         // What was signalled while the stage was set is not told again.
         let newest = pace.node.watch.signals().last().cloned();
         Ok(Self {
@@ -114,6 +116,7 @@ impl<'a> Run<'a> {
             stage,
             pace,
             told,
+            told_of_strangers,
             own_key: Arc::new(SigningKey::from_pkcs8(&secret)?),
             thieves: BTreeMap::new(),
             insiders: BTreeMap::new(),
@@ -374,7 +377,11 @@ impl<'a> Run<'a> {
         let newest = self.pace.node.watch.signals().last().cloned();
         let began = Instant::now();
         loop {
-            match self.told.try_recv() {
+            let heard = match self.told.try_recv() {
+                Err(TryRecvError::Empty) => self.told_of_strangers.try_recv(),
+                heard => heard,
+            };
+            match heard {
                 Ok(told) => {
                     let is_newest = newest.as_ref() == Some(&told.signal);
                     self.seen.signalled(&told, self.scenario.operator_after.map(|span| span.0));

@@ -84,13 +84,32 @@ async fn rules_are_tallied_by_what_became_of_their_signals() {
 }
 
 #[tokio::test]
-async fn only_the_newest_signals_are_kept() {
+async fn only_the_newest_signals_of_a_rule_are_kept_and_no_rule_takes_anothers_room() {
     let dir = tempfile::tempdir().unwrap();
     let signals = open(&dir).await;
-    let many = vec![noted("x", true); 6_000];
-    signals.note(&many).await.unwrap();
-    signals.note(&many).await.unwrap();
-    assert_eq!(signals.unacknowledged().await.unwrap(), u64::from(SIGNALS_MAX));
+    signals.note(&[noted("decoy", true)]).await.unwrap();
+    let proof = |n: u32| Noted { rule: "proof".into(), ..noted(&n.to_string(), true) };
+    for batch in 0..3 {
+        let many: Vec<_> = (0..700).map(|n| proof(batch * 700 + n)).collect();
+        signals.note(&many).await.unwrap();
+    }
+    let rows = signals.last(10_000).await.unwrap();
+    let sentences: Vec<_> = rows.iter().map(|row| &*row.noted.sentence).collect();
+    let newest = (1_100..2_100).rev().map(|n: u32| n.to_string());
+    let expected: Vec<_> = newest.chain(["decoy".into()]).collect();
+    assert_eq!(sentences, expected);
+}
+
+#[tokio::test]
+async fn a_page_shows_what_contains_first_and_many_of_one_rule_hide_none_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let signals = open(&dir).await;
+    let of = |rule: &str, contains| Noted { rule: rule.into(), contains, ..noted(rule, true) };
+    signals.note(&vec![of("proof", false); 60]).await.unwrap();
+    signals.note(&[of("new_network", false), of("honey", true)]).await.unwrap();
+    let (rows, total) = signals.to_page(4).await.unwrap();
+    let rules: Vec<_> = rows.iter().map(|row| &*row.noted.rule).collect();
+    assert_eq!((rules, total), (vec!["honey", "proof", "new_network", "proof"], 62));
 }
 
 #[tokio::test]
