@@ -211,10 +211,14 @@ impl Desk {
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
         self.check_operations(authorised.command())?;
-        self.check_decoy(authorised.command())?;
         self.check_applied_for(authorised.command()).await?;
         let place = self.place_for(authorised.command())?;
         let draft = draft(&authorised, command);
+        if let Err(refused) = self.check_decoy(authorised.command()) {
+            // Whether somebody was read before is an answer, so that it was asked is on record.
+            self.recorder.append(draft).await?;
+            return Err(refused);
+        }
         if authorised.command().effect() == Effect::Narrows {
             let checked = self.check(authorised.command(), command).await?;
             let beside = checked.as_ref().map_or(Beside::Nothing, Beside::Checked);

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`Detectors::fold`]; [`signal`] lists every finding and every containment, [`defaults`] every number.
 
+pub mod allowance;
 mod baseline;
 pub mod budget;
 mod contributors;
@@ -30,6 +31,7 @@ mod stream;
 mod strikes;
 pub mod windows;
 
+pub use allowance::{Allowances, Draw};
 pub use budget::{ExposureBudget, ExposureBudgets, Hold};
 pub use defaults::Defaults;
 pub use detector::{Detector, Event};

@@ -59,9 +59,12 @@ impl Paging {
 }
 
 fn about(signal: &Signal) -> Option<About> {
-    let throttled = signal.containment.iter().find_map(|containment| match containment {
-        Containment::Throttle(grant) => Some(About::Throttled(*grant)),
-        _ => None,
+    let throttled = signal.containment.iter().find_map(|containment| {
+        if let Containment::Throttle(grant) = containment {
+            Some(About::Throttled(*grant))
+        } else {
+            None
+        }
     });
     let of = |stream: &Stream, rule| match stream {
         Stream::Caller { credential, network, .. } => About::Caller(*credential, *network, rule),
@@ -73,6 +76,23 @@ fn about(signal: &Signal) -> Option<About> {
         Cause::Volume { stream, .. } => Some(of(stream, signal.rule())),
         Cause::ManyTokens { network, .. } => Some(About::Network(*network)),
         // Of these each is news, or told once by itself.
-        _ => None,
+        Cause::BadProofs { .. }
+        | Cause::ListedNetwork { .. }
+        | Cause::OutsidePins { .. }
+        | Cause::NewNetwork { .. }
+        | Cause::NewNetworkAndMore { .. }
+        | Cause::Dormant { .. }
+        | Cause::UnknownOperation { .. }
+        | Cause::OutOfContract { .. }
+        | Cause::ForeignSubjects { .. }
+        | Cause::BudgetHold { .. }
+        | Cause::Honey { .. }
+        | Cause::Secret { .. }
+        | Cause::BearerElsewhere { .. }
+        | Cause::Spread { .. }
+        | Cause::Recon { .. }
+        | Cause::FirstSeen { .. }
+        | Cause::Families { .. }
+        | Cause::Drift { .. } => None,
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::NetworkGroup;
 use ipnet::IpNet;
-use model::{Budget, ClientIp, IntegrationId, OperationId, UnixMicros};
+use model::{ClientIp, IntegrationId, OperationId, UnixMicros};
 
 /// An approved change window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,12 @@ pub struct Window {
 /// What a window announces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowKind {
-    /// Many subjects are read through one operation: novelty, enumeration and volume say nothing of it, and the budgets have room for them.
+    /// Many subjects are read through one operation: novelty, enumeration and volume say nothing of it, and they are charged to
+    /// the window before the grant.
     Backfill {
         /// Which operation.
         operation: OperationId,
-        /// Distinct subjects, at most.
+        /// Distinct subjects, at most, of all grants together and from its beginning to its end.
         subjects_max: u32,
     },
     /// Requests come from another network.
@@ -43,13 +44,15 @@ pub enum WindowKind {
     },
 }
 
-/// The approved windows, those that are over for at most thirty days included, because a restart reads the record of their time.
+/// The approved windows, those that are over or were ended included, because a restart reads the record of their time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows(Vec<Window>);
 
 impl Windows {
     /// Windows in any order. They are looked through one by one: a deployment has a handful.
-    pub fn new(windows: Vec<Window>) -> Self {
+    pub fn new(mut windows: Vec<Window>) -> Self {
+        // Backfills that run together are filled in this order, before and after a restart.
+        windows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         Self(windows)
     }
 
@@ -65,9 +68,7 @@ impl Windows {
         operation: &OperationId,
         at: UnixMicros,
     ) -> bool {
-        self.running(integration, at).any(|window| {
-            matches!(&window.kind, WindowKind::Backfill { operation: of, .. } if of == operation)
-        })
+        self.running_backfills(integration, operation, at).next().is_some()
     }
 
     /// Whether the network was announced: the whole /24 or /48 counts, as it does for what is usual.
@@ -98,32 +99,21 @@ impl Windows {
         })
     }
 
-    /// A grant's budget with room for what backfills read.
-    ///
-    /// Hour and day have room for the declared count more, until an hour and a day after the window: what was read in it is still in
-    /// the sets then. A minute has room for four times its even share. The sets of a grant know no operations, so all operations of
-    /// the integration share the room.
-    pub fn widen(&self, budget: Budget, integration: IntegrationId, at: UnixMicros) -> Budget {
-        let [minute, hour, day] = budget.windows().map(|(span, _)| span);
-        let mut wide = budget;
-        for window in
-            self.0.iter().filter(|window| window.integration == integration && window.from <= at)
-        {
-            let WindowKind::Backfill { subjects_max, .. } = window.kind else { continue };
-            let minutes = window.to.since(window.from).0.div_ceil(minute.0).max(1);
-            let share = u64::from(subjects_max).saturating_mul(4).div_ceil(minutes);
-            let share = u32::try_from(share).unwrap_or(u32::MAX).min(subjects_max);
-            for (limit, more, tail) in [
-                (&mut wide.burst, share, minute),
-                (&mut wide.hour, subjects_max, hour),
-                (&mut wide.day, subjects_max, day),
-            ] {
-                if at < window.to + tail {
-                    *limit = limit.saturating_add(more);
-                }
+    /// The backfills of this operation that run, and how many distinct subjects each may read.
+    pub(crate) fn running_backfills(
+        &self,
+        integration: IntegrationId,
+        operation: &OperationId,
+        at: UnixMicros,
+    ) -> impl Iterator<Item = (&Window, u32)> {
+        self.running(integration, at).filter_map(move |window| match &window.kind {
+            WindowKind::Backfill { operation: of, subjects_max } if of == operation => {
+                Some((window, *subjects_max))
             }
-        }
-        wide
+            WindowKind::Backfill { .. }
+            | WindowKind::Address { .. }
+            | WindowKind::Endpoint { .. } => None,
+        })
     }
 
     fn running(&self, integration: IntegrationId, at: UnixMicros) -> impl Iterator<Item = &Window> {
@@ -170,28 +160,6 @@ mod tests {
                 expected,
                 "{name} {secs}"
             );
-        }
-    }
-
-    #[test]
-    fn a_backfills_room_lasts_as_long_as_the_sets_remember_it() {
-        let windows =
-            windows(WindowKind::Backfill { operation: operation("get"), subjects_max: 1_000 });
-        let budget = Budget { burst: 10, hour: 20, day: 30 };
-        for (secs, [burst, hour, day]) in [
-            (5_999, [10, 20, 30]),
-            (6_000, [50, 1_020, 1_030]),
-            (12_059, [50, 1_020, 1_030]),
-            (12_060, [10, 1_020, 1_030]),
-            (15_600, [10, 20, 1_030]),
-            (98_400, [10, 20, 30]),
-        ] {
-            assert_eq!(
-                windows.widen(budget, OURS, at(secs)),
-                Budget { burst, hour, day },
-                "{secs}"
-            );
-            assert_eq!(windows.widen(budget, OTHER, at(secs)), budget);
         }
     }
 

@@ -6,16 +6,17 @@ use crate::node::{Node, View};
 use crate::refuse::Reason;
 use crate::tally::{Tallies, Tally, change};
 use detection::{
-    Asked, Containment, Defaults, Detectors, Event, Evidence, ExposureBudgets, Habits, Hold, Inner,
-    KeyedHash, NetworkGroup, Observation, Signal, Unusual, Use, Windows, observation,
+    Allowances, Asked, Containment, Defaults, Detectors, Draw, Event, Evidence, ExposureBudgets,
+    Habits, Hold, Inner, KeyedHash, NetworkGroup, Observation, Signal, Unusual, Use, Windows,
+    observation,
 };
 use disclosure::{
     ChargeBudget, Disclosed, Findings, Guards, Honey, KnowSubjects, Match, OverBudget,
     WithheldBecause,
 };
 use model::{
-    Budget, ClassSet, ClientIp, Directory, GrantId, IntegrationId, Pseudonym, SubjectId,
-    SubjectOrdinal, SubjectScope, UnixMicros,
+    ClassSet, ClientIp, Directory, IntegrationId, Pseudonym, SubjectId, SubjectOrdinal,
+    SubjectScope, UnixMicros,
 };
 use policy::Permit;
 use serde_json::{Value, json};
@@ -112,6 +113,7 @@ struct Logged {
 /// Budgets, detectors and recent signals of one node.
 pub struct Watch {
     budgets: ExposureBudgets,
+    allowances: Allowances,
     habits: Mutex<Habits>,
     detectors: Mutex<Detectors>,
     signals: Mutex<VecDeque<Signal>>,
@@ -132,6 +134,7 @@ impl Watch {
     pub fn new(posture: Arc<Keeper>) -> Self {
         Self {
             budgets: ExposureBudgets::default(),
+            allowances: Allowances::default(),
             habits: Mutex::default(),
             detectors: Mutex::new(Detectors::new(&Defaults::default())),
             signals: Mutex::default(),
@@ -147,9 +150,15 @@ impl Watch {
     }
 
     /// Takes in what a record of the log says was released, oldest first, before anything is served.
-    pub fn replay(&self, seen: &Use, subjects: &[SubjectOrdinal]) {
+    pub fn replay(
+        &self,
+        seen: &Use,
+        draw: Draw<'_>,
+        subjects: &[SubjectOrdinal],
+        windows: &Windows,
+    ) {
         lock(&self.habits).replay(seen);
-        self.budgets.replay(seen.grant, subjects, seen.at);
+        self.allowances.replay(windows, &self.budgets, draw, subjects);
     }
 
     /// Takes in what a record of the log shows of a request, as far as detectors go, in the same order.
@@ -238,14 +247,14 @@ impl Watch {
         let bearing = &asker.bearing;
         // A clock that stepped since the request was admitted must not move the budget's windows.
         let now = node.recorder.now().map_err(|_| WithheldBecause::Unavailable)?;
-        let mut limits = permit.budget();
-        // What is restricted has no room for a backfill either.
-        if limits == permit.grant().budget {
-            limits = view.windows.widen(limits, bearing.integration, now);
-        }
+        let draw = Draw {
+            integration: bearing.integration,
+            grant: bearing.grant,
+            operation: &bearing.operation,
+            at: now,
+        };
         let mut subjects = Subjects { vault: &node.vault, watch: self, now, asked: Vec::new() };
-        let mut budget =
-            Charge { budgets: &self.budgets, grant: bearing.grant, limits, now, hold: None };
+        let mut budget = Charge { watch: self, windows: &view.windows, draw, permit, hold: None };
         let honey = Honey { subjects: &view.honey, expected: view.expects_honey(bearing, now) };
         let mut guards = Guards { subjects: &mut subjects, budget: &mut budget, honey };
         let disclosed = match part {
@@ -540,18 +549,25 @@ impl KnowSubjects for Subjects<'_> {
     }
 }
 
-/// One grant's budget, as the field filter sees it.
+/// One grant's budget, and its integration's backfills, as the field filter sees them.
 struct Charge<'a> {
-    budgets: &'a ExposureBudgets,
-    grant: GrantId,
-    limits: Budget,
-    now: UnixMicros,
+    watch: &'a Watch,
+    windows: &'a Windows,
+    draw: Draw<'a>,
+    permit: &'a Permit,
     hold: Option<Hold>,
 }
 
 impl ChargeBudget for Charge<'_> {
     fn charge(&mut self, subjects: &[SubjectOrdinal]) -> Result<(), OverBudget> {
-        self.budgets.charge(self.grant, &self.limits, subjects, self.now).map_err(|hold| {
+        let (Watch { budgets, allowances, .. }, limits) = (self.watch, self.permit.budget());
+        // What is restricted has no room for a backfill either.
+        let charged = if limits == self.permit.grant().budget {
+            allowances.charge(self.windows, budgets, self.draw, &limits, subjects)
+        } else {
+            budgets.charge(self.draw.grant, &limits, subjects, self.draw.at)
+        };
+        charged.map_err(|hold| {
             self.hold = Some(hold);
             OverBudget
         })

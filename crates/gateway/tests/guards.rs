@@ -457,6 +457,37 @@ async fn a_declared_backfill_has_room_in_the_budget_and_alarms_nobody() {
 }
 
 #[tokio::test]
+async fn a_backfill_has_room_for_its_own_operation_only_and_leaves_nothing_in_the_grant() {
+    let stage = stage().await;
+    befriend(&stage);
+    let now = clock::unix_now();
+    let opened = |name: &str, to: UnixMicros| {
+        let operation = OperationId::new(name).unwrap();
+        let kind = WindowKind::Backfill { operation, subjects_max: 60 };
+        let from = now;
+        Windows::new(vec![Window { id: name.into(), integration: READER, kind, from, to }])
+    };
+    let tight = |windows: &Windows| {
+        change(&stage, &[], windows, |directory| {
+            let budget = Budget { burst: 3, hour: 3, day: 3 };
+            directory.grants.values_mut().for_each(|grant| grant.budget = budget);
+        });
+    };
+    let later = now + Micros::from_secs(600);
+    tight(&opened("getPerson", later));
+    for n in 0..20 {
+        assert_eq!(get(&stage, &id("friend", n)).await.0, 200, "{n}");
+    }
+    // As if an operator had ended it now.
+    tight(&opened("getPerson", clock::unix_now()));
+    for n in 20..23 {
+        assert_eq!(get(&stage, &id("friend", n)).await.0, 200, "{n}");
+    }
+    tight(&opened("anotherOperation", later));
+    assert_eq!(get(&stage, &id("friend", 23)).await.0, 429);
+}
+
+#[tokio::test]
 async fn a_token_without_proof_is_refused_from_a_network_never_seen() {
     let stage = stage().await;
     change(&stage, &[], &Windows::default(), |directory| {

@@ -35,7 +35,7 @@ use control::register::{self, Registration};
 use control::tokens::{self, Registered};
 use control::witness::Witnesses;
 use credential::Verifier;
-use detection::{Use, Window, WindowKind, Windows, habits};
+use detection::{Window, WindowKind, Windows, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
 use gateway::node::{AskIssuer, FullScan, Node, Parts, View};
@@ -46,7 +46,7 @@ use ledger::Draft;
 use ledger::note::{self, VerifyingKey};
 use ledger::record::Body;
 use ledger::{TreeHead, checkpoint};
-use model::{OperationId, Outcome, UnixMicros};
+use model::{OperationId, UnixMicros};
 use policy::{ConsentBook, Policies};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -185,8 +185,8 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     let shown = view(&contract.load_full(), snapshot.clone())?;
     let expected = {
         let mut told = Replay::new(&watch, &opened.vault, &shown);
-        replay_former(&watch, data, &opened.vault, &mut told);
-        replay(&watch, &opened.view, &opened.vault, &mut told)?
+        replay_former(data, &opened.vault, &mut told);
+        replay(&opened.view, &opened.vault, &mut told)?
     };
     expected.check(&opened.vault, &registry).await?;
     let verifier = Verifier::new(
@@ -868,9 +868,9 @@ fn roster(snapshot: &Snapshot) -> Roster {
 }
 
 /// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
-fn replay_former(watch: &Watch, data: &Path, vault: &Vault, told: &mut Replay<'_>) {
+fn replay_former(data: &Path, vault: &Vault, told: &mut Replay<'_>) {
     let replayed = generation::before(data).and_then(|former| match former {
-        Some(former) => replay(watch, &former, vault, told).map(|_| ()),
+        Some(former) => replay(&former, vault, told).map(|_| ()),
         None => Ok(()),
     });
     if let Err(reason) = replayed {
@@ -882,7 +882,7 @@ fn replay_former(watch: &Watch, data: &Path, vault: &Vault, told: &mut Replay<'_
 /// whatever happened to the process.
 ///
 /// Returns what these records say must be in vault and registry.
-fn replay(watch: &Watch, view: &LogView, vault: &Vault, told: &mut Replay<'_>) -> Result<Expected> {
+fn replay(view: &LogView, vault: &Vault, told: &mut Replay<'_>) -> Result<Expected> {
     let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
     let mut expected = Expected::since(since);
     for record in view.records_since(since) {
@@ -894,7 +894,9 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault, told: &mut Replay<'_>) -
         let record = record.decode()?;
         let at = record.header.time;
         expected.take(&record);
-        let Body::Access(access) = &record.body else { continue };
+        if !matches!(record.body, Body::Access(_)) {
+            continue;
+        }
         let ordinals: Vec<_> = record
             .touches
             .iter()
@@ -910,9 +912,7 @@ fn replay(watch: &Watch, view: &LogView, vault: &Vault, told: &mut Replay<'_>) -
             })
             .collect();
         told.take(&record, &ordinals);
-        let (Outcome::Released, Some(grant)) = (access.outcome, access.grant) else { continue };
-        let seen = Use { credential: access.credential, grant, network: access.network, at };
-        watch.replay(&seen, &ordinals);
+        told.count(&record, &ordinals);
     }
     Ok(expected)
 }

@@ -1,7 +1,7 @@
 //! What the detectors are told outside of requests: rules in shadow, relationships, and what the log knows from before this start.
 
 use anyhow::{Context, Result, bail};
-use detection::{Asked, Inner, Kind, Observation, RULES, Windows};
+use detection::{Asked, Draw, Inner, Kind, Observation, RULES, Use, Windows};
 use gateway::asker;
 use gateway::node::View;
 use gateway::watch::Watch;
@@ -186,6 +186,24 @@ impl<'a> Replay<'a> {
             probe: None,
         };
         self.watch.replay_observation(&seen, self.windows);
+    }
+
+    /// Tells budgets and habits of one record: what was released through an operation, whether or not the contract still has it.
+    pub(crate) fn count(&self, record: &Record, ordinals: &[SubjectOrdinal]) {
+        let (Body::Access(access), Chain::Integration(integration)) =
+            (&record.body, record.header.chain)
+        else {
+            return;
+        };
+        let (Outcome::Released, Some(grant), Some(operation)) =
+            (access.outcome, access.grant, &access.operation)
+        else {
+            return;
+        };
+        let at = record.header.time;
+        let seen = Use { credential: access.credential, grant, network: access.network, at };
+        let draw = Draw { integration, grant, operation, at };
+        self.watch.replay(&seen, draw, ordinals, self.windows);
     }
 
     fn subject(&mut self, ordinal: SubjectOrdinal) -> Option<Asked> {

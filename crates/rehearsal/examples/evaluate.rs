@@ -19,12 +19,14 @@ const RATES: [f64; 9] = [0.0167, 0.1, 0.5, 2.0, 10.4, 36.7, 193.0, 1_000.0, 5_00
 
 const HOUR: Micros = Micros::from_secs(3_600);
 
+/// Writes a part of the page, judged by so many seeds.
+type Part = fn(&mut Vec<u8>, u64) -> std::io::Result<()>;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: u64 = std::env::args().nth(1).map_or(Ok(20), |text| text.parse())?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{HEAD}")?;
-    let parts: [fn(&mut Vec<u8>, u64) -> std::io::Result<()>; 4] =
-        [found, false_alarms, curve, adversary];
+    let parts: [Part; 4] = [found, false_alarms, curve, adversary];
     let written: Vec<std::io::Result<Vec<u8>>> = std::thread::scope(|scope| {
         let write = |part: fn(&mut Vec<u8>, u64) -> std::io::Result<()>| {
             let mut text = Vec::new();

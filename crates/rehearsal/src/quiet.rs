@@ -80,9 +80,10 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
             .map(|((seat, _), n)| (seat.integration, RELATED * n, RELATED))
             .collect();
         let mut watched = Watched::new(defaults, "getAccount", Kind::Read, &related, BEGINS)?;
-        watched.windows = match class {
-            Class::Bulk => nights(&players, quiet.days),
-            _ => agreed(&players, quiet.windows),
+        watched.windows = if class == Class::Bulk {
+            nights(&players, quiet.days)
+        } else {
+            agreed(&players, quiet.windows)
         };
         // A nightly copy of 150 a second is half a million requests a night; a fiftieth of them is told.
         let density = if class == Class::Bulk { 0.02 } else { 1.0 };

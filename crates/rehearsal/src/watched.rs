@@ -6,8 +6,8 @@
 use crate::benign::{Class, Load, MINUTE};
 use crate::quiet::BEGINS;
 use detection::{
-    Asked, Defaults, Detectors, Event, ExposureBudgets, Habits, Inner, KeyedHash, Kind,
-    Observation, Signal, Unusual, Use, Windows,
+    Allowances, Asked, Defaults, Detectors, Draw, Event, ExposureBudgets, Habits, Inner, KeyedHash,
+    Kind, Observation, Signal, Unusual, Use, Windows,
 };
 use model::{
     Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, Micros, OperationId,
@@ -111,6 +111,7 @@ pub struct Came {
 pub struct Watched {
     detectors: Detectors,
     budgets: ExposureBudgets,
+    allowances: Allowances,
     habits: Habits,
     hash: KeyedHash,
     operation: OperationId,
@@ -144,6 +145,7 @@ impl Watched {
         Some(Self {
             detectors,
             budgets,
+            allowances: Allowances::default(),
             habits,
             hash,
             operation,
@@ -175,8 +177,15 @@ impl Watched {
         let asked = [Asked { ordinal, place: subject, key: key(self.hash, subject) }];
         let mut outcome = if exists { Inner::Released } else { Inner::NotFound };
         if exists {
-            let budget = self.windows.widen(seat.budget, seat.integration, at);
-            if let Err(hold) = self.budgets.charge(seat.grant, &budget, &[ordinal], at) {
+            let draw = Draw {
+                integration: seat.integration,
+                grant: seat.grant,
+                operation: &self.operation,
+                at,
+            };
+            let Self { windows, budgets, allowances, .. } = &*self;
+            let charged = allowances.charge(windows, budgets, draw, &seat.budget, &[ordinal]);
+            if let Err(hold) = charged {
                 outcome = Inner::Held;
                 let event =
                     Event::BudgetHold { credential: seat.credential, grant: seat.grant, hold };

@@ -275,7 +275,7 @@ fn an_alarm_that_goes_on_throttles_again_and_pages_once_a_day() {
     assert_eq!(holds(&mut scene, 1_440, 60), [720, 1], "a day of it");
     scene.micros += 3_600 * 1_000_000;
     assert_eq!(holds(&mut scene, 2, 1), [1, 1], "after an hour's silence it is another");
-    scene.detectors.lifted(&Containment::Throttle(GRANT));
+    scene.detectors.lifted(&[Containment::Throttle(GRANT)]);
     assert_eq!(holds(&mut scene, 2, 1), [1, 1], "and what people lifted");
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Session {
     /// The node's configuration file
     #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
     config: PathBuf,
-    /// An operator's key file; twice for what takes two operators
+    /// An operator's key file; once more where two operators are asked for
     #[arg(long, required = true)]
     key: Vec<PathBuf>,
 }
@@ -64,6 +64,7 @@ pub(crate) struct Session {
 pub(crate) struct Listed {
     #[command(flatten)]
     session: Session,
+    /// As JSON
     #[arg(long)]
     json: bool,
 }

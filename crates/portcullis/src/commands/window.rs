@@ -3,7 +3,7 @@
 use super::{Listed, Session, print};
 use crate::keys;
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use model::{Micros, UnixMicros, WindowId};
 use serde_json::Value;
 use storage::registry::Command;
@@ -51,21 +51,22 @@ pub(crate) struct Declaring {
 
 #[derive(Args)]
 #[group(skip)]
+#[command(group = ArgGroup::new("what").required(true).args(["backfill", "address", "endpoint"]))]
 struct Announced {
     /// It reads many subjects through this operation
-    #[arg(long, value_name = "OPERATION", group = "what", required = true)]
+    #[arg(long, value_name = "OPERATION", requires = "subjects")]
     backfill: Option<String>,
-    /// How many
-    #[arg(long, requires = "backfill")]
+    /// How many different ones, at most, from its beginning to its end
+    #[arg(long, requires = "backfill", conflicts_with_all = ["address", "endpoint"])]
     subjects: Option<u32>,
     /// It reads everybody, decoys too: they are withheld, and it is not cut off for meeting them
-    #[arg(long, requires = "backfill")]
+    #[arg(long, requires = "backfill", conflicts_with_all = ["address", "endpoint"])]
     full_scan: bool,
     /// It comes from this network
-    #[arg(long, value_name = "NETWORK", group = "what", required = true)]
+    #[arg(long, value_name = "NETWORK")]
     address: Option<String>,
     /// It begins to use this operation
-    #[arg(long, value_name = "OPERATION", group = "what", required = true)]
+    #[arg(long, value_name = "OPERATION")]
     endpoint: Option<String>,
 }
 

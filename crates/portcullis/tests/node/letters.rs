@@ -60,8 +60,9 @@ impl Drop for MailServer {
     }
 }
 
+/// In no order, which detectors would take for counting through.
 fn person(n: usize) -> String {
-    format!("p-{n:04}")
+    format!("p-{:04}", (1 + n * 1_009) % 5_000)
 }
 
 /// One in a hundred is gone for good, one in fifty is told to come back later.

@@ -5,11 +5,13 @@ use crate::letters::MailServer;
 use crate::origin::Origin;
 use crate::process::{Employed, employ, kill, restart, start};
 use crate::receiver::{Message, Receiver};
+use crate::retention::commands;
 use crate::software::{Answer, Manner};
 use crate::support::{Node, Transport, portcullis, said, wait};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ledger::Draft;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -89,6 +91,10 @@ fn a_decoy_severs_pages_opens_a_case_and_tells_the_vendor_until_two_people_lift_
     ensure!(nobody.status == 404 && problem(&nobody)?["code"] == "not_found", "looks like nobody");
     wait(|| Ok((!pages(&receiver).is_empty()).then_some(())))?;
     kill(&mut node)?;
+    let plants = commands(&node.data())?.into_iter().filter(
+        |draft| matches!(draft, Draft::OperatorAction { action, .. } if action == "honey_plant"),
+    );
+    ensure!(plants.count() == 4, "three that were made, and the one that asked who was read");
     receiver.answer(&[]);
     restart(&mut node)?;
     wait(|| Ok((taken(&pages(&receiver)) > 0).then_some(())))?;
@@ -284,6 +290,11 @@ fn a_window_is_inert_until_two_approve_it_and_a_full_scan_meets_decoys_without_a
         &["--backfill", "getPerson", "--subjects", "500", "--hours", "337"][..],
         &["--backfill", "noSuchOperation", "--subjects", "500", "--hours", "1"],
         &["--backfill", "getPerson", "--subjects", "0", "--hours", "1"],
+        &["--backfill", "getPerson", "--hours", "1"],
+        &["--address", "203.0.113.0/24", "--subjects", "4", "--hours", "1"],
+        &["--endpoint", "getPerson", "--full-scan", "--hours", "1"],
+        &["--address", "203.0.113.0/24", "--endpoint", "getPerson", "--hours", "1"],
+        &["--hours", "1"],
         &["--address", "0.0.0.0/0", "--hours", "1"],
         &["--address", "203.0.113.9/24", "--hours", "1"],
         &["--endpoint", "getPerson", "--hours", "1", "--from", "2020-01-01T00:00:00Z"],

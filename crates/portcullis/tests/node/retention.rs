@@ -49,7 +49,7 @@ impl ReadClocks for Set {
 }
 
 /// What operators did, which the registry knows, too.
-fn commands(data: &Path) -> Result<Vec<Draft>> {
+pub(crate) fn commands(data: &Path) -> Result<Vec<Draft>> {
     let disk: Arc<dyn KeepSynced> = Arc::new(LocalDisk::new(data)?);
     let mut commands = Vec::new();
     for record in LogView::at_rest(disk)?.records_from(0) {

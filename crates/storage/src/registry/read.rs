@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub classes: ClassTable,
     /// The decoys.
     pub honey: BTreeSet<SubjectId>,
-    /// The change windows that were approved and not ended, past ones among them.
+    /// The change windows that were approved, from when to when they held; past ones among them.
     pub windows: Vec<DeclaredWindow>,
     /// Where vendors hear of being contained.
     pub webhooks: BTreeMap<VendorId, String>,

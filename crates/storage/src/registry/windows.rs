@@ -145,12 +145,18 @@ pub(super) async fn end(
     apply::known(done.rows_affected(), &format!("a window {window} that is not over"))
 }
 
-/// The windows that two operators approved and nobody ended, those that end last first.
+/// The windows that two operators approved, from when to when they held: what the record of their time is read by. Those that nobody
+/// ended come first, then those that end last; a thousand at most.
 pub(super) async fn approved(
     tx: &mut SqliteConnection,
 ) -> Result<Vec<DeclaredWindow>, RegistryError> {
     let approved = rows(tx, true).await?;
-    Ok(approved.into_iter().map(|row| row.declared).collect())
+    let held = |WindowRow { mut declared, approved, ended }| {
+        declared.from = declared.from.max(approved.unwrap_or(declared.from));
+        declared.to = declared.to.min(ended.unwrap_or(declared.to));
+        (declared.from < declared.to).then_some(declared)
+    };
+    Ok(approved.into_iter().filter_map(held).collect())
 }
 
 type Columns = (String, String, String, i64, i64, String, Option<i64>, Option<i64>);
@@ -161,7 +167,8 @@ async fn rows(
 ) -> Result<Vec<WindowRow>, RegistryError> {
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT id, integration, change, begins, ends, reason, approved, ended FROM change_windows
-         WHERE $1 = 0 OR (approved IS NOT NULL AND ended IS NULL) ORDER BY ends DESC, id LIMIT $2",
+         WHERE $1 = 0 OR approved IS NOT NULL
+         ORDER BY ($1 = 1 AND ended IS NOT NULL), ends DESC, id LIMIT $2",
     )
     .bind(i64::from(approved_only))
     .bind(OPEN_MAX)

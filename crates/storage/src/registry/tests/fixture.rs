@@ -129,6 +129,14 @@ impl World {
     }
 
     pub(super) async fn send(&self, command: &SignedCommand) -> Result<Applied, RegistryError> {
+        self.send_at(command, NOW).await
+    }
+
+    pub(super) async fn send_at(
+        &self,
+        command: &SignedCommand,
+        now: UnixMicros,
+    ) -> Result<Applied, RegistryError> {
         let checked = checked();
         let payload: Payload = serde_json::from_slice(&command.payload).unwrap();
         let is_vetting = matches!(
@@ -138,7 +146,7 @@ impl World {
                 | Command::IntegrationApprove { .. }
         );
         let beside = if is_vetting { Beside::Checked(&checked) } else { Beside::Nothing };
-        self.registry.apply_with(command, beside, &HEAD, NOW).await
+        self.registry.apply_with(command, beside, &HEAD, now).await
     }
 }
 
@@ -301,6 +309,7 @@ pub(super) fn every_command() -> Vec<(Command, usize)> {
         (Command::Evidence { scope: "acme".into() }, 1),
         (Command::SubjectExport { from: UnixMicros(0), to: UnixMicros(1) }, 1),
         (Command::List { what: Listing::Grants }, 1),
+        (Command::List { what: Listing::Honey }, 1),
         (Command::SubjectEnrol { subject: SubjectText(SubjectId::new("nobody").unwrap()) }, 2),
         (Command::ConsoleOpen {}, 1),
         (case_open(), 1),

@@ -1,7 +1,7 @@
 //! Who may do what.
 
 use super::fixture::*;
-use crate::registry::command::{CaseStep, Command, CommandError, Effect};
+use crate::registry::command::{CaseStep, Command, CommandError, Effect, Listing};
 use crate::registry::{MIGRATIONS, Registry, RegistryError};
 use crate::sqlite;
 use model::{Micros, Operator, OperatorId, OperatorKind, Role, UnixMicros};
@@ -15,7 +15,7 @@ const DESIGNED: [(Role, &str); 4] = [
     (Role::Viewer, "exposure_query list console_open incident_show"),
     (
         Role::Responder,
-        "sever freeze integration_restrict review_all consents_end credential_retire grant_withdraw bearer_end honey_plant window_declare window_end signals_acknowledge \
+        "sever freeze integration_restrict review_all consents_end credential_retire grant_withdraw bearer_end honey_plant list_honey window_declare window_end signals_acknowledge \
          subject_erase_cancel vendor_add integration_apply evidence_add evidence subject_export incident_open incident_scope \
          incident_decide incident_draft incident_file incident_postmortem incident_vendor incident_reopen",
     ),
@@ -32,6 +32,9 @@ const DESIGNED: [(Role, &str); 4] = [
 ];
 
 fn word(command: &Command) -> String {
+    if matches!(command, Command::List { what: Listing::Honey }) {
+        return "list_honey".to_owned();
+    }
     let Command::IncidentStep { step, .. } = command else { return command.action().to_owned() };
     if matches!(step, CaseStep::Decide { notify: false, .. }) {
         return "incident_decide_against".to_owned();

@@ -1,6 +1,6 @@
 //! Change windows: inert until two approve them in the words in which they were declared, and never for long.
 
-use super::fixture::{INTEGRATION, NOW, World};
+use super::fixture::{INTEGRATION, NOW, World, payload, signed};
 use crate::registry::command::{Change, Command, CommandError, DeclaredWindow};
 use crate::registry::{CaseRow, RegistryError};
 use model::{IncidentId, IntegrationId, Micros, UnixMicros, WindowId};
@@ -64,6 +64,24 @@ async fn one_declares_two_approve_every_word_and_one_ends() {
         world.registry.windows().await.unwrap().iter().map(states).collect::<Vec<_>>(),
         ["ended"]
     );
+}
+
+/// What was read between the two is read the same after a restart, and nothing beside it.
+#[tokio::test]
+async fn what_is_published_is_the_time_in_which_it_held() {
+    let world = World::with_integration().await;
+    let minutes = |n: u64| NOW + Micros::from_secs(n * 60);
+    let window = backfill(1);
+    world.one(Command::WindowDeclare { window: window.clone() }).await.unwrap();
+    let approve = payload(Command::WindowApprove { window: window.clone() });
+    let approve = signed(&approve, &[&world.ada, &world.bo]);
+    world.send_at(&approve, minutes(1)).await.unwrap();
+    let held = DeclaredWindow { from: minutes(1), ..window.clone() };
+    assert_eq!(approved(&world).await, std::slice::from_ref(&held));
+    let end = signed(&payload(Command::WindowEnd { window: window.window }), &[&world.ada]);
+    world.send_at(&end, minutes(3)).await.unwrap();
+    assert_eq!(approved(&world).await, [DeclaredWindow { to: minutes(3), ..held }]);
+    assert_eq!(world.registry.windows().await.unwrap()[0].declared, window, "in its words");
 }
 
 #[tokio::test]
