@@ -205,17 +205,18 @@ impl Watch {
     /// was announced. A token without proof is refused there.
     pub(crate) fn admit(&self, asker: &Asker, view: &View, now: UnixMicros) -> Result<(), Reason> {
         let &Bearing { integration, credential, grant, network, .. } = &asker.bearing;
-        let is_expected = view
-            .directory
-            .credentials
-            .get(&credential)
-            .is_some_and(|known| !known.networks.is_empty())
-            || view.windows.announce_network(integration, network, now);
+        // Asked only where it matters: a proved caller in a network it was seen in pays nothing for it.
+        let is_expected = || {
+            let known = view.directory.credentials.get(&credential);
+            known.is_some_and(|known| !known.networks.is_empty())
+                || view.windows.announce_network(integration, network, now)
+        };
         let seen = Use { credential, grant, network, at: now };
-        let unusual = lock(&self.habits).observe(&seen, !asker.is_bearer || is_expected);
+        let is_believed = !asker.is_bearer || is_expected();
+        let unusual = lock(&self.habits).observe(&seen, is_believed);
         match unusual {
             None => Ok(()),
-            Some(Unusual::NewNetwork) if is_expected => Ok(()),
+            Some(Unusual::NewNetwork) if is_expected() => Ok(()),
             Some(Unusual::NewNetwork) if asker.is_bearer => {
                 let token = asker.token;
                 let event =
