@@ -79,12 +79,11 @@ struct Used {
     classes: ClassSet,
 }
 
-/// The last credential or grant of an integration with a finding from a new network.
+/// The last credential of an integration with a finding from a new network.
 #[derive(Clone, Copy, Debug)]
 struct Spread {
     at: UnixMicros,
     credential: CredentialId,
-    grant: Option<GrantId>,
 }
 
 /// Where what a request is about stands in each map. Nothing is added to those before its fold is over.
@@ -236,7 +235,7 @@ impl Detectors {
             && let Some(integration) =
                 self.callers.get(&credential).map(|caller| caller.integration)
         {
-            self.spread(integration, credential, None, other, &mut causes);
+            self.spread(integration, credential, other, &mut causes);
         }
         causes.signals.iter_mut().for_each(|signal| self.paging.calm(signal));
         causes.signals
@@ -486,7 +485,7 @@ impl Detectors {
             let (credential, within) = (seen.credential, defaults.new_for);
             let cause = Cause::NewNetworkAndMore { credential, other, within };
             causes.push(cause, vec![Containment::SuspendCredential(credential), Containment::Page]);
-            self.spread(seen.integration, credential, None, other, causes);
+            self.spread(seen.integration, credential, other, causes);
         }
     }
 
@@ -546,7 +545,7 @@ impl Detectors {
             let within = self.defaults.new_for;
             let cause = Cause::NewNetworkAndMore { credential, other, within };
             causes.push(cause, vec![Containment::SuspendCredential(credential), Containment::Page]);
-            self.spread(seen.integration, credential, None, other, causes);
+            self.spread(seen.integration, credential, other, causes);
         }
     }
 
@@ -555,20 +554,13 @@ impl Detectors {
         &mut self,
         integration: IntegrationId,
         credential: CredentialId,
-        grant: Option<GrantId>,
         finding: &'static str,
         causes: &mut Causes,
     ) {
-        let this = Spread { at: causes.at, credential, grant };
+        let this = Spread { at: causes.at, credential };
         let within = self.defaults.together;
-        let mut is_second = false;
-        let last = self.spreads.touch(&integration, || this);
-        if causes.at.since(last.at) < within {
-            let other_grant = last.grant.is_some() && grant.is_some() && last.grant != grant;
-            is_second = last.credential != credential || other_grant;
-        }
-        *last = this;
-        if is_second {
+        let last = std::mem::replace(self.spreads.touch(&integration, || this), this);
+        if causes.at.since(last.at) < within && last.credential != credential {
             let cause = Cause::Spread { integration, finding, holders: 2, within };
             causes.push(cause, vec![Containment::Sever(integration), Containment::OpenCase]);
         }

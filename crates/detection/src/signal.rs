@@ -146,13 +146,13 @@ pub enum Cause {
         /// Where from.
         network: ClientIp,
     },
-    /// The same finding, from new networks, about a second credential or grant of one integration.
+    /// The same finding, from new networks, about a second credential of one integration.
     Spread {
         /// Whose.
         integration: IntegrationId,
         /// The rule of the finding.
         finding: &'static str,
-        /// How many credentials or grants.
+        /// How many credentials.
         holders: u32,
         /// Within how long.
         within: Micros,
@@ -347,7 +347,7 @@ impl fmt::Display for Cause {
             ),
             Self::Spread { integration, finding, holders, within } => write!(
                 f,
-                "{holders} keys or grants of {integration} show {} from new networks within {} s",
+                "{holders} keys of {integration} show {} from new networks within {} s",
                 rule::words(finding),
                 secs(within)
             ),
