@@ -1,6 +1,6 @@
 //! How we prove to somebody else's authorization server that we are the client that it knows.
 
-use crate::outbound::Question;
+use crate::outbound::{Question, encoded};
 use axum::http::header::HeaderValue;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -64,17 +64,4 @@ impl ClientProof {
 pub(crate) fn form_of(parameters: &[(&str, &str)]) -> String {
     let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
     pairs.collect::<Vec<_>>().join("&")
-}
-
-/// As `application/x-www-form-urlencoded`, with `%20` for a space, which every reader takes.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-            encoded.push(char::from(octet));
-        } else {
-            encoded.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    encoded
 }

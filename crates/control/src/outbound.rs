@@ -177,6 +177,19 @@ pub async fn post(
     timeout(patience, posted).await.map_err(|_| NotAsked::Late(patience))?
 }
 
+/// Every octet that is not unreserved (RFC 3986 section 2.3) as `%` and two digits: for paths, queries and forms alike, whose readers take `%20` for a space.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            encoded.push(char::from(octet));
+        } else {
+            encoded.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    encoded
+}
+
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -3,7 +3,7 @@
 use super::fetch::{BOUNDS, said};
 use super::store::{State, Store};
 use super::{Fetched, NotRefreshed};
-use crate::outbound::{Address, Answer, NotAsked, Question, exchange};
+use crate::outbound::{Address, Answer, NotAsked, Question, encoded, exchange};
 use detection::intel::stix::Objects;
 use detection::intel::{BYTES_MAX, BadList};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -118,17 +118,4 @@ fn is_taxii(value: &HeaderValue) -> bool {
     let mut parts = text.split(';').map(str::trim);
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/taxii+json"))
         && parts.all(|part| !part.starts_with("version") || part == "version=2.1")
-}
-
-/// Percent-encoded for a query, everything that is not unreserved (RFC 3986 section 2.3).
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

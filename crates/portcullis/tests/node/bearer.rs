@@ -2,7 +2,7 @@
 
 use crate::alone;
 use crate::origin::Origin;
-use crate::process::{Employed, employ, kill, log, restart, start};
+use crate::process::{Employed, employ, kill, log, restart, start_configured};
 use crate::software::{Manner, Software};
 use crate::support::{Node, Transport, wait};
 use anyhow::{Context, Result, ensure};
@@ -42,10 +42,7 @@ fn tokens_of_one_integration_are_taken_without_proof_while_two_operators_say_so(
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    // With the ports in its configuration.
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let mut node = start_configured(&origin, Transport::ClearText)?;
     let old = runtime.block_on(employ(&node, "old", false))?;
     let other = runtime.block_on(employ(&node, "other", false))?;
     let bearer = |node: &Node, tool: &Employed| read_as_bearer(node, &tool.software);

@@ -2,7 +2,7 @@
 
 use crate::alone;
 use crate::origin::Origin;
-use crate::process::{employ, kill, restart, start};
+use crate::process::{employ, kill, start_configured};
 use crate::software::Manner;
 use crate::support::{Transport, portcullis, said};
 use anyhow::{Context, Result, ensure};
@@ -18,10 +18,7 @@ fn copies_say_what_exposure_says_and_naming_subjects_is_on_record() -> Result<()
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    // Once more, so that its configuration names the ports it runs with.
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let mut node = start_configured(&origin, Transport::ClearText)?;
     let reader = runtime.block_on(employ(&node, "reader", true))?;
     let mut line = reader.software.line(Manner::Brisk);
     for person in READ {

@@ -3,7 +3,7 @@
 
 use crate::alone;
 use crate::origin::Origin;
-use crate::process::{employ, kill, log, restart, start};
+use crate::process::{employ, kill, log, restart, start, start_configured};
 use crate::service::{ask, reload, signal};
 use crate::software::Manner;
 use crate::support::{Node, Transport, portcullis, said, wait};
@@ -59,9 +59,7 @@ fn an_imported_list_refuses_until_it_is_over() -> Result<()> {
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let node = start_configured(&origin, Transport::ClearText)?;
     let tool = runtime.block_on(employ(&node, "visited", true))?;
     let mut line = tool.software.line(Manner::Brisk);
     let mut status = || runtime.block_on(line.get("/v1/people/p-0001")).status;

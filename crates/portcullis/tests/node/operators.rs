@@ -3,7 +3,7 @@
 use crate::alone;
 use crate::authenticator::{Authenticator, Says};
 use crate::origin::Origin;
-use crate::process::{kill, log, restart, start};
+use crate::process::{kill, log, restart, start_configured};
 use crate::support::{Node, Transport, portcullis, said, wait};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -46,10 +46,7 @@ fn each_operator_does_what_its_role_allows_and_no_more() -> Result<()> {
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    // With the ports in its configuration.
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let mut node = start_configured(&origin, Transport::ClearText)?;
     add(&node, "vera", "viewer", &[])?;
     add(&node, "rosa", "responder", &[])?;
     let aldo = add(&node, "aldo", "approver", &[])?;
@@ -116,9 +113,7 @@ fn an_automation_signs_for_itself_and_is_never_one_of_two() -> Result<()> {
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let mut node = start_configured(&origin, Transport::ClearText)?;
     for (role, days, why) in [
         ("approver", "9", "an automation is viewer or responder"),
         ("admin", "9", "an automation is viewer or responder"),
@@ -241,9 +236,7 @@ fn the_console_changes_something_for_a_passkey_and_a_role_only() -> Result<()> {
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let mut node = start_configured(&origin, Transport::ClearText)?;
     node.operate(&["vendor", "add", "acme", "--name", "Acme Ltd"])?;
     let vera = add(&node, "vera", "viewer", &[])?;
     let rosa = add(&node, "rosa", "responder", &[])?;

@@ -3,7 +3,7 @@
 use crate::alone;
 use crate::letters::MailServer;
 use crate::origin::Origin;
-use crate::process::{Employed, employ, kill, restart, start};
+use crate::process::{Employed, employ, kill, restart, start, start_configured};
 use crate::receiver::{Message, Receiver};
 use crate::retention::commands;
 use crate::software::{Answer, Manner};
@@ -278,9 +278,7 @@ fn a_window_is_inert_until_two_approve_it_and_a_full_scan_meets_decoys_without_a
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::ClearText)?;
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let node = start_configured(&origin, Transport::ClearText)?;
     let tool = runtime.block_on(employ(&node, "scanner", false))?;
     let declare = |what: &[&str]| {
         let begin = ["window", "declare", "scanner", "--reason", "the vendor moves its index"];

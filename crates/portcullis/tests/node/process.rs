@@ -53,6 +53,17 @@ pub(crate) fn kill(node: &mut Node) -> Result<()> {
     Ok(())
 }
 
+/// A node whose configuration names the ports that it runs with, as one has them that was started before.
+///
+/// # Errors
+/// What the node said.
+pub(crate) fn start_configured(origin: &Origin, transport: Transport) -> Result<Node> {
+    let mut node = start(None, origin, transport)?;
+    kill(&mut node)?;
+    restart(&mut node)?;
+    Ok(node)
+}
+
 /// Starts another process in place of one that was killed, and kills that too after a while, wherever it stands then.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::alone;
 use crate::origin::Origin;
-use crate::process::{employ, kill, log, restart, start};
+use crate::process::{employ, log, start, start_configured};
 use crate::software::{Answer, Manner, new_key};
 use crate::support::{Node, Transport, portcullis, wait};
 use anyhow::{Context, Result, ensure};
@@ -83,10 +83,7 @@ fn a_reload_takes_over_lists_contract_and_certificate_and_drops_no_request() -> 
     let _alone = alone();
     let runtime = Runtime::new()?;
     let origin = runtime.block_on(Origin::start())?;
-    let mut node = start(None, &origin, Transport::Tls)?;
-    // Once more, so that it runs with the ports that its configuration names by then.
-    kill(&mut node)?;
-    restart(&mut node)?;
+    let node = start_configured(&origin, Transport::Tls)?;
     let tool = runtime.block_on(employ(&node, "steady", true))?;
 
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
