@@ -1,19 +1,26 @@
 //! What is usual: learned from what was seen, slowly, so that nobody teaches it in an hour.
 
-use crate::defaults::{Defaults, Ratio};
+use crate::defaults::{Defaults, Increase, Ratio};
 use crate::distinct::Distinct;
 use model::{ClassSet, UnixMicros};
 
 const HOURS: usize = 168;
 const BINS: usize = 64;
 
-/// A share of hits, learned. Until a thousand were seen each one teaches at once; then a day teaches when it is over, an eighth at most
-/// of what is known, and a day with an alarm teaches nothing.
+/// A share of hits, learned. Until two thousand were seen each one teaches at once; then a day teaches when it is over, as two thousand do or
+/// an eighth of what is known at most, and a day with an alarm teaches nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Learned {
     hits: f32,
     seen: f32,
     today: Today,
+}
+
+/// A share, and of how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) share: f32,
+    pub(crate) of: f32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,6 +36,16 @@ impl Learned {
     pub(crate) fn usual(&self, rule: &Ratio, defaults: &Defaults) -> f32 {
         let prior = defaults.prior;
         (prior * rule.floor / 2.0 + self.hits) / (prior + self.seen)
+    }
+
+    /// The share as it was seen, without anything assumed; none of few.
+    pub(crate) fn measured(&self, rule: &Increase) -> Option<Measured> {
+        (self.seen >= rule.known).then(|| Measured { share: self.hits / self.seen, of: self.seen })
+    }
+
+    /// What was seen today teaches nothing.
+    pub(crate) fn distrust(&mut self) {
+        self.today.has_alarmed = true;
     }
 
     pub(crate) fn teach(
@@ -63,10 +80,10 @@ impl Learned {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share of counts")]
         let (hits, seen, at_once) = (hits as f32, seen as f32, defaults.at_once as f32);
-        let weight = seen.min(self.seen / defaults.day_weight);
+        let weight = seen.min((self.seen / defaults.day_weight).max(at_once));
         self.hits += weight * hits / seen;
         self.seen += weight;
-        // What was learned long ago fades: the sum stays what eight full days made.
+        // What was learned long ago fades: the sum stays what eight days made.
         let most = at_once * defaults.day_weight;
         if self.seen > most {
             self.hits *= most / self.seen;

@@ -11,6 +11,9 @@ pub struct Defaults {
     /// Novelty: a subject without a relationship. Table: p1 .6, floor .15 (at .05 there were 17.5 false alarms in 1,000 integration-days
     /// and at .15 6.4), h 18, 30 hits. Cap chosen: at .45, 63 strangers in a row still alarm, whatever the stream was taught.
     pub novelty: Ratio,
+    /// Shift: strangers are more than what was learned, whatever that is, where novelty asks whether they are many. Chosen; what it
+    /// finds and how often it is wrong is in `docs/detection.md`.
+    pub shift: Increase,
     /// Enumeration: an id near one of the last. Table: p1 .7, floor .05, h 18, 50 hits. Cap chosen: at .6, 117 neighbours in a row alarm.
     pub enumeration: Ratio,
     /// Misses: a lookup that found nothing. Table: p1 .5, floor .05, h 18; 8 hits, which is what h asks for at the floor, so that one
@@ -67,7 +70,7 @@ pub struct Defaults {
     pub prior: f32,
     /// Until so many were seen each one teaches at once, afterwards whole days do. Chosen.
     pub at_once: u32,
-    /// The most that one day weighs against what was known: one part in so many. Chosen.
+    /// The most that one day weighs against what was known: one part in so many, or as much as what taught at once. Chosen.
     pub day_weight: f32,
     /// Streams of (credential, network) kept; the least recently active is forgotten first. 5,000 credentials in 20 networks.
     pub streams_max: usize,
@@ -98,10 +101,35 @@ pub struct Ratio {
     pub hits_min: u16,
 }
 
+/// A Bernoulli CUSUM about what was learned: alarms when the share of hits has multiplied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Increase {
+    /// It is silent until so many were seen.
+    pub known: f32,
+    /// So many times what was learned, and one standard deviation of that, is still usual.
+    pub usual: f32,
+    /// And never less than this.
+    pub floor: f32,
+    /// Nor more: beyond it, novelty finds what there is to find.
+    pub cap: f32,
+    /// So many times what is still usual is to be found.
+    pub bad: f32,
+    /// The score that alarms.
+    pub h: f32,
+}
+
 impl Default for Defaults {
     fn default() -> Self {
         Self {
             novelty: Ratio { floor: 0.15, cap: 0.45, bad: 0.6, h: 18.0, hits_min: 30 },
+            shift: Increase {
+                known: 1_000.0,
+                usual: 1.1,
+                floor: 0.02,
+                cap: 0.3,
+                bad: 1.6,
+                h: 10.0,
+            },
             enumeration: Ratio { floor: 0.05, cap: 0.6, bad: 0.7, h: 18.0, hits_min: 50 },
             misses: Ratio { floor: 0.05, cap: 0.4, bad: 0.5, h: 18.0, hits_min: 8 },
             fleet_hits_min: 30,
@@ -126,7 +154,7 @@ impl Default for Defaults {
             first_seen_within: Micros::from_secs(30 * 86_400),
             first_seen_after: Micros::from_secs(86_400),
             prior: 200.0,
-            at_once: 1_000,
+            at_once: 2_000,
             day_weight: 8.0,
             streams_max: 100_000,
             operations_max: 4_096,

@@ -7,7 +7,7 @@ use crate::Hold;
 use crate::signal::{Cause, Containment, NetworkGroup, Signal};
 use crate::strikes::{Rule, Strikes};
 use model::{ClientIp, CredentialId, GrantId, IntegrationId, Micros, OperationId, UnixMicros};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// 65,536 networks are about 8 MiB. An attacker who strikes from more within five minutes makes us forget the first, and
 /// has been refused each time.
@@ -130,6 +130,7 @@ pub struct Detector {
     foreign: Strikes<OperationId>,
     holds: Strikes<GrantId>,
     recent: BTreeMap<CredentialId, Recent>,
+    shadow: BTreeSet<&'static str>,
 }
 
 /// What was last found about one credential.
@@ -146,11 +147,17 @@ impl Default for Detector {
             foreign: Strikes::new(FOREIGN),
             holds: Strikes::new(HOLDS),
             recent: BTreeMap::new(),
+            shadow: BTreeSet::new(),
         }
     }
 }
 
 impl Detector {
+    /// Puts exactly these rules in shadow, so that what rests on one of them spends nothing that another finding needs.
+    pub fn shadow(&mut self, rules: BTreeSet<&'static str>) {
+        self.shadow = rules;
+    }
+
     /// Folds one event in; the signals it completes, most often one or none.
     pub fn fold(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
         let mut signals: Vec<Signal> = self.signal(event, now).into_iter().collect();
@@ -276,18 +283,21 @@ impl Detector {
                 self.recent.pop_first();
             }
         }
+        let is_shadowed = |rule| self.shadow.contains(rule);
         let recent = self.recent.entry(credential).or_default();
+        let holds = recent.other.is_some_and(|(at, rule)| near(at) && !is_shadowed(rule));
         if is_new_network {
             recent.new_network = Some(now);
-        } else {
+        } else if !(holds && is_shadowed(rule)) {
             recent.other = Some((now, rule));
         }
         let (new_network, (other_at, other)) = (recent.new_network?, recent.other?);
         if !near(new_network) || !near(other_at) {
             return None;
         }
-        // Both are spent: the next suspension needs both again.
-        *recent = Recent::default();
+        // Both are spent: the next suspension needs both again. What only would have been done spends nothing but itself.
+        let new_network = recent.new_network.filter(|_| is_shadowed(other));
+        *recent = Recent { new_network, other: None };
         let cause = Cause::NewNetworkAndMore { credential, other, within: TOGETHER };
         let containment = vec![Containment::SuspendCredential(credential), Containment::Page];
         Some(Signal { at: now, cause, containment, shadow: false })
@@ -366,6 +376,29 @@ mod tests {
             sentences(1, &[bad("2001:db8:1::1"), bad("2001:db8:1:2::1"), bad("2001:db8:1::3")]),
             ["3 bad proofs came from 2001:db8:1::/48 within 300 s: open a case"]
         );
+    }
+
+    #[test]
+    fn a_finding_in_shadow_spends_no_new_network_and_hides_no_other_finding() {
+        let (unknown, moved) = (
+            Event::UnknownOperation { credential: CREDENTIAL },
+            Event::NewNetwork { credential: CREDENTIAL, network: ip("203.0.113.9") },
+        );
+        let pins = Event::OutsidePins { credential: CREDENTIAL, network: ip("203.0.113.9") };
+        let pairs = |events: &[&Event]| {
+            let mut detector = Detector::default();
+            detector.shadow(["pins"].into());
+            let found = (1..).zip(events);
+            let found = found.flat_map(|(n, event)| detector.fold(event, UnixMicros::from_secs(n)));
+            let found = found.filter_map(|signal| {
+                let Cause::NewNetworkAndMore { other, .. } = signal.cause else { return None };
+                Some(other)
+            });
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(pairs(&[&moved, &pins, &unknown]), ["pins", "unknown_operation"]);
+        assert_eq!(pairs(&[&unknown, &pins, &moved]), ["unknown_operation"]);
+        assert_eq!(pairs(&[&moved, &unknown, &pins]), ["unknown_operation"]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub struct Detectors {
     /// Holds the subjects of a request; kept to spare an allocation each time.
     subjects: Vec<Subject>,
     paging: Paging,
+    shadow: BTreeSet<&'static str>,
 }
 
 /// [`NetworkGroup::number`].
@@ -84,6 +85,7 @@ struct Used {
 struct Spread {
     at: UnixMicros,
     credential: CredentialId,
+    finding: &'static str,
 }
 
 /// Where what a request is about stands in each map. Nothing is added to those before its fold is over.
@@ -119,14 +121,28 @@ impl Detectors {
             throttled: Lru::new(ELSEWHERE_MAX),
             subjects: Vec::new(),
             paging: Paging::default(),
+            shadow: BTreeSet::new(),
         }
+    }
+
+    /// Puts exactly these rules in shadow: what rests on one of them is told as what would have been done.
+    pub fn shadow(&mut self, rules: BTreeSet<&'static str>) {
+        self.guards.shadow(rules.clone());
+        self.shadow = rules;
     }
 
     /// Folds one observation in; the signals it completes, most often none.
     pub fn fold(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
         let mut signals = self.find(seen, windows);
-        signals.iter_mut().for_each(|signal| self.paging.calm(signal));
+        self.finish(&mut signals);
         signals
+    }
+
+    fn finish(&mut self, signals: &mut [Signal]) {
+        for signal in signals {
+            signal.shadow = signal.rests_on().iter().any(|rule| self.shadow.contains(rule));
+            self.paging.calm(signal);
+        }
     }
 
     fn find(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
@@ -237,7 +253,7 @@ impl Detectors {
         {
             self.spread(integration, credential, other, &mut causes);
         }
-        causes.signals.iter_mut().for_each(|signal| self.paging.calm(signal));
+        self.finish(&mut causes.signals);
         causes.signals
     }
 
@@ -430,7 +446,7 @@ impl Detectors {
             network: NetworkGroup::of(seen.network),
         };
 
-        let [novelty, enumeration] =
+        let [novelty, enumeration, shift] =
             stream.judge_subjects(subjects, seen.outcome == Inner::Held, learned, &judge);
         let lookup = lookup(seen).and_then(|(probe, is_miss)| match probe {
             Some(probe) => stream.judge_lookup(probe, is_miss, &mut learned.misses, &judge),
@@ -443,7 +459,7 @@ impl Detectors {
             stream.mark_strong(Family::Recon, seen.at);
         }
         let mut suspended = None;
-        for standing in [novelty, enumeration, lookup].into_iter().flatten() {
+        for standing in [novelty, enumeration, shift, lookup].into_iter().flatten() {
             // Misses are told when they alarm, and once more when nearly all miss: only then do they throttle.
             let throttles = standing.family != Family::Misses || standing.is_strong;
             if !stream.may_tell(
@@ -464,7 +480,8 @@ impl Detectors {
                 suspended = Some(standing.family.rule());
             }
         }
-        if let Some(families) = stream.two_families(&judge) {
+        let is_shadowed = |family: Family| self.shadow.contains(family.rule());
+        if let Some(families) = stream.two_families(is_shadowed, &judge) {
             let (integration, within) = (seen.integration, defaults.together);
             let cause = Cause::Families { integration, stream: name(), families, within };
             causes.push(cause, vec![Containment::Sever(integration), Containment::OpenCase]);
@@ -501,7 +518,7 @@ impl Detectors {
         let Fleet { stream, learned, contributors, .. } = self.operations.at(places.fleet);
         let judge =
             Judge { defaults, at: seen.at, halved: false, hits_min: defaults.fleet_hits_min };
-        let [novelty, enumeration] = stream.judge_subjects(subjects, false, learned, &judge);
+        let [novelty, enumeration, shift] = stream.judge_subjects(subjects, false, learned, &judge);
         let mut lookup_found = None;
         if let Some((Some(probe), is_miss)) = lookup(seen) {
             if is_miss {
@@ -513,7 +530,7 @@ impl Detectors {
             contributors.add(seen.credential, seen.grant);
         }
         let mut suspects = None;
-        for standing in [novelty, enumeration, lookup_found].into_iter().flatten() {
+        for standing in [novelty, enumeration, shift, lookup_found].into_iter().flatten() {
             if !stream.may_tell(
                 Told::Family(
                     standing.family,
@@ -557,10 +574,18 @@ impl Detectors {
         finding: &'static str,
         causes: &mut Causes,
     ) {
-        let this = Spread { at: causes.at, credential };
+        let this = Spread { at: causes.at, credential, finding };
         let within = self.defaults.together;
-        let last = std::mem::replace(self.spreads.touch(&integration, || this), this);
-        if causes.at.since(last.at) < within && last.credential != credential {
+        let is_shadowed = |of: &Spread| self.shadow.contains(of.finding);
+        let kept = self.spreads.touch(&integration, || this);
+        let last = *kept;
+        let is_near = causes.at.since(last.at) < within;
+        // What only would have been done takes the place of nothing that was.
+        if !is_near || is_shadowed(&last) || !is_shadowed(&this) {
+            *kept = this;
+        }
+        if is_near && last.credential != credential {
+            let finding = if is_shadowed(&last) { last.finding } else { finding };
             let cause = Cause::Spread { integration, finding, holders: 2, within };
             causes.push(cause, vec![Containment::Sever(integration), Containment::OpenCase]);
         }

@@ -25,6 +25,7 @@ pub mod observation;
 mod paging;
 pub mod relationships;
 pub mod rule;
+mod shift;
 pub mod signal;
 pub mod statistic;
 mod stream;

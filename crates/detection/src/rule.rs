@@ -4,7 +4,7 @@ use crate::signal::{Cause, Signal};
 use crate::statistic::{Family, Stream};
 
 /// Every rule, in the order of the table of guards and then of detectors.
-pub const RULES: [&str; 22] = [
+pub const RULES: [&str; 23] = [
     "proof",
     "listed",
     "pins",
@@ -18,6 +18,7 @@ pub const RULES: [&str; 22] = [
     "honey",
     "secret",
     "novelty",
+    "shift",
     "enumeration",
     "misses",
     "fleet",
@@ -74,7 +75,7 @@ impl Signal {
         let mut rules = vec![self.rule()];
         match &self.cause {
             Cause::NewNetworkAndMore { other, .. } => rules.extend(["new_network", other]),
-            Cause::Spread { finding, .. } => rules.push(finding),
+            Cause::Spread { finding, .. } => rules.extend(["new_network", finding]),
             Cause::Families { families, .. } => rules.extend(families.map(Family::rule)),
             Cause::BadProofs { .. }
             | Cause::ListedNetwork { .. }
@@ -259,6 +260,7 @@ pub(crate) fn words(rule: &str) -> &'static str {
         "honey" => "a decoy",
         "secret" => "secrets in free text",
         "novelty" => "subjects without a relationship",
+        "shift" => "more strangers than usual",
         "enumeration" => "ids in order",
         "misses" => "lookups that find nothing",
         "recon" => "looking around",

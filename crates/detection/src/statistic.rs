@@ -23,7 +23,7 @@ pub enum Stream {
     },
 }
 
-/// A kind of evidence. Two of different families are two facts; two of the same are one.
+/// A kind of evidence. Two of different [`Family::PAIRED`] are two facts; two of the same are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Subjects without a relationship.
@@ -36,11 +36,13 @@ pub enum Family {
     Recon,
     /// The exposure budget, held again and again while another family stands.
     Budget,
+    /// More subjects without a relationship than there usually are. The same fact as novelty, so of no pair.
+    Shift,
 }
 
 impl Family {
-    /// Every family.
-    pub const ALL: [Self; 5] =
+    /// The families of which two sever.
+    pub const PAIRED: [Self; 5] =
         [Self::Novelty, Self::Enumeration, Self::Misses, Self::Recon, Self::Budget];
 
     /// The rule that finds it.
@@ -51,6 +53,7 @@ impl Family {
             Self::Misses => "misses",
             Self::Recon => "recon",
             Self::Budget => "budget",
+            Self::Shift => "shift",
         }
     }
 }
@@ -58,13 +61,14 @@ impl Family {
 /// One statistic that alarmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistic {
-    /// [`Family::Novelty`], [`Family::Enumeration`] or [`Family::Misses`].
+    /// One that is a score: [`Family::Novelty`], [`Family::Shift`], [`Family::Enumeration`] or [`Family::Misses`].
     pub family: Family,
     /// Of which requests.
     pub stream: Stream,
     /// How many of the last `of` were hits.
     pub hits: u32,
-    /// How many were judged last, at most 32. A subject or lookup that repeats one of the last few is not judged again.
+    /// How many were judged last: at most 32, and of a shift all since its score was last zero. A subject or lookup that repeats one of
+    /// the last few is not judged again, but for once that a run of subjects who come back is no neighbour.
     pub of: u32,
     /// The share of hits that is usual here, in thousandths: what was learned.
     pub usual_permille: u32,
@@ -89,7 +93,7 @@ impl fmt::Display for Statistic {
                     "{hits} of the last {of} subjects of {stream} stand beside one read just before"
                 )?;
             }
-            Family::Novelty | Family::Recon | Family::Budget => {
+            Family::Novelty | Family::Shift | Family::Recon | Family::Budget => {
                 write!(
                     f,
                     "{hits} of the last {of} subjects of {stream} have no relationship with "
@@ -123,6 +127,7 @@ impl fmt::Display for Family {
             Self::Misses => "lookups that find nothing",
             Self::Recon => "looking around",
             Self::Budget => "a budget that is held again and again",
+            Self::Shift => "more strangers than usual",
         })
     }
 }

@@ -4,29 +4,33 @@ use crate::baseline::{Baseline, Learned};
 use crate::cusum::{Cusum, Limit};
 use crate::defaults::{Defaults, Ratio};
 use crate::distinct::Distinct;
+use crate::shift::Shift;
 use crate::statistic::Family;
 use model::{Micros, UnixMicros};
 
-/// The state of one stream, 424 bytes: with its key seven cache lines, in the order in which a request asks for them.
+/// The state of one stream, 440 bytes: with its key seven cache lines and a bit, in the order in which a request asks for them.
 #[derive(Clone, Debug, PartialEq, Default)]
 #[repr(C)]
 pub(crate) struct Stream {
     novelty: Cusum,
     enumeration: Cusum,
     misses: Cusum,
+    shift: Shift,
     /// When novelty last stood at its limit.
     stood: Secs,
     /// Whether each of the subjects held since an alarm was a stranger too, newest in the lowest bit.
     held: u32,
     held_count: u8,
     volume_told: bool,
+    /// Whether the subject asked for last was one of those asked for lately.
+    has_come_back: bool,
     /// Until when its network is new.
     pub(crate) new_until: Secs,
     span: u32,
-    /// When each family last stood strongly; by [`Family::ALL`].
+    /// When each family last stood strongly; by [`Family::PAIRED`].
     strong: [Secs; 5],
-    /// When a signal was last told of each family that is a score, of strong misses, and of two families.
-    told: [Secs; 5],
+    /// When a signal was last told of each family that is a score, of strong misses, and of two families, one of which is in shadow or none.
+    told: [Secs; 7],
     /// Lookups made last, each once.
     probes: Ring<8>,
     subjects: Distinct,
@@ -35,7 +39,7 @@ pub(crate) struct Stream {
 }
 
 const _: () =
-    assert!(size_of::<Stream>() == 424, "five thousand credentials in twenty networks fit");
+    assert!(size_of::<Stream>() == 440, "five thousand credentials in twenty networks fit");
 
 /// Seconds since 1970; 0 for never.
 pub(crate) type Secs = u32;
@@ -91,15 +95,34 @@ impl Stream {
         is_held: bool,
         learned: &mut Baseline,
         judge: &Judge<'_>,
-    ) -> [Option<Standing>; 2] {
+    ) -> [Option<Standing>; 3] {
         // What completes an alarm is one fact; only what is held after it is another.
         let alarmed = is_held && self.has_stood(judge);
-        let mut standing = [None; 2];
+        let mut standing = [None; 3];
         for subject in subjects {
-            let Some(is_near) = self.places.ask(fold(subject.place), judge.defaults.near) else {
+            let near = self.places.ask(fold(subject.place), judge.defaults.near);
+            let comes_back = near.is_none();
+            // Who walks through ids does not come back. A run of those who come back counts once: else a few known ids asked for again and
+            // again between two new ones would hide a walk.
+            let is_walk = !comes_back || !std::mem::replace(&mut self.has_come_back, comes_back);
+            self.has_come_back = comes_back;
+            if subject.is_chosen && is_walk {
+                let rule = &judge.defaults.enumeration;
+                standing[1] = judge_one(
+                    &mut self.enumeration,
+                    &mut learned.enumeration,
+                    Family::Enumeration,
+                    near == Some(true),
+                    rule,
+                    judge,
+                )
+                .or(standing[1]);
+            }
+            if comes_back {
                 continue;
-            };
+            }
             if let Some(is_stranger) = subject.is_stranger {
+                standing[2] = self.judge_shift(is_stranger, learned, judge).or(standing[2]);
                 let rule = &judge.defaults.novelty;
                 // The last of an answer may be an acquaintance again: what stood within it has stood.
                 standing[0] = judge_one(
@@ -115,18 +138,6 @@ impl Stream {
                     self.hold(is_stranger);
                 }
             }
-            if subject.is_chosen {
-                let rule = &judge.defaults.enumeration;
-                standing[1] = judge_one(
-                    &mut self.enumeration,
-                    &mut learned.enumeration,
-                    Family::Enumeration,
-                    is_near,
-                    rule,
-                    judge,
-                )
-                .or(standing[1]);
-            }
         }
         for stands in standing.iter().flatten() {
             self.stand(stands, judge);
@@ -135,6 +146,31 @@ impl Stream {
             self.mark_strong(Family::Budget, judge.at);
         }
         standing
+    }
+
+    /// Whether strangers are more than they were learned to be.
+    fn judge_shift(
+        &mut self,
+        is_stranger: bool,
+        learned: &mut Baseline,
+        judge: &Judge<'_>,
+    ) -> Option<Standing> {
+        let rule = &judge.defaults.shift;
+        let usual = learned.novelty.measured(rule)?;
+        if !self.shift.fold(is_stranger, rule, usual) {
+            return None;
+        }
+        learned.novelty.distrust();
+        Some(Standing {
+            family: Family::Shift,
+            is_strong: false,
+            hits: self.shift.hits(),
+            of: self.shift.judged(),
+            hits_in_all: self.shift.hits(),
+            score_centi: self.shift.score_centi(),
+            h: rule.h,
+            usual: usual.share,
+        })
     }
 
     /// Judges one lookup, unless it repeats one of the last few.
@@ -160,18 +196,23 @@ impl Stream {
         }
     }
 
-    /// Two families that stood strongly within [`Defaults::together`], told once in a while.
-    pub(crate) fn two_families(&mut self, judge: &Judge<'_>) -> Option<[Family; 2]> {
-        let near = |at: &Secs| {
-            *at > 0 && secs(judge.at).saturating_sub(*at) < span_secs(judge.defaults.together)
+    /// Two families that stood strongly within [`Defaults::together`], told once in a while. Those whose rule is in shadow come last: they
+    /// neither stand in the way of two that are not, nor make them wait.
+    pub(crate) fn two_families(
+        &mut self,
+        is_shadowed: impl Fn(Family) -> bool,
+        judge: &Judge<'_>,
+    ) -> Option<[Family; 2]> {
+        let near = |at: Secs| {
+            at > 0 && secs(judge.at).saturating_sub(at) < span_secs(judge.defaults.together)
         };
-        let mut strong = Family::ALL
-            .into_iter()
-            .zip(&self.strong)
-            .filter(|(_, at)| near(at))
-            .map(|(family, _)| family);
-        let pair = [strong.next()?, strong.next()?];
-        self.may_tell(Told::Families, judge).then_some(pair)
+        let strong = Family::PAIRED.into_iter().zip(self.strong).filter(|(_, at)| near(*at));
+        let (mut strong, shadowed): (Vec<_>, Vec<_>) =
+            strong.map(|(family, _)| family).partition(|family| !is_shadowed(*family));
+        let rests_on_shadow = strong.len() < 2;
+        strong.extend(shadowed);
+        let &[first, second, ..] = strong.as_slice() else { return None };
+        self.may_tell(Told::Families(rests_on_shadow), judge).then_some([first, second])
     }
 
     /// Whether this is to be told, or was told a moment ago.
@@ -183,7 +224,9 @@ impl Stream {
             // Only misses are told twice, once they are strong.
             Told::Family(Family::Misses, false) => 2,
             Told::Family(Family::Misses, true) => 3,
-            Told::Families => 4,
+            Told::Families(false) => 4,
+            Told::Families(true) => 6,
+            Told::Family(Family::Shift, _) => 5,
             // No scores: they are told as one of two families only.
             Told::Family(Family::Recon | Family::Budget, _) => return false,
         };
@@ -262,7 +305,8 @@ impl Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Told {
     Family(Family, bool),
-    Families,
+    /// Whether one of the two is in shadow.
+    Families(bool),
 }
 
 fn judge_one(

@@ -29,7 +29,7 @@ use storage::embedded::Vault;
 use tokio::sync::broadcast;
 use tracing::{info, warn};
 
-/// Signals kept for operators to look at; the record keeps what was done about them.
+/// Signals kept for operators to look at, and as many of strangers; the record keeps what was done about them.
 const SIGNALS_MAX: usize = 1_000;
 
 /// Signals logged in one second, and as many of strangers.
@@ -117,9 +117,10 @@ pub struct Watch {
     habits: Mutex<Habits>,
     detectors: Mutex<Detectors>,
     signals: Mutex<VecDeque<Signal>>,
+    /// Apart, so that no number of them makes one of the others be forgotten.
+    signals_of_strangers: Mutex<VecDeque<Signal>>,
     logged: Mutex<Logged>,
     logged_of_strangers: Mutex<Logged>,
-    shadow: Mutex<BTreeSet<&'static str>>,
     tallies: Arc<Mutex<Tallies>>,
     /// Under a key of this start: what is hashed with it is compared within the process only.
     hash: KeyedHash,
@@ -138,9 +139,9 @@ impl Watch {
             habits: Mutex::default(),
             detectors: Mutex::new(Detectors::new(&Defaults::default())),
             signals: Mutex::default(),
+            signals_of_strangers: Mutex::default(),
             logged: Mutex::default(),
             logged_of_strangers: Mutex::default(),
-            shadow: Mutex::default(),
             tallies: Arc::default(),
             hash: KeyedHash::new(clock::random()),
             told: broadcast::Sender::new(TOLD_BEHIND_MAX),
@@ -409,7 +410,7 @@ impl Watch {
 
     /// Puts exactly these rules in shadow: their signals are told, and what they call for is not carried out.
     pub fn shadow(&self, rules: BTreeSet<&'static str>) {
-        *lock(&self.shadow) = rules;
+        lock(&self.detectors).shadow(rules);
     }
 
     /// Folds one event and contains what it completes.
@@ -419,19 +420,20 @@ impl Watch {
     }
 
     fn act(&self, signals: Vec<Signal>) {
-        for mut signal in signals {
-            let shadow = lock(&self.shadow);
-            signal.shadow = signal.rests_on().iter().any(|rule| shadow.contains(rule));
-            drop(shadow);
+        for signal in signals {
             let is_logged = self.log(&signal);
             lock(&self.tallies).signal(&signal);
-            let mut kept = lock(&self.signals);
+            let (kept, told) = if signal.is_of_strangers() {
+                (&self.signals_of_strangers, &self.told_of_strangers)
+            } else {
+                (&self.signals, &self.told)
+            };
+            let mut kept = lock(kept);
             if kept.len() == SIGNALS_MAX {
                 kept.pop_front();
             }
             kept.push_back(signal.clone());
             drop(kept);
-            let told = if signal.is_of_strangers() { &self.told_of_strangers } else { &self.told };
             let (posture, told) = (Arc::clone(&self.posture), told.clone());
             let tallies = Arc::clone(&self.tallies);
             let signal_is_only_told = signal.containment.iter().all(|what| change(what).is_none());
@@ -484,7 +486,10 @@ impl Watch {
 
     /// The most recent signals, oldest first.
     pub fn signals(&self) -> Vec<Signal> {
-        lock(&self.signals).iter().cloned().collect()
+        let mut signals: Vec<_> = lock(&self.signals).iter().cloned().collect();
+        signals.extend(lock(&self.signals_of_strangers).iter().cloned());
+        signals.sort_by_key(|signal| signal.at);
+        signals
     }
 }
 

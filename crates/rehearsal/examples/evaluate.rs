@@ -250,8 +250,8 @@ The detectors and budgets of the gateway are told of generated traffic, request 
 happens in operation are assumed, and no public log of integrations' traffic was found to fit them to. So these are figures of the model, and a deployment's own may differ;
 `portcullis rehearse` plays the same traffic against the whole gateway.
 
-The defaults come from the sources that `detection::Defaults` names and were not fitted to this generator. Whoever chooses others does so with odd seeds in view: every figure here is of
-even seeds. An attack begins after ten hours of the tool's honest traffic, on a Monday at ten, and goes on for two hours
+The defaults come from the sources that `detection::Defaults` names and were not fitted to this generator, but for those of `shift` (decision 0037), which odd seeds chose. Whoever chooses others does so with odd seeds in
+view: every figure here is of even seeds. An attack begins after 34 hours of the tool's honest traffic, on a Tuesday at ten, and goes on for two hours
 (six below 0.05 a second, 300,000 requests at most). *Contained* is the first signal that throttles, restricts, suspends or severs. Nothing is refused before it but what the budget holds, so *gone* counts what
 an attacker has whose every request is taken; outside of a bearer exception a copied token is refused at once, and under one so is every new network. Intervals of shares are Wilson's, of rates by
 the square root, both of 95 %.
@@ -267,9 +267,10 @@ const TAIL: &str = "
 ## What is missed
 
 * **Who asks for people whom the tool knows.** Novelty sees strangers only. An attacker inside the vendor who reads the tool's own tickets is bounded by the budget, and by honey subjects.
-* **Who mixes well.** Where less than about a third of a stream are strangers, the score falls as fast as it rises. The last table is what that leaves in a day.
-* **A trickle beside the vendor's own traffic.** 0.1 requests a second on the vendor's own key and network, beside 3 a second of its own (R06-diluted, inside), are 3 % more strangers: no score rises, at whatever
-  threshold, and it is never seen. Streams are kept by network, so from anywhere else the same trickle is a stream of its own and found at its fifteenth stranger. Inside, the grant's budget of a day is the bound.
+* **Who mixes well.** Where less than about a third of a stream are strangers, novelty falls as fast as it rises, and shift where they are less than half as many again as is usual. The last table is what that leaves in a day.
+* **A trickle beside the vendor's own traffic.** One request a minute on the vendor's own key and network, beside 3 a second of its own, is too little for shift, and it is never seen; 0.1 a second is. Streams are kept by
+  network, so from anywhere else the same trickle is a stream of its own and found at its fifteenth stranger. Inside, the grant's budget of a day is the bound.
+* **Tools that nobody knows yet.** Shift is silent until 1,000 subjects were judged, and what an attacker reads before that is part of what is usual.
 * **Lookups that find half of what they ask for** look like a bug with bad ids, which signals and wakes nobody. People found are strangers then, which is novelty's business.
 * **What a backfill window covers.** While one runs, novelty, enumeration and volume say nothing of its operation; the declared count is the bound.
 * **Tools without imported relationships.** Novelty is blind there; enumeration, misses and budgets remain.

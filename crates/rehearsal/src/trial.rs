@@ -9,8 +9,8 @@ use detection::{Containment, Defaults, Kind, Signal};
 use model::{ClientIp, Micros};
 use std::collections::BTreeSet;
 
-/// Honest traffic before the attack, which so begins on a Monday at ten.
-const BEFORE: Micros = Micros::from_secs(10 * 3_600);
+/// Honest traffic before the attack, which so begins on a Tuesday at ten.
+const BEFORE: Micros = Micros::from_secs(34 * 3_600);
 
 /// Requests after which an attack that nobody saw is given up, and how long it goes on at most.
 const REQUESTS_MAX: u64 = 300_000;
@@ -100,32 +100,45 @@ pub fn play(trial: &Trial, defaults: &Defaults) -> Option<Found> {
         loop {
             let at = begin + micros(found.requests as f64 / rate);
             let is_next = at < minute + MINUTE && found.requests < requests_max;
-            if let Some(ask) = honest.next_if(|ask| !is_next || ask.at <= at) {
-                let (subject, exists) = (ask.subject, ask.exists);
-                watched.tell(&seat, &Request { at: ask.at, network: home, subject, exists });
-                continue;
-            }
-            if !is_next {
+            let ask = honest.next_if(|ask| !is_next || ask.at <= at);
+            if ask.is_none() && !is_next {
                 break;
             }
-            let (subject, exists) = ask(pattern, found.requests, &mut dice);
-            let network = match networks {
-                0 => home,
-                many => abroad(at.since(begin), lasts, many),
-            };
-            let came = watched.tell(&seat, &Request { at, network, subject, exists });
-            found.requests += 1;
-            if came.released {
-                taken.insert(subject);
-                if !PEOPLE.is_related(subject) {
-                    strangers.insert(subject);
+            let request = ask.map_or_else(
+                || {
+                    let (subject, exists) = invent(pattern, found.requests, &mut dice);
+                    let network = match networks {
+                        0 => home,
+                        many => abroad(at.since(begin), lasts, many),
+                    };
+                    Request { at, network, subject, exists }
+                },
+                |ask| Request {
+                    at: ask.at,
+                    network: home,
+                    subject: ask.subject,
+                    exists: ask.exists,
+                },
+            );
+            let came = watched.tell(&seat, &request);
+            if ask.is_none() {
+                found.requests += 1;
+                if came.released {
+                    taken.insert(request.subject);
+                    if !PEOPLE.is_related(request.subject) {
+                        strangers.insert(request.subject);
+                    }
                 }
             }
+            if request.at < begin {
+                continue;
+            }
+            // Whoever's request completes it, it stops both.
             if !came.signals.is_empty() {
-                found.detected_s.get_or_insert(seconds(at.since(begin)));
+                found.detected_s.get_or_insert(seconds(request.at.since(begin)));
             }
             if let Some(signal) = came.signals.iter().find(|signal| stops(signal)) {
-                found.contained_s = Some(seconds(at.since(begin)));
+                found.contained_s = Some(seconds(request.at.since(begin)));
                 found.rule = Some(signal.rule());
                 found.subjects = taken.len() as u64;
                 found.strangers = strangers.len() as u64;
@@ -139,7 +152,7 @@ pub fn play(trial: &Trial, defaults: &Defaults) -> Option<Found> {
     Some(found)
 }
 
-fn ask(pattern: Pattern, number: u64, dice: &mut Dice) -> (u64, bool) {
+fn invent(pattern: Pattern, number: u64, dice: &mut Dice) -> (u64, bool) {
     let anybody = dice.below(PEOPLE.count);
     match pattern {
         Pattern::Random => (anybody, true),

@@ -72,12 +72,12 @@ impl Scene {
         let mut scene = Self {
             detectors,
             windows: Windows::default(),
-            micros: (NOON - 1_000) * 1_000_000,
+            micros: (NOON - 900) * 1_000_000,
             told: Vec::new(),
             operation: OperationId::new("getPerson").unwrap(),
         };
-        // What is usual: a subject a second, each with a relationship.
-        for n in 20_000..21_000 {
+        // What is usual: a subject a second, each with a relationship. Too few for a shift to be judged.
+        for n in 20_000..20_900 {
             assert!(scene.after(1.0, &reads(far(n, false))).is_empty());
         }
         scene
@@ -155,13 +155,59 @@ fn subjects_without_a_relationship_throttle_and_page_once() {
     assert_eq!(
         signal.to_string(),
         format!(
-            "30 of the last 32 subjects of {KEY} from 10.0.0.0/24 have no relationship with {CRM}, 0 in 32 is usual: throttle {GRANT}, page"
+            "30 of the last 32 subjects of {KEY} from 10.0.0.0/24 have no relationship with {CRM}, 1 in 32 is usual: throttle {GRANT}, page"
         )
     );
     assert!(signal.evidence().contains(&("hits_in_all", Evidence::Count(30))));
     for n in 30..60 {
         assert!(scene.after(0.5, &reads(far(n, true))).is_empty(), "{n}");
     }
+}
+
+#[test]
+fn a_few_more_strangers_than_usual_are_a_shift_and_as_many_as_usual_are_none() {
+    let mut scene = Scene::new();
+    let mut coin = Coin(5);
+    let mut read = |scene: &mut Scene, n, strangers| {
+        let is_stranger = coin.permille() < strangers;
+        scene.after(1.0, &reads(far(n, is_stranger)))
+    };
+    // Thirty in a thousand for four days, of which novelty and shift learn; then as many again.
+    for n in 0..20_000 {
+        assert!(read(&mut scene, n, 30).is_empty(), "{n}");
+    }
+    // A stranger in nine is below what novelty can see.
+    let found = (20_000..20_500).find(|n| !read(&mut scene, *n, 110).is_empty());
+    assert!(found.is_some_and(|n| n < 20_400), "{found:?}");
+    let signal = &scene.told[0];
+    assert_eq!(signal.rule(), "shift");
+    assert_eq!(signal.containment, [Containment::Throttle(GRANT), Containment::Page]);
+    let sentence = signal.cause.to_string();
+    assert!(sentence.contains("have no relationship with"), "{sentence}");
+    assert_eq!(scene.severs(), 0);
+}
+
+#[test]
+fn a_walk_through_ids_is_not_hidden_by_those_who_come_back() {
+    let walks = |returns: u64| {
+        let mut scene = Scene::new();
+        let mut found = None;
+        for n in 0..400 {
+            let mut told = scene.after(0.5, &reads(500_000 + n));
+            for _ in 0..returns {
+                told.extend(scene.after(0.1, &reads(500_000)));
+            }
+            if told.contains(&"enumeration") {
+                found = Some(n);
+                break;
+            }
+        }
+        found
+    };
+    assert!(walks(0).is_some_and(|n| n < 60));
+    // However many come back between two steps, they are one that is no neighbour.
+    assert!(walks(1).is_some_and(|n| n < 120));
+    assert_eq!(walks(1), walks(5));
 }
 
 #[test]
@@ -390,6 +436,23 @@ fn strangers_in_order_of_their_ids_are_two_families() {
     assert_eq!(scene.severs(), 1);
     let families = scene.told.iter().find(|signal| signal.rule() == "families").unwrap();
     assert_eq!(families.rests_on(), ["families", "novelty", "enumeration"]);
+}
+
+#[test]
+fn a_rule_in_shadow_keeps_no_two_others_from_severing() {
+    let mut scene = Scene::new();
+    scene.detectors.shadow(["novelty"].into());
+    for n in 0..60 {
+        scene.after(0.5, &reads(KNOWN.end + n * 3));
+    }
+    let pair = |signal: &&Signal| signal.rule() == "families";
+    assert!(scene.told.iter().find(pair).is_some_and(|signal| signal.shadow));
+    for probe in 0..60 {
+        scene.after(0.5, &misses(2_000_000 + probe * 1_000));
+    }
+    let last = scene.told.iter().rfind(pair).unwrap();
+    assert_eq!(last.rests_on(), ["families", "enumeration", "misses"]);
+    assert!(!last.shadow);
 }
 
 #[test]

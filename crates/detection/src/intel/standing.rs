@@ -35,8 +35,6 @@ pub struct Standing<'a> {
     pub hosting: bool,
     /// Whose autonomous system.
     pub asn: Option<Asn>,
-    /// Which country.
-    pub country: Option<Country>,
 }
 
 impl Standing<'_> {
@@ -47,7 +45,12 @@ impl Standing<'_> {
 }
 
 impl Intelligence {
-    /// What is known about `network` at `now`: four walks down tries, without allocation.
+    /// Which country an address is in.
+    pub fn country(&self, network: ClientIp) -> Option<Country> {
+        self.countries.as_ref().and_then(|database| database.find(network.addr()))
+    }
+
+    /// What is known about `network` at `now`: three walks down tries, without allocation, for each request.
     pub fn standing(&self, network: ClientIp, now: UnixMicros) -> Standing<'_> {
         let address = network.addr();
         let listed = self.listed.find(network, now);
@@ -60,7 +63,6 @@ impl Intelligence {
             anonymiser: hides.tor || hides.vpn || hides.proxy,
             hosting: hides.hosting || asn.is_some_and(|asn| self.hosting.contains(&asn)),
             asn,
-            country: self.countries.as_ref().and_then(|database| database.find(address)),
         }
     }
 }

@@ -305,6 +305,7 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
     let refused = found.as_ref().is_some_and(|found| found.level.refuses());
     let systems = intelligence.systems.as_ref();
     let organisation = systems.and_then(|systems| systems.organisation(peer.addr()));
+    let country = intelligence.country(peer);
     let all = intelligence.listed.all(peer);
     let spared = intelligence.listed.spared(peer);
     if place.json {
@@ -317,7 +318,7 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
             "level": standing.level.map(Level::get),
             "listed": listed,
             "spared": spared,
-            "country": standing.country.map(|country| country.to_string()),
+            "country": country.map(|country| country.to_string()),
             "asn": standing.asn.map(|asn| asn.0),
             "organisation": organisation,
             "anonymiser": standing.anonymiser,
@@ -353,7 +354,7 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
         format!("AS{}{name}", asn.0)
     });
     let facts = [
-        standing.country.map(|country| format!("country {country}")),
+        country.map(|country| format!("country {country}")),
         system,
         standing.anonymiser.then(|| "an anonymiser".to_owned()),
         standing.hosting.then(|| "a hosting provider".to_owned()),

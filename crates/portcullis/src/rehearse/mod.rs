@@ -134,6 +134,7 @@ fn read(name: &str) -> Result<Vec<Scenario>> {
 /// One run, from nothing.
 async fn play(scenario: &Scenario, mode: Mode, options: &Options) -> Result<(Scoreboard, Picture)> {
     let started = Instant::now();
+    pace::begin();
     let stage = Stage::set(scenario, mode, options.seed).await?;
     let pace = Pace { speed: options.speed, node: Arc::clone(&stage.loopback.running.node) };
     let mut run = Run::new(scenario, mode, options.seed, stage, pace)?;
