@@ -1,6 +1,6 @@
 // An `Authorised` that no operator signed.
 
-use storage::registry::command::Authorised;
+use storage::registry::signed::Authorised;
 
 fn another(proved: Authorised) -> Authorised {
     Authorised { ..proved }

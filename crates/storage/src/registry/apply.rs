@@ -1,8 +1,9 @@
 //! Carrying out one signed command, in one transaction.
 
 use super::added::Added;
-use super::command::{Authorised, Command, Effect, Limits, Scope, SignedCommand};
+use super::command::{Command, Effect, Limits, Scope};
 use super::lifecycle::{NotFromHere, Stage, Step};
+use super::signed::{Authorised, SignedCommand};
 use super::target::{Target, is_slug};
 use super::vetting::{self, Checked};
 use super::{

@@ -3,7 +3,8 @@
 //! A command that is added has to get its row in [`Command::least_role`], or nothing compiles. [`may`] is asked by
 //! [`SignedCommand::verify`](super::SignedCommand::verify) for each signer, and by whoever acts for an operator without a signature.
 
-use super::command::{CaseStep, Command, CommandError, Listing};
+use super::command::{CaseStep, Command, Listing};
+use super::signed::CommandError;
 use model::{Operator, OperatorId, OperatorKind, Role, UnixMicros};
 
 impl Command {

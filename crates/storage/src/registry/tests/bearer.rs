@@ -2,7 +2,8 @@
 
 use super::fixture::{INTEGRATION, NOW, World};
 use crate::registry::RegistryError;
-use crate::registry::command::{Command, CommandError};
+use crate::registry::command::Command;
+use crate::registry::signed::CommandError;
 use model::{IntegrationId, Micros, UnixMicros};
 
 const DAY: Micros = Micros::from_secs(86_400);

@@ -3,7 +3,8 @@
 use super::fixture::{
     CREDENTIAL, INTEGRATION, LATER, Person, VENDOR, World, credential_add, payload,
 };
-use crate::registry::command::{Command, Payload, Rule};
+use crate::registry::command::{Command, Rule};
+use crate::registry::signed::Payload;
 use crate::registry::{MIGRATIONS, Registry, RegistryError};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};

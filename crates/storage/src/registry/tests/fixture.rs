@@ -1,9 +1,9 @@
 //! A registry in a temporary folder, two operators, and commands signed by them.
 
 use crate::registry::command::{
-    CaseStep, Cause, Change, Command, DeclaredWindow, Limits, Listing, Payload, Rule, Scope,
-    SignedCommand, SubjectText,
+    CaseStep, Cause, Change, Command, DeclaredWindow, Limits, Listing, Rule, Scope, SubjectText,
 };
+use crate::registry::signed::{Payload, SignedCommand};
 use crate::registry::{Applied, Beside, Checked, Registry, RegistryError};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};

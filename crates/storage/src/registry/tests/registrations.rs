@@ -3,7 +3,8 @@
 use super::fixture::{
     CREDENTIAL, INTEGRATION, LATER, NOW, Person, VENDOR, World, apply, approve, vendor_add,
 };
-use crate::registry::command::{ApprovedKey, Command, CommandError};
+use crate::registry::command::{ApprovedKey, Command};
+use crate::registry::signed::CommandError;
 use crate::registry::{NotRegistered, Registration, RegistryError};
 use authority::register::ClientMetadata;
 use model::{CredentialId, CredentialState, Digest, IntegrationId, Means, Micros, UnixMicros};

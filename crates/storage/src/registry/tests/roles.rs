@@ -1,7 +1,8 @@
 //! Who may do what.
 
 use super::fixture::*;
-use crate::registry::command::{CaseStep, Command, CommandError, Effect, Listing};
+use crate::registry::command::{CaseStep, Command, Effect, Listing};
+use crate::registry::signed::CommandError;
 use crate::registry::{MIGRATIONS, Registry, RegistryError};
 use crate::sqlite;
 use model::{Micros, Operator, OperatorId, OperatorKind, Role, UnixMicros};

@@ -1,9 +1,8 @@
 //! Who must have signed what, for how long, against which posture.
 
 use super::fixture::*;
-use crate::registry::command::{
-    Command, CommandError, Effect, PAYLOAD_BYTES_MAX, Payload, SignedCommand,
-};
+use crate::registry::command::{Command, Effect};
+use crate::registry::signed::{CommandError, PAYLOAD_BYTES_MAX, Payload, SignedCommand};
 use crate::registry::{Registry, RegistryError};
 use model::{Micros, Operator, OperatorId, Role, UnixMicros};
 use proptest::prelude::*;

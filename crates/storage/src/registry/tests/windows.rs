@@ -1,7 +1,8 @@
 //! Change windows: inert until two approve them in the words in which they were declared, and never for long.
 
 use super::fixture::{INTEGRATION, NOW, World, payload, signed};
-use crate::registry::command::{Change, Command, CommandError, DeclaredWindow};
+use crate::registry::command::{Change, Command, DeclaredWindow};
+use crate::registry::signed::CommandError;
 use crate::registry::{CaseRow, RegistryError};
 use model::{IncidentId, IntegrationId, Micros, UnixMicros, WindowId};
 
