@@ -1,80 +1,72 @@
 //! Puts one node together from its data directory and starts its listeners. Reads as the deployment diagram.
 
-use crate::config::{Config, MailTls, MailWay, PortalConfig};
+mod chores;
+mod log_keys;
+mod opening;
+mod replay;
+mod settings;
+mod view;
+
+pub(crate) use log_keys::{log_key, log_origin, next_signing_key, note_key, vault_keys};
+
+use crate::config::{Config, PortalConfig};
 use crate::console::Shown;
-use crate::generation;
 use crate::hear::hear;
 use crate::intel::Intel;
 use crate::issuer::IssuerConfig;
-use crate::keys;
 use crate::metrics::{self, Measured};
-use crate::people;
-use crate::restored::Expected;
 use crate::rotation::{self, Rotation};
-use crate::tls;
 use crate::watching::{self, Replay};
+use crate::{keys, people, tls};
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use authority::TokenEndpoint;
 use authority::flows::Flows;
+use chores::{
+    erase_when_due, forget_consents_hourly, index_along, recheck_hourly, retain_hourly,
+    warn_of_bearer_daily,
+};
 use control::cases::{self, Office};
 use control::connect::Connect;
-use control::consents::Kept;
 use control::console::{self, sessions::Sessions};
 use control::desk::{self, Desk, Publish};
-use control::issuer::IssuerClient;
 use control::log_listener::{self, LogFiles};
-use control::mail;
-use control::mail::dkim::Signer;
 use control::operators::{self, Operators};
 use control::pages::{self, Pager};
 use control::portal::passkeys::Passkeys;
 use control::portal::{self, Portal};
-use control::questions::{Archive, Former};
+use control::questions::Archive;
 use control::register::{self, Registration};
 use control::tokens::{self, Registered};
-use control::witness::Witnesses;
 use credential::Verifier;
-use detection::{Window, WindowKind, Windows, habits};
 use disclosure::Contract;
 use gateway::listener::{self, Transport};
-use gateway::node::{AskIssuer, FullScan, Node, Parts, View};
+use gateway::node::{Node, Parts};
 use gateway::origin::{Origin, OriginConfig};
 use gateway::sever_listener::{self, Roster};
 use gateway::watch::Watch;
-use ledger::Draft;
-use ledger::note::{self, VerifyingKey};
-use ledger::record::Body;
-use ledger::{TreeHead, checkpoint};
-use model::{OperationId, UnixMicros};
-use policy::{ConsentBook, Policies};
-use std::collections::BTreeMap;
-use std::fs::DirBuilder;
+use opening::{
+    ask_witnesses, former_logs, keep_consents, open_logs, open_outbox, open_posture, open_record,
+    open_secrets,
+};
+use policy::ConsentBook;
+use replay::{replay, replay_former};
+use settings::{advisories, asking, case_settings, external_url, issuer, page_settings};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use storage::clock;
-use storage::consents::Consents;
-use storage::embedded::disk::LocalDisk;
-use storage::embedded::logs::{INDEXES_DIR, REPLICAS_DIR};
-use storage::embedded::recorder::{self, Opened, Opening};
-use storage::embedded::vault::{self, VaultKeys};
-use storage::embedded::view::LogView;
-use storage::embedded::{Beside, ExposureIndex, Keeper, Logs, PostureRegister, Recorder, Vault};
-use storage::outbox::Outbox;
-use storage::registry::command::{Change, DeclaredWindow};
+use storage::embedded::{Keeper, Recorder};
 use storage::registry::{Registry, Snapshot};
-use storage::secrets::{InUse, KeyFiles, TokenKeys, private};
+use storage::secrets::{InUse, TokenKeys, private};
 use storage::signals::Signals;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
-use vetting::osv::Advisories;
+use view::{compile_contract, roster, view};
 
 /// Most bytes of a request's content and of an origin's reply.
 const BODY_MAX: u64 = 4 * 1024 * 1024;
@@ -93,40 +85,6 @@ pub(crate) struct Running {
     stop: watch::Sender<bool>,
     /// Ends when the requests under way at a stop are answered.
     serving: JoinHandle<()>,
-}
-
-/// Name of the node's log: deployment, node, generation.
-pub(crate) fn log_origin(deployment: &str, generation: u64) -> String {
-    format!("{deployment}/node-1/{generation}")
-}
-
-/// The public key of a data directory's log.
-///
-/// # Errors
-/// If the key file cannot be read.
-pub(crate) fn log_key(config: &Config) -> Result<VerifyingKey> {
-    signing_key(config)?.verifying_key().context("the log's key")
-}
-
-pub(crate) fn signing_key(config: &Config) -> Result<note::SigningKey> {
-    note_key(config, &*config.secrets.files()?.read_key(keys::LOG)?)
-}
-
-/// The key that is to follow, while it is being rotated.
-///
-/// # Errors
-/// If its file is there and cannot be read.
-pub(crate) fn next_signing_key(config: &Config) -> Result<Option<note::SigningKey>> {
-    let files = config.secrets.files()?;
-    let next = files.read_key_if_there(keys::NEXT_LOG)?;
-    // If it is the log's key already, the rotation ended and a crash came before its file was gone.
-    let signs = files.read_key::<32>(keys::LOG)?;
-    next.filter(|next| **next != *signs).map(|next| note_key(config, &next)).transpose()
-}
-
-pub(crate) fn note_key(config: &Config, seed: &[u8; 32]) -> Result<note::SigningKey> {
-    let origin = log_origin(&config.deployment, generation::current(&config.data)?);
-    note::SigningKey::new(&origin, seed).context("`deployment` cannot stand in a log's name")
 }
 
 /// What a reload replaces while requests are served.
@@ -516,407 +474,6 @@ impl Running {
     }
 }
 
-/// The generations before, and by which keys each is checked.
-fn former_logs(config: &Config) -> Result<BTreeMap<u64, Former>> {
-    let data = &config.data;
-    let retired = generation::retired_keys(data)?;
-    let seed = config.secrets.files()?.read_key(keys::LOG)?;
-    let former = generation::former(data)?.into_iter().map(|(number, root)| {
-        let origin = log_origin(&config.deployment, number);
-        let mut keys = vec![note::SigningKey::new(&origin, &seed)?.verifying_key()?];
-        keys.extend(retired.iter().filter(|key| key.name() == origin).cloned());
-        Ok((number, Former { root, keys }))
-    });
-    former.collect()
-}
-
-/// The logs that questions are asked of.
-fn open_logs(config: &Config, opened: &Opened) -> Result<Logs> {
-    let data = &config.data;
-    let current = ExposureIndex::open(data, opened.view.clone(), Some(Arc::clone(&opened.vault)))
-        .context("the exposure index cannot be opened")?;
-    let indexes = data.join(INDEXES_DIR);
-    let former = generation::former(data)?.into_iter().map(|(number, root)| {
-        let origin = log_origin(&config.deployment, number);
-        let indexes = indexes.join(format!("generation-{number}"));
-        Beside::own(&origin, root, indexes, Arc::clone(&opened.vault))
-    });
-    let replicas = config.replicas.iter().map(|(origin, keys)| {
-        let root = data.join(REPLICAS_DIR).join(origin);
-        let indexes = indexes.join(origin.replace('/', "+"));
-        Beside::of_node(origin, keys.clone(), root, indexes)
-    });
-    Ok(Logs {
-        origin: log_origin(&config.deployment, generation::current(data)?),
-        current: Arc::new(current),
-        former: former.collect(),
-        replicas: replicas.collect(),
-    })
-}
-
-/// Keeps the exposure indexes close behind the logs, so that nobody who asks waits for them. Ends with the node.
-async fn index_along(logs: Weak<Logs>) {
-    let mut said = None;
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(logs) = logs.upgrade() else { return };
-        let caught_up = tokio::task::spawn_blocking(move || logs.catch_up()).await;
-        let failed = match caught_up {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),
-            Err(broken) => Some(broken.to_string()),
-        };
-        if let Some(why) = failed.as_ref().filter(|_| said != failed) {
-            warn!("the exposure index does not grow: {why}");
-        }
-        said = failed;
-    }
-}
-
-/// Opens the consents, and puts those in force before the data path.
-async fn keep_consents(
-    data: &Path,
-    book: Arc<ConsentBook>,
-    keeper: &Arc<Keeper>,
-    node: &Arc<Node>,
-) -> Result<Kept> {
-    let store =
-        Consents::open(&data.join("consents.db")).await.context("cannot open consents.db")?;
-    let verifier = Arc::clone(node);
-    let revoke = move |token, until| verifier.verifier.revoke(token, until, clock::unix_now());
-    let kept =
-        Kept::open(store, book, Arc::clone(keeper), Arc::new(revoke), clock::unix_now()).await;
-    kept.context("consents.db cannot be read")
-}
-
-/// Deletes consents that nobody used for ninety days. Ends with the node.
-async fn forget_consents_hourly(
-    consents: Kept,
-    recorder: Recorder,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut hourly = tokio::time::interval(Duration::from_secs(3_600));
-    loop {
-        tokio::select! {
-            _ = hourly.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        // By the record's time, which no step of the clock moves before an operator has seen it.
-        let Ok(now) = recorder.now() else { continue };
-        if let Err(error) = consents.forget(now).await {
-            warn!(%error, "unused consents are not deleted");
-        }
-    }
-}
-
-async fn open_outbox(data: &Path) -> Result<Outbox> {
-    let folder = data.join("mail");
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    Outbox::open(&folder.join("outbox.db")).await.context("cannot open mail/outbox.db")
-}
-
-fn advisories(config: &Config) -> Result<Advisories> {
-    let Some(folder) = &config.advisories else { return Ok(Advisories::default()) };
-    let read = control::vetting::read_advisories(folder)
-        .with_context(|| format!("cannot read the advisories in `{}`", folder.display()))?;
-    info!(advisories = read.len(), "advisories read");
-    Ok(read)
-}
-
-/// The data plane's way to the foreign issuer.
-fn asking(client: IssuerClient) -> AskIssuer {
-    let client = Arc::new(client);
-    Arc::new(move |question| {
-        let client = Arc::clone(&client);
-        Box::pin(async move { client.ask(question).await })
-    })
-}
-
-/// What is configured for incidents.
-fn case_settings(config: &Config) -> Result<cases::Settings> {
-    let mut settings = cases::Settings::built_in()?;
-    settings.company = config.company.clone();
-    let Some(mail) = &config.mail else { return Ok(settings) };
-    if let Some(path) = &mail.letter {
-        settings.letter = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the letter `{}`", path.display()))?;
-    }
-    let signer = mail.dkim.as_ref().map(|(domain, selector, path)| -> Result<Signer> {
-        let pem = config.secrets.read(path)?;
-        Ok(Signer::new(domain, selector, &pem)?)
-    });
-    let mut sending = mail::Settings::default();
-    let transport = match &mail.way {
-        MailWay::Folder(folder) => mail::Transport::Folder(folder.clone()),
-        MailWay::Smtp { host, port, tls, ca, login, connections } => {
-            sending.connections = *connections;
-            let trust = ca.clone().map_or(mail::Trust::System, mail::Trust::Only);
-            let security = match tls {
-                MailTls::Starttls => mail::Security::StartTls(trust),
-                MailTls::Implicit => mail::Security::Tls(trust),
-                MailTls::None => mail::Security::ClearTextToLoopback,
-            };
-            let login = login.as_ref().map(|(user, path)| {
-                let login = mail::Login::new(user, &config.secrets.read(path)?);
-                login.with_context(|| format!("`{}` is not one line of text", path.display()))
-            });
-            let (host, port, login) = (host.clone(), *port, login.transpose()?);
-            mail::Transport::Smtp(mail::Smtp { host, port, security, login })
-        }
-    };
-    let mailer = mail::Mailer::new(transport, signer.transpose()?, sending)?;
-    settings.mail = Some((Arc::new(mailer), mail.from.clone()));
-    Ok(settings)
-}
-
-/// Who is paged, and whom vendors write to.
-fn page_settings(config: &Config) -> pages::Settings {
-    let appeal = config.company.as_ref().map(|company| company.contact_email.clone());
-    pages::Settings { destinations: config.pages.clone(), appeal }
-}
-
-/// Runs the checks of vetting once an hour: documents run out and keys grow old without anybody doing anything.
-async fn recheck_hourly(desk: Weak<Desk>) {
-    let mut every = tokio::time::interval(Duration::from_secs(3_600));
-    // The first tick comes at once, and the start has checked already.
-    every.tick().await;
-    loop {
-        every.tick().await;
-        let Some(desk) = desk.upgrade() else { return };
-        if let Err(reason) = desk.recheck().await {
-            error!(%reason, "the checks of vetting could not be run");
-        }
-    }
-}
-
-/// Says at start, and then once a day, whose tokens are taken without proof. Ends with the node.
-async fn warn_of_bearer_daily(node: Weak<Node>) {
-    let mut daily = tokio::time::interval(Duration::from_secs(86_400));
-    loop {
-        daily.tick().await;
-        let Some(node) = node.upgrade() else { return };
-        let (view, now) = (node.view(), clock::unix_now());
-        for (id, exception) in &view.directory.bearer {
-            if view.directory.bears(id, now) {
-                let slug = view.directory.integrations.get(id).map(|of| &of.slug);
-                let (owner, until) = (&exception.owner, exception.until);
-                warn!(integration = slug, owner, %until, "its tokens are taken without proof");
-            }
-        }
-    }
-}
-
-/// Carries out the erasures that are due, at start and then once a minute.
-async fn erase_when_due(desk: Weak<Desk>) {
-    let mut every = tokio::time::interval(Duration::from_secs(60));
-    loop {
-        every.tick().await;
-        let Some(desk) = desk.upgrade() else { return };
-        if let Err(reason) = desk.erase_due().await {
-            error!(%reason, "subjects who are to be erased could not be, and it is tried again");
-        }
-    }
-}
-
-/// Thins what retention does not keep, at start and then once an hour.
-async fn retain_hourly(desk: Weak<Desk>, days: u32) {
-    let mut every = tokio::time::interval(Duration::from_secs(3_600));
-    loop {
-        every.tick().await;
-        let Some(desk) = desk.upgrade() else { return };
-        if let Err(reason) = desk.retain(days).await {
-            error!(%reason, "records that are too old could not be thinned, and it is tried again");
-        }
-    }
-}
-
-/// The keys of a data directory's vault.
-///
-/// # Errors
-/// If a key file cannot be read.
-pub(crate) fn vault_keys(config: &Config) -> Result<VaultKeys> {
-    let (wrapping_id, wrapping) = vault::keys::in_use(&LocalDisk::new(&config.data)?)?;
-    let files = config.secrets.files()?;
-    let wrapping = files.read_key(wrapping.trim_start_matches("keys/"))?;
-    Ok(VaultKeys { index: *files.read_key("vault-index.key")?, wrapping: *wrapping, wrapping_id })
-}
-
-/// The secret files, and a word on how they are kept.
-fn open_secrets(config: &Config) -> Result<Arc<KeyFiles>> {
-    let files = config.secrets.files()?;
-    if !config.secrets.is_sealed() {
-        warn!(
-            "the files in keys/ are in the clear: `[secrets]` seals them, docs/operating/keys.md"
-        );
-    } else if files.sealing_is_due()? {
-        warn!("sealing the files in keys/ was broken off: repeat `portcullis keys seal`");
-    }
-    Ok(files)
-}
-
-/// Asks the witnesses whether the directory is the newest there is of this log. Opening it writes and signs, so this comes first.
-async fn ask_witnesses(config: &Config) -> Result<Arc<Witnesses>> {
-    let ledger = config.data.join("ledger");
-    let witnesses = Witnesses::new(config.witnesses.clone(), log_key(config)?, &ledger);
-    if config.witnesses.is_empty() {
-        return Ok(witnesses);
-    }
-    // A checkpoint of nothing is the beginning of every log, so it may be signed before anything is known.
-    let nothing =
-        || Ok::<_, anyhow::Error>(checkpoint::sign(&TreeHead::EMPTY, &signing_key(config)?));
-    let stored = std::fs::read_to_string(ledger.join("checkpoint")).ok();
-    witnesses.ask_at_start(&stored.map_or_else(nothing, Ok)?).await?;
-    Ok(witnesses)
-}
-
-fn open_record(config: &Config) -> Result<Opened> {
-    let mut opening = Opening::standard(signing_key(config)?, vault_keys(config)?);
-    opening.next_key = next_signing_key(config)?;
-    opening.ring = Arc::clone(config.secrets.files()?.ring());
-    opening.lost_checkpoint = generation::lost_checkpoint(&config.data)?;
-    let opened = recorder::open(&config.data, opening)?;
-    if opened.recovered.torn {
-        warn!(
-            "the last write before the stop was cut short; it was acknowledged to nobody and is gone"
-        );
-    }
-    Ok(opened)
-}
-
-/// Opens the register and makes it and the posture records of the log say the same.
-async fn open_posture(directory: &Path, opened: &Opened) -> Result<Arc<Keeper>> {
-    let mut register = PostureRegister::open(directory)?;
-    let followed = register.follow(&opened.posture)?;
-    if followed.taken_over > 0 {
-        warn!(
-            entries = followed.taken_over,
-            "the posture file lacked entries that the log has, and has them again: an older copy, or a write that failed"
-        );
-    }
-    for entry in followed.to_record {
-        opened.recorder.append(Draft::Posture { entry }).await?;
-    }
-    Ok(Keeper::start(register, opened.recorder.clone())?)
-}
-
-/// Compiles the contract; classes it names for the first time get their numbers for good.
-async fn compile_contract(
-    config: &Config,
-    registry: &Registry,
-) -> Result<(Arc<Contract>, Snapshot)> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
-    };
-    let (openapi, overlay) = (read(&config.openapi)?, read(&config.overlay)?);
-    let mut classes = registry.snapshot().await?.classes;
-    let contract = Contract::compile(&openapi, &overlay, &mut classes).with_context(|| {
-        format!(
-            "the contract `{}` with `{}` does not compile",
-            config.openapi.display(),
-            config.overlay.display()
-        )
-    })?;
-    registry.extend_classes(&classes).await?;
-    Ok((Arc::new(contract), registry.snapshot().await?))
-}
-
-fn view(contract: &Arc<Contract>, snapshot: Snapshot) -> Result<View> {
-    let Snapshot { directory, classes, honey, windows, .. } = snapshot;
-    let full_scans = windows.iter().filter_map(full_scan).collect();
-    let windows = Windows::new(windows.into_iter().filter_map(window).collect());
-    let facts: Vec<_> = contract.operations().map(disclosure::Operation::facts).collect();
-    let policies = Policies::compile(&facts, &classes, &directory, "")
-        .context("the policies do not compile")?;
-    let class_table_hash = ledger::record::class_table_hash(&classes);
-    Ok(View {
-        directory,
-        contract: Arc::clone(contract),
-        policies,
-        classes,
-        class_table_hash,
-        honey,
-        full_scans,
-        windows,
-    })
-}
-
-/// A window in which an integration reads everybody.
-fn full_scan(window: &DeclaredWindow) -> Option<FullScan> {
-    let Change::Backfill { operation, full_scan: true, .. } = &window.change else { return None };
-    let operation = OperationId::new(operation)?;
-    let &DeclaredWindow { integration, from, to, .. } = window;
-    Some(FullScan { integration, operation, from, to })
-}
-
-/// A window as detectors read it. What is no window was not declared.
-fn window(declared: DeclaredWindow) -> Option<Window> {
-    let DeclaredWindow { window, integration, change, from, to, reason: _ } = declared;
-    let kind = match change {
-        Change::Backfill { operation, subjects_max, full_scan: _ } => {
-            WindowKind::Backfill { operation: OperationId::new(&operation)?, subjects_max }
-        }
-        Change::Address { network } => WindowKind::Address { network: network.parse().ok()? },
-        Change::Endpoint { operation } => {
-            WindowKind::Endpoint { operation: OperationId::new(&operation)? }
-        }
-    };
-    Some(Window { id: window.to_string(), integration, kind, from, to })
-}
-
-fn roster(snapshot: &Snapshot) -> Roster {
-    Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
-}
-
-/// As [`replay`], from the generation before. It may have ended because it cannot be read; that must not keep the next from beginning.
-fn replay_former(data: &Path, vault: &Vault, told: &mut Replay<'_>) {
-    let replayed = generation::before(data).and_then(|former| match former {
-        Some(former) => replay(&former, vault, told).map(|_| ()),
-        None => Ok(()),
-    });
-    if let Err(reason) = replayed {
-        error!("what was read in the generation before is not counted in budgets: {reason:#}");
-    }
-}
-
-/// Rebuilds budgets, habits and detectors from the log: what was read in the last day counts, and where from in the last month,
-/// whatever happened to the process.
-///
-/// Returns what these records say must be in vault and registry.
-fn replay(view: &LogView, vault: &Vault, told: &mut Replay<'_>) -> Result<Expected> {
-    let since = UnixMicros(clock::unix_now().0.saturating_sub(habits::SLEEP.0));
-    let mut expected = Expected::since(since);
-    for record in view.records_since(since) {
-        let record = record?.1;
-        // Older than what counts: retention keeps more days than these, unless the clock was wrong.
-        if record.is_thinned() {
-            continue;
-        }
-        let record = record.decode()?;
-        let at = record.header.time;
-        expected.take(&record);
-        if !matches!(record.body, Body::Access(_)) {
-            continue;
-        }
-        let ordinals: Vec<_> = record
-            .touches
-            .iter()
-            .filter_map(|touch| {
-                // What was disclosed just before a quarter turned may be recorded just after it.
-                let in_quarter = |quarter| vault.ordinal_of(&touch.pseudonym, quarter);
-                let known = in_quarter(at.quarter());
-                let known = known.or_else(|| in_quarter(at.quarter().saturating_sub(1)));
-                if known.is_none() {
-                    expected.unknown(touch.pseudonym, at.quarter());
-                }
-                known
-            })
-            .collect();
-        told.take(&record, &ordinals);
-        told.count(&record, &ordinals);
-    }
-    Ok(expected)
-}
-
 fn start_sever_listener(
     data: &Path,
     keeper: &Arc<Keeper>,
@@ -936,23 +493,6 @@ fn start_sever_listener(
     };
     sever_listener::listen(&run.join("sever.sock"), Arc::clone(keeper), roster, then)
         .context("cannot listen on run/sever.sock")
-}
-
-/// A port of 0 asks for a free one; what integrations are told then names the port that was given.
-fn external_url(config: &Config, listener: &TcpListener) -> Result<String> {
-    let port = listener.local_addr()?.port();
-    Ok(config
-        .external_url
-        .strip_suffix(":0")
-        .map_or(config.external_url.clone(), |host| format!("{host}:{port}")))
-}
-
-fn issuer(config: &Config, listener: &TcpListener) -> Result<String> {
-    if let Some(url) = &config.authority_url {
-        return Ok(url.clone());
-    }
-    let scheme = if config.clear_text { "http" } else { "https" };
-    Ok(format!("{scheme}://localhost:{}", listener.local_addr()?.port()))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
