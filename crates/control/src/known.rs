@@ -204,10 +204,10 @@ impl<K> Known<K> {
         }
         // Not under the lock: one slow answer would hold up all others.
         let asked = ask(endpoint, self.place(), question).await;
-        // Such an answer is about what was asked, and whoever had it asked must not keep others from asking. A 401 is about us.
+        // Such an answer is about what was asked, and whoever had it asked must not keep others from asking; so is a 500, which an odd token may
+        // cause. A 401 is about us, and 502 to 504 say that nobody is there.
         if let Err(NotAsked::Status(status)) = asked
-            && status != 401
-            && status < 500
+            && !matches!(status, 401 | 502..=504)
         {
             return Err(NotAsked::Status(status).into());
         }
@@ -337,7 +337,7 @@ mod tests {
             (413, false),
             (429, false),
             (401, true),
-            (500, true),
+            (500, false),
             (503, true),
         ] {
             let known = Known::new(&issuer, &[Document::OAuth], true, |_| Ok(())).unwrap();
