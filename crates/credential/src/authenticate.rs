@@ -350,9 +350,9 @@ fn prove_key(
         token: Some(&token.digest),
         key: Some(key),
     };
-    let (proved, parsed) =
-        dpop::verify_with(proof.dpop, &expected, &verifier.nonces, now, token.proof_key.get())
-            .map_err(|unproved| unproved.of(caller))?;
+    let (nonces, keys, known_key) = (&verifier.nonces, &verifier.keys, token.proof_key.get());
+    let (proved, parsed) = dpop::verify_with(proof.dpop, &expected, nonces, now, keys, known_key)
+        .map_err(|unproved| unproved.of(caller))?;
     if let Some(parsed) = parsed {
         let _ = token.proof_key.set(parsed); // another thread may have been first with an equal one
     }
@@ -375,7 +375,8 @@ fn prove_signature(
     known: KnownCaller,
 ) -> Result<(), Denied> {
     let caller = Some(known);
-    let proved = httpsig::verify(proof, public, known.credential, &verifier.nonces, now)
+    let (nonces, keys) = (&verifier.nonces, &verifier.keys);
+    let proved = httpsig::verify(proof, public, known.credential, nonces, now, keys)
         .map_err(|unproved| unproved.of(proof, now, caller))?;
     //= RFC 9421 section 7.2.2: the nonce is remembered for as long as its signature would be accepted
     verifier.proofs.observe(replay::holder_of(key), proved.used, proved.until, now).map_err(

@@ -8,6 +8,7 @@ use crate::denied::{BadProof, Denied, KnownCaller};
 use crate::json::{NumericDate, Text};
 use crate::jwk::sha256;
 use crate::jws::{Compact, Header};
+use crate::known_key::KnownKeys;
 use crate::replay::{Used, first_128_bits};
 use crate::{Nonce, NonceKey, PublicKey, base64url};
 use model::{Digest, Micros, UnixMicros};
@@ -91,15 +92,17 @@ pub fn verify(
     nonces: &NonceKey,
     now: UnixMicros,
 ) -> Result<Proved, Unproved> {
-    verify_with(headers, expected, nonces, now, None).map(|(proved, _)| proved)
+    let keys = KnownKeys::default();
+    verify_with(headers, expected, nonces, now, &keys, None).map(|(proved, _)| proved)
 }
 
-/// As [`verify`]. `known`: the key of an earlier proof under the same token. Returns a [`ProofKey`] if it had to parse one.
+/// As [`verify`]. `keys`: of this node. `known`: the key of an earlier proof under the same token. Returns a [`ProofKey`] if it had to parse one.
 pub(crate) fn verify_with(
     headers: &[&[u8]],
     expected: &Expected<'_>,
     nonces: &NonceKey,
     now: UnixMicros,
+    keys: &KnownKeys,
     known: Option<&ProofKey>,
 ) -> Result<(Proved, Option<ProofKey>), Unproved> {
     //= RFC 9449 section 4.3 check 1: not more than one DPoP header field
@@ -130,7 +133,8 @@ pub(crate) fn verify_with(
         return Err(Unproved::NonceNeeded(nonces.current(now)));
     }
     //= RFC 9449 section 4.3 check 6: the signature verifies with the public key of the jwk header
-    if !compact.verify(key, key.algorithm()) {
+    let verifies = |message: &[u8], signature: &[u8]| keys.verifies(key, message, signature, now);
+    if !compact.verify_by(key, key.algorithm(), verifies) {
         return Err(BadProof::Signature.into());
     }
     let proved = Proved {

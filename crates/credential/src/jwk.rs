@@ -119,6 +119,11 @@ impl PublicKey {
         &self.canonical
     }
 
+    /// Of an Ed25519 key the 32 bytes that it is (RFC 8032 section 5.1.5).
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.parsed.as_ref()
+    }
+
     /// Whether `signature` is this key's over `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()

@@ -41,9 +41,19 @@ impl<'a> Compact<'a> {
 
     /// Whether `key` signed this. `algorithm` is the header's: it must be the key's own, and never chooses anything.
     pub(crate) fn verify(&self, key: &PublicKey, algorithm: Algorithm) -> bool {
+        self.verify_by(key, algorithm, |message, signature| key.verifies(message, signature))
+    }
+
+    /// As [`Compact::verify`]. `verifies`: whether a signature is the key's over a message.
+    pub(crate) fn verify_by(
+        &self,
+        key: &PublicKey,
+        algorithm: Algorithm,
+        verifies: impl FnOnce(&[u8], &[u8]) -> bool,
+    ) -> bool {
         //= RFC 8725 section 3.1: each key is used with exactly one algorithm, checked when the operation is performed
         algorithm == key.algorithm()
-            && self.signed().is_some_and(|(message, signature)| key.verifies(message, &signature))
+            && self.signed().is_some_and(|(message, signature)| verifies(message, &signature))
     }
 }
 

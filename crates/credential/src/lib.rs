@@ -20,6 +20,7 @@ pub mod id_token;
 mod json;
 mod jwk;
 mod jws;
+mod known_key;
 mod nonce;
 pub mod replay;
 mod sender;

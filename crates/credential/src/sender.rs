@@ -48,7 +48,7 @@ pub(crate) fn check(
             let other_key = || bad(BadSignature::OtherKey);
             let credential = credential.ok_or_else(other_key)?;
             let key = assertion::registered_key(credential).ok_or_else(other_key)?;
-            httpsig::verify(proof, &key, credential.id, &verifier.nonces, now)
+            httpsig::verify(proof, &key, credential.id, &verifier.nonces, now, &verifier.keys)
                 .map_err(|unproved| unproved.of(proof, now, None))?;
             is_somebodys(&|other| other.id == credential.id)
         }

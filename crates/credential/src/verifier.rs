@@ -4,6 +4,7 @@ use crate::cache::TokenCache;
 use crate::foreign::{ForeignIssuer, Unverified};
 use crate::httpsig::Challenge;
 use crate::jwk::sha256;
+use crate::known_key::KnownKeys;
 use crate::replay::FirstUse;
 use crate::token::{self, VerifiedToken};
 use crate::{BadToken, Nonce, NonceKey, PublicKey};
@@ -21,6 +22,7 @@ pub struct Verifier {
     issuer_keys: RwLock<BTreeMap<String, PublicKey>>,
     pub(crate) nonces: NonceKey,
     pub(crate) proofs: FirstUse,
+    pub(crate) keys: KnownKeys,
     tokens: TokenCache,
     /// Whose tokens are accepted beside ours, if anybody's.
     foreign: Option<Arc<ForeignIssuer>>,
@@ -50,6 +52,7 @@ impl Verifier {
             issuer_keys: RwLock::new(issuer_keys),
             nonces: NonceKey::new(nonce_random),
             proofs: FirstUse::new(proofs_max),
+            keys: KnownKeys::default(),
             tokens: TokenCache::default(),
             foreign: None,
             revoked: RwLock::default(),

@@ -14,6 +14,7 @@ mod tests;
 pub use challenge::{ALGORITHMS, Challenge};
 
 use crate::denied::{Denied, KnownCaller};
+use crate::known_key::KnownKeys;
 use crate::replay::Used;
 use crate::{Algorithm, Nonce, NonceKey, PublicKey, RequestProof, base64url, dpop};
 use fields::{Component, Input};
@@ -116,7 +117,8 @@ impl From<BadSignature> for Unproved {
     }
 }
 
-/// Verifies the one signature of a request that has our tag. `key`: of the credential that the token is bound to.
+/// Verifies the one signature of a request that has our tag. `key`: of the credential that the token is bound to. `keys`: of
+/// this node.
 ///
 /// Source: RFC 9421 section 3.2, with the requirements of its section 3.2.1 and of decision 0024. The cheap checks come before the
 /// signature, and the content is hashed only for who holds the key.
@@ -126,6 +128,7 @@ pub(crate) fn verify(
     credential: CredentialId,
     nonces: &NonceKey,
     now: UnixMicros,
+    keys: &KnownKeys,
 ) -> Result<Proved, Unproved> {
     let value = fields::value_of(proof.fields, "signature-input")?.ok_or(BadSignature::Missing)?;
     let input = the_one(fields::inputs(&value)?)?;
@@ -148,7 +151,7 @@ pub(crate) fn verify(
     let signature = signatures.iter().find(|(label, _)| *label == input.label);
     let (_, signature) = signature.ok_or(BadSignature::Missing)?;
     //= RFC 9421 section 3.2: the signature base verifies
-    if !key.verifies(base.as_bytes(), signature) {
+    if !keys.verifies(key, base.as_bytes(), signature, now) {
         return Err(BadSignature::Signature.into());
     }
     if covers(&input.covered, "content-digest") {
