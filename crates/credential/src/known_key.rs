@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
-/// Signatures after which a key is worth its table, which takes as long as some ten verifications.
+/// Verifications after which a key is worth its table, which takes as long as some ten verifications.
 const BUSY_AFTER: u32 = 64;
 
 /// Keys that are counted, and have a table of 133 KB if they are busy: 34 MB.
@@ -88,11 +88,17 @@ impl KnownKeys {
 
     fn meet(&self, thumbprint: Digest, now: UnixMicros) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.keys.len() >= KEYS_MAX {
-            *known = Known::default();
+        // Another thread may have been here since it was asked whether there is room.
+        if known.keys.contains_key(&thumbprint) || !known.has_room(now) {
+            return;
         }
+        let is_full = known.keys.len() >= KEYS_MAX;
+        let over = is_full.then(|| std::mem::take(&mut *known));
         known.since.get_or_insert(now);
         known.keys.entry(thumbprint).or_default();
+        // Megabytes are given back while nobody waits.
+        drop(known);
+        drop(over);
     }
 }
 
@@ -141,9 +147,11 @@ impl<const BITS: u32> Multiples<BITS> {
     const HALF: usize = 1 << (BITS - 1);
 
     fn of(point: EdwardsPoint) -> Self {
+        const SCALAR_BITS: usize = 256;
+        let rows = SCALAR_BITS.div_ceil(BITS as usize);
         let mut first = point;
-        let mut all = Vec::new();
-        for _row in 0..256_u32.div_ceil(BITS) {
+        let mut all = Vec::with_capacity(rows * Self::HALF);
+        for _row in 0..rows {
             let multiples = std::iter::successors(Some(first), |last| Some(last + first));
             all.extend(multiples.take(Self::HALF));
             first = (0..BITS).fold(first, |point, _| point + point);

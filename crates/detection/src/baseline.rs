@@ -7,8 +7,8 @@ use model::{ClassSet, UnixMicros};
 const HOURS: usize = 168;
 const BINS: usize = 64;
 
-/// A share of hits, learned. Until two thousand were seen each one teaches at once; then a day teaches when it is over, as two thousand do or
-/// an eighth of what is known at most, and a day with an alarm teaches nothing.
+/// A share of hits, learned. Until two thousand were seen each one teaches at once; then a day teaches when it is over, as two thousand do at
+/// most, and what eight such days taught is all that is kept. A day with an alarm teaches nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Learned {
     hits: f32,
@@ -43,11 +43,6 @@ impl Learned {
         (self.seen >= rule.known).then(|| Measured { share: self.hits / self.seen, of: self.seen })
     }
 
-    /// What was seen today teaches nothing.
-    pub(crate) fn distrust(&mut self) {
-        self.today.has_alarmed = true;
-    }
-
     pub(crate) fn teach(
         &mut self,
         is_hit: bool,
@@ -80,11 +75,11 @@ impl Learned {
         }
         #[expect(clippy::cast_precision_loss, reason = "a share of counts")]
         let (hits, seen, at_once) = (hits as f32, seen as f32, defaults.at_once as f32);
-        let weight = seen.min((self.seen / defaults.day_weight).max(at_once));
+        let weight = seen.min(at_once);
         self.hits += weight * hits / seen;
         self.seen += weight;
-        // What was learned long ago fades: the sum stays what eight days made.
-        let most = at_once * defaults.day_weight;
+        // What was learned long ago fades.
+        let most = at_once * defaults.days_kept;
         if self.seen > most {
             self.hits *= most / self.seen;
             self.seen = most;

@@ -2,9 +2,6 @@
 
 use model::{CredentialId, GrantId};
 
-/// Hits after which each counts half. An alarm is made of 30 and more, which so are most of what is counted when one caller made them.
-const LATELY: u32 = 48;
-
 /// The few who make most of the hits (Misra, Gries 1982): whoever makes more than half is among them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Contributors {
@@ -29,7 +26,7 @@ impl Contributors {
             }
         }
         // What was long ago counts less, so that the count follows who does it.
-        if self.all >= LATELY {
+        if self.all >= 256 {
             self.all /= 2;
             for (.., count) in self.held.iter_mut().flatten() {
                 *count /= 2;

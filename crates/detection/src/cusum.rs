@@ -37,17 +37,26 @@ impl Cusum {
     ///
     /// `usual`: the share of hits that was learned.
     pub(crate) fn fold(&mut self, is_hit: bool, rule: &Ratio, limit: Limit, usual: f32) -> bool {
+        self.weigh(is_hit, rule, limit, usual);
+        self.last = self.last << 1 | u32::from(is_hit);
+        self.judged = (self.judged + 1).min(32);
+        self.score >= limit.h && self.hits >= limit.hits_min
+    }
+
+    /// Lowers the score as one that is no hit does, and leaves the last judged as they are.
+    pub(crate) fn ease(&mut self, rule: &Ratio, limit: Limit, usual: f32) {
+        self.weigh(false, rule, limit, usual);
+    }
+
+    fn weigh(&mut self, is_hit: bool, rule: &Ratio, limit: Limit, usual: f32) {
         let usual = (2.0 * usual).clamp(rule.floor, rule.cap);
         let step = if is_hit { rule.bad / usual } else { (1.0 - rule.bad) / (1.0 - usual) };
         self.score = (self.score + step.ln()).clamp(0.0, limit.h);
-        self.last = self.last << 1 | u32::from(is_hit);
-        self.judged = (self.judged + 1).min(32);
         if self.score <= 0.0 {
             self.hits = 0;
         } else {
             self.hits = self.hits.saturating_add(u16::from(is_hit));
         }
-        self.score >= limit.h && self.hits >= limit.hits_min
     }
 
     /// Hits of the last `of`, and whether so many were judged. `of`: at most 32.

@@ -70,8 +70,8 @@ pub struct Defaults {
     pub prior: f32,
     /// Until so many were seen each one teaches at once, afterwards whole days do. Chosen.
     pub at_once: u32,
-    /// The most that one day weighs against what was known: one part in so many, or as much as what taught at once. Chosen.
-    pub day_weight: f32,
+    /// What is known is as much as so many days teach, each no more than what taught at once. Chosen.
+    pub days_kept: f32,
     /// Streams of (credential, network) kept; the least recently active is forgotten first. 5,000 credentials in 20 networks.
     pub streams_max: usize,
     /// Streams of (operation, fleet), and operations told apart.
@@ -106,11 +106,13 @@ pub struct Ratio {
 pub struct Increase {
     /// It is silent until so many were seen.
     pub known: f32,
-    /// So many times what was learned, and one standard deviation of that, is still usual.
+    /// So many times what was learned is still usual.
     pub usual: f32,
+    /// And so many standard deviations of what was learned: of few it is known the less surely.
+    pub deviations: f32,
     /// And never less than this.
     pub floor: f32,
-    /// Nor more: beyond it, novelty finds what there is to find.
+    /// Where more than this is usual it is silent, and novelty finds what there is to find.
     pub cap: f32,
     /// So many times what is still usual is to be found.
     pub bad: f32,
@@ -125,6 +127,7 @@ impl Default for Defaults {
             shift: Increase {
                 known: 1_000.0,
                 usual: 1.1,
+                deviations: 2.0,
                 floor: 0.02,
                 cap: 0.3,
                 bad: 1.6,
@@ -155,7 +158,7 @@ impl Default for Defaults {
             first_seen_after: Micros::from_secs(86_400),
             prior: 200.0,
             at_once: 2_000,
-            day_weight: 8.0,
+            days_kept: 8.0,
             streams_max: 100_000,
             operations_max: 4_096,
             integrations_max: 8_192,

@@ -138,6 +138,8 @@ pub struct Detector {
 struct Recent {
     new_network: Option<UnixMicros>,
     other: Option<(UnixMicros, &'static str)>,
+    /// Whether what would be done about this new network was told.
+    told_in_shadow: bool,
 }
 
 impl Default for Detector {
@@ -287,7 +289,7 @@ impl Detector {
         let recent = self.recent.entry(credential).or_default();
         let holds = recent.other.is_some_and(|(at, rule)| near(at) && !is_shadowed(rule));
         if is_new_network {
-            recent.new_network = Some(now);
+            (recent.new_network, recent.told_in_shadow) = (Some(now), false);
         } else if !(holds && is_shadowed(rule)) {
             recent.other = Some((now, rule));
         }
@@ -295,9 +297,15 @@ impl Detector {
         if !near(new_network) || !near(other_at) {
             return None;
         }
-        // Both are spent: the next suspension needs both again. What only would have been done spends nothing but itself.
-        let new_network = recent.new_network.filter(|_| is_shadowed(other));
-        *recent = Recent { new_network, other: None };
+        // Both are spent: the next suspension needs both again. What only would have been done is told once and spends nothing else.
+        if is_shadowed(other) {
+            recent.other = None;
+            if std::mem::replace(&mut recent.told_in_shadow, true) {
+                return None;
+            }
+        } else {
+            *recent = Recent::default();
+        }
         let cause = Cause::NewNetworkAndMore { credential, other, within: TOGETHER };
         let containment = vec![Containment::SuspendCredential(credential), Containment::Page];
         Some(Signal { at: now, cause, containment, shadow: false })
@@ -396,7 +404,7 @@ mod tests {
             });
             found.collect::<Vec<_>>()
         };
-        assert_eq!(pairs(&[&moved, &pins, &unknown]), ["pins", "unknown_operation"]);
+        assert_eq!(pairs(&[&moved, &pins, &pins, &unknown]), ["pins", "unknown_operation"]);
         assert_eq!(pairs(&[&unknown, &pins, &moved]), ["unknown_operation"]);
         assert_eq!(pairs(&[&moved, &unknown, &pins]), ["unknown_operation"]);
     }

@@ -60,7 +60,9 @@ struct Fleet {
     number: u32,
     stream: Stream,
     learned: Baseline,
-    contributors: Contributors,
+    /// Who made the strangers since their scores were last zero, and who the misses.
+    strangers: Contributors,
+    misses: Contributors,
 }
 
 /// What one credential did, as far as kinds of operations go.
@@ -133,16 +135,19 @@ impl Detectors {
 
     /// Folds one observation in; the signals it completes, most often none.
     pub fn fold(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
-        let mut signals = self.find(seen, windows);
-        self.finish(&mut signals);
-        signals
+        let signals = self.find(seen, windows);
+        self.finish(signals)
     }
 
-    fn finish(&mut self, signals: &mut [Signal]) {
-        for signal in signals {
+    fn finish(&mut self, mut signals: Vec<Signal>) -> Vec<Signal> {
+        for signal in &mut signals {
             signal.shadow = signal.rests_on().iter().any(|rule| self.shadow.contains(rule));
-            self.paging.calm(signal);
+            // What pages nobody is no page that another signal would repeat.
+            if !signal.shadow {
+                self.paging.calm(signal);
+            }
         }
+        signals
     }
 
     fn find(&mut self, seen: &Observation<'_>, windows: &Windows) -> Vec<Signal> {
@@ -201,6 +206,11 @@ impl Detectors {
 
     /// Folds in what a guard found.
     pub fn event(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
+        let signals = self.find_of(event, now);
+        self.finish(signals)
+    }
+
+    fn find_of(&mut self, event: &Event, now: UnixMicros) -> Vec<Signal> {
         if let Event::NewNetwork { credential, network } = event {
             let stream =
                 self.streams.touch(&(*credential, NetworkGroup::number(*network)), Stream::default);
@@ -253,7 +263,6 @@ impl Detectors {
         {
             self.spread(integration, credential, other, &mut causes);
         }
-        self.finish(&mut causes.signals);
         causes.signals
     }
 
@@ -275,9 +284,9 @@ impl Detectors {
                 }
                 Containment::SuspendOperation(operation) => {
                     let fleet = self.operations.place(operation, Fleet::default);
-                    let Fleet { stream, contributors, .. } = self.operations.at(fleet);
+                    let Fleet { stream, strangers, misses, .. } = self.operations.at(fleet);
                     stream.forgive();
-                    *contributors = Contributors::default();
+                    (*strangers, *misses) = Default::default();
                 }
                 Containment::Sever(integration) | Containment::Restrict(integration) => {
                     let of = self.spreads.iter_mut().find(|(of, _)| *of == integration);
@@ -293,7 +302,10 @@ impl Detectors {
             }
         }
         for fleet in self.operations.iter_mut().map(|(_, fleet)| fleet) {
-            grants.iter().for_each(|grant| fleet.contributors.forgive(*grant));
+            for grant in &grants {
+                fleet.strangers.forgive(*grant);
+                fleet.misses.forgive(*grant);
+            }
         }
         let throttled: BTreeSet<_> = (self.throttled.iter_mut())
             .filter(|((grant, ..), ())| grants.contains(grant))
@@ -458,7 +470,7 @@ impl Detectors {
         if recon {
             stream.mark_strong(Family::Recon, seen.at);
         }
-        let mut suspended = None;
+        let mut suspended: Option<&'static str> = None;
         for standing in [novelty, enumeration, shift, lookup].into_iter().flatten() {
             // Misses are told when they alarm, and once more when nearly all miss: only then do they throttle.
             let throttles = standing.family != Family::Misses || standing.is_strong;
@@ -477,7 +489,7 @@ impl Detectors {
             let containment = throttle.into_iter().chain(page).collect();
             causes.push(Cause::Statistic(told(&standing, name())), containment);
             if is_new && throttles {
-                suspended = Some(standing.family.rule());
+                suspended = first_live(&self.shadow, suspended, standing.family.rule());
             }
         }
         let is_shadowed = |family: Family| self.shadow.contains(family.rule());
@@ -515,21 +527,28 @@ impl Detectors {
         causes: &mut Causes,
     ) {
         let defaults = &self.defaults;
-        let Fleet { stream, learned, contributors, .. } = self.operations.at(places.fleet);
+        let Fleet { stream, learned, strangers, misses, .. } = self.operations.at(places.fleet);
         let judge =
             Judge { defaults, at: seen.at, halved: false, hits_min: defaults.fleet_hits_min };
+        // An alarm is made of the hits since its score was zero, so those are whose makers count.
+        if stream.is_calm_about_strangers() {
+            *strangers = Contributors::default();
+        }
+        if stream.is_calm_about_misses() {
+            *misses = Contributors::default();
+        }
+        if subjects.iter().any(|subject| subject.is_stranger == Some(true)) {
+            strangers.add(seen.credential, seen.grant);
+        }
         let [novelty, enumeration, shift] = stream.judge_subjects(subjects, false, learned, &judge);
         let mut lookup_found = None;
         if let Some((Some(probe), is_miss)) = lookup(seen) {
             if is_miss {
-                contributors.add(seen.credential, seen.grant);
+                misses.add(seen.credential, seen.grant);
             }
             lookup_found = stream.judge_lookup(probe, is_miss, &mut learned.misses, &judge);
         }
-        if subjects.iter().any(|subject| subject.is_stranger == Some(true)) {
-            contributors.add(seen.credential, seen.grant);
-        }
-        let mut suspects = None;
+        let mut suspects: Option<(CredentialId, &'static str)> = None;
         for standing in [novelty, enumeration, shift, lookup_found].into_iter().flatten() {
             if !stream.may_tell(
                 Told::Family(
@@ -540,18 +559,23 @@ impl Detectors {
             ) {
                 continue;
             }
-            let most = contributors
-                .most()
-                .filter(|_| standing.is_strong && standing.family != Family::Enumeration);
+            let makers = match standing.family {
+                Family::Novelty | Family::Shift => strangers.most(),
+                Family::Misses => misses.most(),
+                Family::Enumeration | Family::Recon | Family::Budget => None,
+            };
+            let most = makers.filter(|_| standing.is_strong);
             let throttle = most.map(|(_, grant)| Containment::Throttle(grant));
             // Where one caller makes most of it, its own stream says what it is worth; divided among many, nobody else does.
-            let is_divided =
-                standing.family == Family::Enumeration || contributors.most().is_none();
-            let page = (is_divided || standing.is_strong).then_some(Containment::Page);
+            let page = (makers.is_none() || standing.is_strong).then_some(Containment::Page);
             let containment = throttle.into_iter().chain(page).collect();
             let name = statistic::Stream::Fleet { operation: seen.operation.clone() };
             causes.push(Cause::Statistic(told(&standing, name)), containment);
-            suspects = most.map(|(credential, _)| (credential, standing.family.rule()));
+            if let Some((credential, _)) = most {
+                let held = suspects.filter(|(held, _)| *held == credential).map(|(_, rule)| rule);
+                let rule = first_live(&self.shadow, held, standing.family.rule());
+                suspects = rule.map(|rule| (credential, rule));
+            }
         }
         // Whoever makes most of it, from a network that is new, shows two findings of his own.
         let group = NetworkGroup::number(seen.network);
@@ -602,6 +626,15 @@ impl Causes {
     fn push(&mut self, cause: Cause, containment: Vec<Containment>) {
         self.signals.push(Signal { at: self.at, cause, containment, shadow: false });
     }
+}
+
+/// Of two rules that found the same, the first that is not in shadow.
+fn first_live(
+    shadow: &BTreeSet<&'static str>,
+    held: Option<&'static str>,
+    rule: &'static str,
+) -> Option<&'static str> {
+    held.filter(|held| !shadow.contains(held)).or(Some(rule))
 }
 
 /// What was looked up, if that is left of it, and whether nothing was found; none if it was no lookup.

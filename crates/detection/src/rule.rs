@@ -77,6 +77,9 @@ impl Signal {
             Cause::NewNetworkAndMore { other, .. } => rules.extend(["new_network", other]),
             Cause::Spread { finding, .. } => rules.extend(["new_network", finding]),
             Cause::Families { families, .. } => rules.extend(families.map(Family::rule)),
+            Cause::Statistic(found) if found.family.rule() != self.rule() => {
+                rules.push(found.family.rule());
+            }
             Cause::BadProofs { .. }
             | Cause::ListedNetwork { .. }
             | Cause::OutsidePins { .. }

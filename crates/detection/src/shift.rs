@@ -18,21 +18,24 @@ pub(crate) struct Shift {
 }
 
 impl Shift {
-    /// Folds one judgement in. Whether the score stands at its limit.
-    pub(crate) fn fold(&mut self, is_hit: bool, rule: &Increase, usual: Measured) -> bool {
-        // What was learned of few is known the less surely.
+    /// Folds one judgement in. Whether the score stands at `h`.
+    pub(crate) fn fold(&mut self, is_hit: bool, rule: &Increase, h: f32, usual: Measured) -> bool {
         let deviation = (usual.share / usual.of.max(1.0)).sqrt();
-        let usual = (rule.usual * (usual.share + deviation)).clamp(rule.floor, rule.cap);
+        let usual = (rule.usual * (usual.share + rule.deviations * deviation)).max(rule.floor);
+        if usual > rule.cap {
+            *self = Self::default();
+            return false;
+        }
         let bad = rule.bad * usual;
         let step = if is_hit { rule.bad } else { (1.0 - bad) / (1.0 - usual) };
-        self.score = (self.score + step.ln()).clamp(0.0, rule.h);
+        self.score = (self.score + step.ln()).clamp(0.0, h);
         if self.score <= 0.0 {
             (self.hits, self.judged) = (0, 0);
         } else {
             self.hits = self.hits.saturating_add(u16::from(is_hit));
             self.judged = self.judged.saturating_add(1);
         }
-        self.score >= rule.h
+        self.score >= h
     }
 
     pub(crate) fn hits(self) -> u32 {
@@ -59,7 +62,7 @@ mod tests {
         let rule = Defaults::default().shift;
         let usual = Measured { share: 0.0, of: 4_000.0 };
         let mut shift = Shift::default();
-        let stands = (1..100).find(|_| shift.fold(true, &rule, usual));
+        let stands = (1..100).find(|_| shift.fold(true, &rule, rule.h, usual));
         assert_eq!(stands, Some(22));
         assert_eq!((shift.hits(), shift.judged()), (22, 22));
     }
@@ -69,28 +72,31 @@ mod tests {
         let rule = Defaults::default().shift;
         let after = |of| {
             let mut shift = Shift::default();
-            (1_u32..100).find(|_| shift.fold(true, &rule, Measured { share: 0.2, of }))
+            let usual = Measured { share: 0.1, of };
+            (1_u32..10_000).find(|n| shift.fold(n.is_multiple_of(4), &rule, rule.h, usual))
         };
-        assert!(after(4_000.0) <= after(20.0));
-        // Above the cap every share is a usual one of the cap: a row of strangers still alarms.
+        assert!(after(4_000.0) < after(400.0));
+        assert!(after(400.0).is_some());
+        // Where so many are usual it says nothing, whatever comes.
         let mut shift = Shift::default();
-        assert!((0..100).any(|_| shift.fold(true, &rule, Measured { share: 1.0, of: 9.0 })));
+        let many = Measured { share: 0.4, of: 9_000.0 };
+        assert!(!(0..10_000).any(|_| shift.fold(true, &rule, rule.h, many)));
     }
 
     proptest! {
         #[test]
         fn scores_agree_with_recounting_and_counts_with_what_they_are_of(
-            judged in proptest::collection::vec(any::<bool>(), 1..400), share in 0.0_f32..1.0, of in 1_000.0_f32..32_000.0,
+            judged in proptest::collection::vec(any::<bool>(), 1..400), share in 0.0_f32..0.2, of in 1_000.0_f32..16_000.0,
         ) {
             let rule = Defaults::default().shift;
             let mut ours = Shift::default();
             let usual = Measured { share, of };
             let (share, n) = (f64::from(share), f64::from(of));
-            let p0 = (f64::from(rule.usual) * (share + (share / n).sqrt())).clamp(0.02, 0.3);
+            let p0 = (f64::from(rule.usual) * (share + f64::from(rule.deviations) * (share / n).sqrt())).max(0.02);
             let p1 = f64::from(rule.bad) * p0;
             let mut score = 0.0_f64;
             for hit in judged {
-                let stands = ours.fold(hit, &rule, usual);
+                let stands = ours.fold(hit, &rule, rule.h, usual);
                 let step = if hit { (p1 / p0).ln() } else { ((1.0 - p1) / (1.0 - p0)).ln() };
                 score = (score + step).clamp(0.0, f64::from(rule.h));
                 prop_assert!((f64::from(ours.score) - score).abs() < 0.02, "{} {score}", ours.score);

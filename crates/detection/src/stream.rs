@@ -100,26 +100,26 @@ impl Stream {
         let alarmed = is_held && self.has_stood(judge);
         let mut standing = [None; 3];
         for subject in subjects {
-            let near = self.places.ask(fold(subject.place), judge.defaults.near);
-            let comes_back = near.is_none();
-            // Who walks through ids does not come back. A run of those who come back counts once: else a few known ids asked for again and
-            // again between two new ones would hide a walk.
-            let is_walk = !comes_back || !std::mem::replace(&mut self.has_come_back, comes_back);
-            self.has_come_back = comes_back;
-            if subject.is_chosen && is_walk {
+            let Some(is_near) = self.places.ask(fold(subject.place), judge.defaults.near) else {
+                // Who walks through ids does not come back. A run of those who come back counts once: else a few known ids asked for again
+                // and again between two new ones would hide a walk.
+                if subject.is_chosen && !std::mem::replace(&mut self.has_come_back, true) {
+                    ease(&mut self.enumeration, &mut learned.enumeration, judge);
+                }
+                continue;
+            };
+            self.has_come_back = false;
+            if subject.is_chosen {
                 let rule = &judge.defaults.enumeration;
                 standing[1] = judge_one(
                     &mut self.enumeration,
                     &mut learned.enumeration,
                     Family::Enumeration,
-                    near == Some(true),
+                    is_near,
                     rule,
                     judge,
                 )
                 .or(standing[1]);
-            }
-            if comes_back {
-                continue;
             }
             if let Some(is_stranger) = subject.is_stranger {
                 standing[2] = self.judge_shift(is_stranger, learned, judge).or(standing[2]);
@@ -157,20 +157,28 @@ impl Stream {
     ) -> Option<Standing> {
         let rule = &judge.defaults.shift;
         let usual = learned.novelty.measured(rule)?;
-        if !self.shift.fold(is_stranger, rule, usual) {
-            return None;
-        }
-        learned.novelty.distrust();
-        Some(Standing {
+        let h = if judge.halved { rule.h / 2.0 } else { rule.h };
+        let stands = self.shift.fold(is_stranger, rule, h, usual);
+        (stands && self.shift.hits() >= u32::from(judge.hits_min)).then(|| Standing {
             family: Family::Shift,
             is_strong: false,
             hits: self.shift.hits(),
             of: self.shift.judged(),
             hits_in_all: self.shift.hits(),
             score_centi: self.shift.score_centi(),
-            h: rule.h,
+            h,
             usual: usual.share,
         })
+    }
+
+    /// Whether nothing is held against anybody for whom it asked.
+    pub(crate) fn is_calm_about_strangers(&self) -> bool {
+        self.novelty.hits_in_all() == 0 && self.shift.judged() == 0
+    }
+
+    /// Whether nothing is held against what it looked up.
+    pub(crate) fn is_calm_about_misses(&self) -> bool {
+        self.misses.hits_in_all() == 0
     }
 
     /// Judges one lookup, unless it repeats one of the last few.
@@ -339,6 +347,14 @@ fn judge_one(
         h: limit.h,
         usual,
     })
+}
+
+/// Judges enumeration by a subject that came back: no neighbour, and none of the last judged.
+fn ease(cusum: &mut Cusum, learned: &mut Learned, judge: &Judge<'_>) {
+    let Judge { defaults, at, halved, .. } = judge;
+    let rule = &defaults.enumeration;
+    cusum.ease(rule, Limit::of(rule, *halved), learned.usual(rule, defaults));
+    learned.teach(false, false, *at, defaults);
 }
 
 /// The last few different numbers.

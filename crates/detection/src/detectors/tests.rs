@@ -65,6 +65,11 @@ fn misses(probe: u64) -> Request {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_strangers(0, &mut Coin(0))
+    }
+
+    /// So many in a thousand are strangers, as is usual here.
+    fn with_strangers(permille: u64, coin: &mut Coin) -> Self {
         let mut detectors = Detectors::new(&Defaults::default());
         // Every subject of `far` that is no stranger.
         let pairs: Vec<_> = (0..21_000).map(|n| (CRM, asked(far(n, false)).key)).collect();
@@ -78,7 +83,8 @@ impl Scene {
         };
         // What is usual: a subject a second, each with a relationship. Too few for a shift to be judged.
         for n in 20_000..20_900 {
-            assert!(scene.after(1.0, &reads(far(n, false))).is_empty());
+            let is_stranger = coin.permille() < permille;
+            assert!(scene.after(1.0, &reads(far(n, is_stranger))).is_empty());
         }
         scene
     }
@@ -166,15 +172,16 @@ fn subjects_without_a_relationship_throttle_and_page_once() {
 
 #[test]
 fn a_few_more_strangers_than_usual_are_a_shift_and_as_many_as_usual_are_none() {
-    let mut scene = Scene::new();
     let mut coin = Coin(5);
+    let mut scene = Scene::with_strangers(30, &mut coin);
     let mut read = |scene: &mut Scene, n, strangers| {
         let is_stranger = coin.permille() < strangers;
         scene.after(1.0, &reads(far(n, is_stranger)))
     };
-    // Thirty in a thousand for four days, of which novelty and shift learn; then as many again.
+    // Thirty in a thousand, of which novelty and shift learn, and as many again.
     for n in 0..20_000 {
-        assert!(read(&mut scene, n, 30).is_empty(), "{n}");
+        let told = read(&mut scene, n, 30);
+        assert!(told.is_empty(), "{n} {told:?} {}", scene.told[0]);
     }
     // A stranger in nine is below what novelty can see.
     let found = (20_000..20_500).find(|n| !read(&mut scene, *n, 110).is_empty());
@@ -592,6 +599,64 @@ fn tokens_of_many_users_from_a_network_that_is_refused_shut_that_network() {
         }
     }
     assert!(shut.is_some_and(|n| (15..40).contains(&n)), "{shut:?}");
+}
+
+#[test]
+fn what_a_rule_in_shadow_finds_of_a_network_is_told_and_not_done() {
+    let mut scene = Scene::new();
+    scene.detectors.shadow(["tokens"].into());
+    let found = (0..60).flat_map(|n| {
+        let network = ClientIp::from_peer([203, 0, 113, 9].into());
+        let event = Event::BearerElsewhere {
+            integration: CRM,
+            credential: KEY,
+            grant: GRANT,
+            network,
+            token: Some(n),
+        };
+        scene.micros += 1_000_000;
+        scene.event(&event)
+    });
+    let tokens: Vec<_> = found.filter(|signal| signal.rule() == "tokens").collect();
+    assert!(!tokens.is_empty() && tokens.iter().all(|signal| signal.shadow));
+}
+
+#[test]
+fn what_a_rule_in_shadow_finds_keeps_no_page_from_another() {
+    let mut scene = Scene::new();
+    for n in 0..1_100 {
+        scene.after(1.0, &reads(far(n, false)));
+    }
+    scene.detectors.shadow(["shift"].into());
+    let paged = |signal: &Signal| signal.containment.contains(&Containment::Page);
+    for n in 0..40 {
+        scene.after(0.5, &reads(far(n, true)));
+    }
+    let of = |rule| scene.told.iter().find(|signal| signal.rule() == rule).unwrap();
+    assert!(of("shift").shadow && paged(of("shift")));
+    assert!(!of("novelty").shadow && paged(of("novelty")), "{}", of("novelty"));
+}
+
+#[test]
+fn of_two_findings_from_a_new_network_one_in_shadow_does_not_hide_the_other() {
+    let mut scene = Scene::new();
+    for n in 0..1_100 {
+        scene.after(1.0, &reads(far(n, false)));
+    }
+    scene.detectors.shadow(["shift"].into());
+    let network = ClientIp::from_peer([203, 0, 113, 9].into());
+    scene.event(&Event::NewNetwork { credential: KEY, network });
+    // One answer with as many strangers as both alarm at.
+    let page = Request {
+        network: [203, 0, 113, 9],
+        subjects: (0..40).map(|n| far(n, true)).collect(),
+        kind: Kind::List,
+        ..reads(0)
+    };
+    scene.after(1.0, &page);
+    let pair = scene.told.iter().find(|signal| signal.rule() == "new_network_and_more").unwrap();
+    assert!(!pair.shadow, "{pair}");
+    assert!(pair.containment.contains(&Containment::SuspendCredential(KEY)));
 }
 
 #[test]
