@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 /// The state of every detector of a node.
 ///
-/// Bounded by [`Defaults`]: 5,000 credentials in 20 networks each take 57 MiB, relationships, habits and budgets included
+/// Bounded by [`Defaults`]: 5,000 credentials in 20 networks each take 63 MiB, relationships, habits and budgets included
 /// (`cargo run --release -p detection --example detection_speed`). Full, it forgets what was active least recently. A holder of a valid
 /// key who comes from a hundred thousand networks can so make every stream begin anew; those of operations stay.
 #[derive(Debug)]
