@@ -6,6 +6,8 @@ use proptest::prelude::*;
 const CRM: IntegrationId = IntegrationId::from_bytes([1; 16]);
 const KEY: CredentialId = CredentialId::from_bytes([2; 16]);
 const GRANT: GrantId = GrantId::from_bytes([3; 16]);
+/// A network where nobody was seen.
+const ELSEWHERE: [u8; 4] = [203, 0, 113, 9];
 /// A Monday at noon.
 const NOON: u64 = 20_000 * 86_400 + 4 * 86_400 + 43_200;
 /// Subjects that have a relationship.
@@ -124,6 +126,15 @@ impl Scene {
 
     fn event(&mut self, event: &Event) -> Vec<Signal> {
         self.detectors.event(event, UnixMicros(self.micros))
+    }
+
+    /// A second later a user's token comes without proof from [`ELSEWHERE`].
+    fn stolen_token(&mut self, token: u64) -> Vec<Signal> {
+        self.micros += 1_000_000;
+        let network = ClientIp::from_peer(ELSEWHERE.into());
+        let (integration, credential, grant) = (CRM, KEY, GRANT);
+        let token = Some(token);
+        self.event(&Event::BearerElsewhere { integration, credential, grant, network, token })
     }
 
     fn elapsed(&self) -> u64 {
@@ -582,17 +593,8 @@ fn tokens_of_many_users_from_a_network_that_is_refused_shut_that_network() {
     let mut scene = Scene::new();
     let mut shut = None;
     for n in 0..60 {
-        let network = ClientIp::from_peer([203, 0, 113, 9].into());
-        let event = Event::BearerElsewhere {
-            integration: CRM,
-            credential: KEY,
-            grant: GRANT,
-            network,
-            token: Some(n),
-        };
-        scene.micros += 1_000_000;
-        let signals = scene.event(&event);
-        let network = NetworkGroup::of(network);
+        let signals = scene.stolen_token(n);
+        let network = NetworkGroup::of(ClientIp::from_peer(ELSEWHERE.into()));
         if signals.iter().any(|it| it.containment.contains(&Containment::RefuseNetwork(network))) {
             shut = Some(n);
             break;
@@ -605,18 +607,7 @@ fn tokens_of_many_users_from_a_network_that_is_refused_shut_that_network() {
 fn what_a_rule_in_shadow_finds_of_a_network_is_told_and_not_done() {
     let mut scene = Scene::new();
     scene.detectors.shadow(["tokens"].into());
-    let found = (0..60).flat_map(|n| {
-        let network = ClientIp::from_peer([203, 0, 113, 9].into());
-        let event = Event::BearerElsewhere {
-            integration: CRM,
-            credential: KEY,
-            grant: GRANT,
-            network,
-            token: Some(n),
-        };
-        scene.micros += 1_000_000;
-        scene.event(&event)
-    });
+    let found = (0..60).flat_map(|n| scene.stolen_token(n));
     let tokens: Vec<_> = found.filter(|signal| signal.rule() == "tokens").collect();
     assert!(!tokens.is_empty() && tokens.iter().all(|signal| signal.shadow));
 }

@@ -4,7 +4,9 @@ use super::command::{Change, DeclaredWindow};
 use super::{Registry, RegistryError, apply, read};
 use ipnet::IpNet;
 use model::{IntegrationId, Micros, OperationId, UnixMicros, WindowId};
-use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
 
 /// Long enough for a migration; what takes longer is the integration's habit, and its grant's budget is to say so.
 const LENGTH_MAX: Micros = Micros::from_secs(14 * 86_400);
@@ -86,18 +88,11 @@ pub(super) async fn declare(
     if open >= OPEN_MAX {
         return invalid("a thousand windows are declared; end some first");
     }
-    let done = sqlx::query(
+    let declared = sqlx::query(
         "INSERT INTO change_windows (id, integration, change, begins, ends, reason)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-    )
-    .bind(window.window.to_string())
-    .bind(window.integration.to_string())
-    .bind(text_of(&window.change))
-    .bind(apply::bigint(window.from.0)?)
-    .bind(apply::bigint(window.to.0)?)
-    .bind(&window.reason)
-    .execute(tx)
-    .await?;
+    );
+    let done = bind_words(declared, window)?.execute(tx).await?;
     apply::free(done.rows_affected(), format!("window {}", window.window))
 }
 
@@ -109,24 +104,31 @@ pub(super) async fn approve(
 ) -> Result<(), RegistryError> {
     apply::future(window.to, now)?;
     apply::active(tx, window.integration).await?;
-    let done = sqlx::query(
-        "UPDATE change_windows SET approved = $1
-         WHERE id = $2 AND integration = $3 AND change = $4 AND begins = $5 AND ends = $6
-           AND reason = $7 AND approved IS NULL AND ended IS NULL",
-    )
-    .bind(apply::bigint(now.0)?)
-    .bind(window.window.to_string())
-    .bind(window.integration.to_string())
-    .bind(text_of(&window.change))
-    .bind(apply::bigint(window.from.0)?)
-    .bind(apply::bigint(window.to.0)?)
-    .bind(&window.reason)
-    .execute(tx)
-    .await?;
+    let approval = sqlx::query(
+        "UPDATE change_windows SET approved = $7
+         WHERE id = $1 AND integration = $2 AND change = $3 AND begins = $4 AND ends = $5
+           AND reason = $6 AND approved IS NULL AND ended IS NULL",
+    );
+    let approved = apply::bigint(now.0)?;
+    let done = bind_words(approval, window)?.bind(approved).execute(tx).await?;
     apply::known(
         done.rows_affected(),
         &format!("a window {} that waits, in these words,", window.window),
     )
+}
+
+/// Binds every word that was declared, as `$1` to `$6`.
+fn bind_words<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    window: &'q DeclaredWindow,
+) -> Result<Query<'q, Sqlite, SqliteArguments>, RegistryError> {
+    Ok(query
+        .bind(window.window.to_string())
+        .bind(window.integration.to_string())
+        .bind(text_of(&window.change))
+        .bind(apply::bigint(window.from.0)?)
+        .bind(apply::bigint(window.to.0)?)
+        .bind(&window.reason))
 }
 
 /// [`Command::WindowEnd`](super::Command).
