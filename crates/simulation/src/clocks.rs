@@ -1,41 +1,48 @@
 //! Clocks that go when they are told to.
 
 use model::{Micros, UnixMicros};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::embedded::clocks::ReadClocks;
 
 /// A wall clock and a monotonic clock. Clones show the same time.
+///
+/// Both are behind one lock: a log's thread that read them between the two settings of [`ToldClocks::go_on`] would see a step.
 #[derive(Clone, Debug)]
-pub struct ToldClocks {
-    wall: Arc<AtomicU64>,
-    monotonic: Arc<AtomicU64>,
-}
+pub struct ToldClocks(Arc<Mutex<(UnixMicros, Micros)>>);
 
 impl ToldClocks {
     /// Both stand still at `wall`.
     pub fn at(wall: UnixMicros) -> Self {
-        Self { wall: Arc::new(AtomicU64::new(wall.0)), monotonic: Arc::default() }
+        Self(Arc::new(Mutex::new((wall, Micros(0)))))
     }
 
     /// Both go on.
     pub fn go_on(&self, span: Micros) {
-        self.wall.fetch_add(span.0, Ordering::SeqCst);
-        self.monotonic.fetch_add(span.0, Ordering::SeqCst);
+        let mut clocks = self.clocks();
+        clocks.0.0 += span.0;
+        clocks.1.0 += span.0;
     }
 
     /// Somebody sets the wall clock.
     pub fn set_wall(&self, wall: UnixMicros) {
-        self.wall.store(wall.0, Ordering::SeqCst);
+        self.clocks().0 = wall;
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, (UnixMicros, Micros)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ReadClocks for ToldClocks {
     fn wall(&self) -> UnixMicros {
-        UnixMicros(self.wall.load(Ordering::SeqCst))
+        self.clocks().0
     }
 
     fn monotonic(&self) -> Micros {
-        Micros(self.monotonic.load(Ordering::SeqCst))
+        self.clocks().1
+    }
+
+    fn both(&self) -> (UnixMicros, Micros) {
+        *self.clocks()
     }
 }

@@ -7,6 +7,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A step beyond this is an event of its own. NTP slews by at most 500 parts per million, which is 60 ms in [`REBASE`].
 const STEP_MAX: u64 = 1_000_000;
+/// Readings of one moment are no further apart than this.
+const APART_MAX: u64 = STEP_MAX / 10;
+/// How often readings are taken that a thread held up between them put further apart.
+const READINGS_MAX: usize = 16;
 /// How old the pair of readings that new ones are compared with may become.
 const REBASE: Micros = Micros::from_secs(120);
 
@@ -53,8 +57,27 @@ impl ReadClocks for SystemClocks {
 
     fn both(&self) -> (UnixMicros, Micros) {
         let ahead = clock::ahead();
-        (self.wall() + ahead, Micros(self.monotonic().0.saturating_add(ahead.0)))
+        let (wall, monotonic) = of_one_moment(|| self.wall(), || self.monotonic());
+        (wall + ahead, Micros(monotonic.0.saturating_add(ahead.0)))
     }
+}
+
+/// Both readings, taken anew where the thread was held up in between: the two would be seconds apart, and that is what a step looks
+/// like.
+fn of_one_moment(
+    wall: impl Fn() -> UnixMicros,
+    monotonic: impl Fn() -> Micros,
+) -> (UnixMicros, Micros) {
+    let mut before = monotonic();
+    let mut read = (wall(), monotonic());
+    for _ in 1..READINGS_MAX {
+        if read.1.0.saturating_sub(before.0) <= APART_MAX {
+            break;
+        }
+        before = read.1;
+        read = (wall(), monotonic());
+    }
+    read
 }
 
 /// The time of records: the wall clock's, until it steps. From then on it goes by the monotonic clock from where the wall clock was
@@ -170,6 +193,27 @@ mod tests {
         };
         let said = readings.iter().map(says).collect();
         (said, time.tick().1.iter().map(|step| step / 1_000_000).collect())
+    }
+
+    #[test]
+    fn a_thread_held_up_between_the_readings_sees_no_step() {
+        // Two readings that it was held up in, for three seconds each; the third pair is of one moment.
+        let now = std::cell::Cell::new(1_000_000);
+        let held_up = std::cell::Cell::new(2);
+        let wall = || {
+            let read = UnixMicros(5_000_000 + now.get());
+            if held_up.get() > 0 {
+                held_up.set(held_up.get() - 1);
+                now.set(now.get() + 3_000_000);
+            }
+            read
+        };
+        let read = of_one_moment(wall, || Micros(now.get()));
+        assert_eq!(read, (UnixMicros(12_000_000), Micros(7_000_000)));
+        // Held up forever it answers all the same.
+        held_up.set(usize::MAX);
+        let (wall, monotonic) = of_one_moment(wall, || Micros(now.get()));
+        assert_eq!(wall.0 + 3_000_000, monotonic.0 + 5_000_000);
     }
 
     #[test]
