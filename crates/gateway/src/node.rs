@@ -8,6 +8,7 @@ use crate::watch::Watch;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
+use detection::intel::Level;
 use detection::{Intelligence, Windows};
 use disclosure::Contract;
 use ledger::Draft;
@@ -196,16 +197,13 @@ impl Node {
         asked.eq_ignore_ascii_case(ours)
     }
 
-    /// Whether findings about requests from there weigh twice.
-    pub(crate) fn is_doubtful(&self, peer: ClientIp, now: UnixMicros) -> bool {
-        self.intel.load().standing(peer, now).weighs()
-    }
-
-    /// Refuses networks that are listed at a level that refuses.
-    pub(crate) fn admit_network(&self, peer: ClientIp, now: UnixMicros) -> Result<(), Reason> {
-        match self.intel.load().listed.find(peer, now).filter(|listed| listed.level.refuses()) {
-            Some(listed) => Err(Reason::Listed { network: peer, list: listed.list.to_owned() }),
-            None => Ok(()),
+    /// Refuses networks that are listed at a level that refuses. Of the others, whether findings about requests from there weigh twice.
+    pub(crate) fn admit_network(&self, peer: ClientIp, now: UnixMicros) -> Result<bool, Reason> {
+        let intel = self.intel.load();
+        let standing = intel.standing(peer, now);
+        match standing.list.filter(|_| standing.level.is_some_and(Level::refuses)) {
+            Some(list) => Err(Reason::Listed { network: peer, list: list.to_owned() }),
+            None => Ok(standing.weighs()),
         }
     }
 

@@ -48,7 +48,7 @@ async fn serve(
 ) -> Result<Reply, Refused> {
     let now = node.recorder.now()?;
     let view = node.view();
-    node.admit_network(connection.peer, now)?;
+    let is_doubtful = node.admit_network(connection.peer, now)?;
     if metadata::is_asked_for(request) {
         return Ok(metadata::answer(node, id));
     }
@@ -74,7 +74,6 @@ async fn serve(
     if caller.is_bearer() {
         node.meter.bearer(caller.integration());
     }
-    let is_doubtful = node.is_doubtful(connection.peer, now);
     let asker = Asker::of(&caller, matched.operation, request, node.watch.hash(), is_doubtful);
     let bearing = &asker.bearing;
     let refused = |reason: Reason| reason.of(&asker);

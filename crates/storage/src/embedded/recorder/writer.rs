@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long drafts may gather for one commit while several appenders are at work. A commit costs as much processor time as most of a
 /// request, waiting costs none: measured on one core at 10,000 requests a second, commits of one or two records, which is what an
 /// urgent writer makes by itself, cost two fifths of all processor time.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_micros(1_200);
 /// One gathering in so many takes its whole time, to learn how many appenders there are.
 const LEARN_EVERY: u32 = 16;
 /// Heads follow the first record after a checkpoint by this much, so that tiles and checkpoint are out within a second.
