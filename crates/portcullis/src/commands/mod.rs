@@ -225,7 +225,7 @@ pub(crate) enum Operators {
     /// A case, from signal to letters, filings and post-mortem
     #[command(subcommand)]
     Incident(IncidentCommand),
-    /// Erase a subject, take that back, list what is to be erased
+    /// One person: everything that went out about them, their passkey, their erasure
     #[command(subcommand)]
     Subject(SubjectCommand),
     /// Where subjects are written to
