@@ -151,19 +151,25 @@ fn false_alarms(out: &mut Vec<u8>, _: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The threshold of all three ratios moved together: what is found against what is false.
+/// The thresholds of the three ratios and of shift moved together: what is found against what is false.
 fn curve(out: &mut Vec<u8>, seeds: u64) -> std::io::Result<()> {
     writeln!(out, "\n## Thresholds: what is found against what is false\n")?;
+    writeln!(
+        out,
+        "`h` is that of novelty, enumeration and misses. That of shift moves with it, in proportion to its default.\n"
+    )?;
     writeln!(
         out,
         "| h | 0.1/s anybody on crm, inside: contained | after, median | 2/s: after, median | throttled falsely, per 1,000 integration-days, unannounced |"
     )?;
     writeln!(out, "|---|---|---|---|---|")?;
+    let set = Defaults::default().enumeration.h;
     for h in [6.0, 10.0, 14.0, 18.0, 24.0, 36.0] {
         let mut defaults = Defaults::default();
         for ratio in [&mut defaults.novelty, &mut defaults.enumeration, &mut defaults.misses] {
             ratio.h = h;
         }
+        defaults.shift.h *= h / set;
         let attack = |rate| Trial {
             host: Class::Crm,
             pattern: Pattern::Random,
