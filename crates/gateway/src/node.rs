@@ -8,7 +8,6 @@ use crate::watch::Watch;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use credential::foreign::Question;
 use credential::{ClientTrust, Verifier};
-use detection::intel::Level;
 use detection::{Intelligence, Windows};
 use disclosure::Contract;
 use ledger::Draft;
@@ -201,7 +200,7 @@ impl Node {
     pub(crate) fn admit_network(&self, peer: ClientIp, now: UnixMicros) -> Result<bool, Reason> {
         let intel = self.intel.load();
         let standing = intel.standing(peer, now);
-        match standing.list.filter(|_| standing.level.is_some_and(Level::refuses)) {
+        match standing.refused_by() {
             Some(list) => Err(Reason::Listed { network: peer, list: list.to_owned() }),
             None => Ok(standing.weighs()),
         }

@@ -163,13 +163,12 @@ fn curve(out: &mut Vec<u8>, seeds: u64) -> std::io::Result<()> {
         "| h | 0.1/s anybody on crm, inside: contained | after, median | 2/s: after, median | throttled falsely, per 1,000 integration-days, unannounced |"
     )?;
     writeln!(out, "|---|---|---|---|---|")?;
-    let set = Defaults::default().enumeration.h;
     for h in [6.0, 10.0, 14.0, 18.0, 24.0, 36.0] {
         let mut defaults = Defaults::default();
+        defaults.shift.h *= h / defaults.enumeration.h;
         for ratio in [&mut defaults.novelty, &mut defaults.enumeration, &mut defaults.misses] {
             ratio.h = h;
         }
-        defaults.shift.h *= h / set;
         let attack = |rate| Trial {
             host: Class::Crm,
             pattern: Pattern::Random,

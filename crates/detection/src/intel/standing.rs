@@ -37,7 +37,12 @@ pub struct Standing<'a> {
     pub asn: Option<Asn>,
 }
 
-impl Standing<'_> {
+impl<'a> Standing<'a> {
+    /// The list that refuses it.
+    pub fn refused_by(&self) -> Option<&'a str> {
+        self.list.filter(|_| self.level.is_some_and(Level::refuses))
+    }
+
     /// Whether a finding about requests from there weighs twice: thresholds of detectors are halved.
     pub fn weighs(&self) -> bool {
         self.level.is_some() || self.anonymiser || self.hosting

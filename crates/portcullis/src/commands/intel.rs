@@ -301,8 +301,7 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
     let intelligence = &library.intelligence;
     let peer = ClientIp::from_peer(address);
     let standing = intelligence.standing(peer, now);
-    let found = intelligence.listed.find(peer, now);
-    let refused = found.as_ref().is_some_and(|found| found.level.refuses());
+    let refused_by = standing.refused_by();
     let systems = intelligence.systems.as_ref();
     let organisation = systems.and_then(|systems| systems.organisation(peer.addr()));
     let country = intelligence.country(peer);
@@ -312,7 +311,7 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
         let listed: Vec<_> = all.iter().map(listed_json).collect();
         let said = json!({
             "address": peer.addr().to_string(),
-            "refused": refused,
+            "refused": refused_by.is_some(),
             "weighs": standing.weighs(),
             "list": standing.list,
             "level": standing.level.map(Level::get),
@@ -326,10 +325,10 @@ fn check(address: IpAddr, place: &Place, now: UnixMicros) -> Result<()> {
         });
         return print::line(&said.to_string());
     }
-    let verdict = match (&found, standing.weighs()) {
-        (Some(found), _) if refused => format!("refused, by list `{}`", found.list),
-        (_, true) => "served; findings about it weigh twice".to_owned(),
-        (_, false) => "served; nothing is known against it".to_owned(),
+    let verdict = match (refused_by, standing.weighs()) {
+        (Some(list), _) => format!("refused, by list `{list}`"),
+        (None, true) => "served; findings about it weigh twice".to_owned(),
+        (None, false) => "served; nothing is known against it".to_owned(),
     };
     print::line(&format!("{}: {verdict}", peer.addr()))?;
     for listed in &all {
