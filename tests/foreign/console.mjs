@@ -212,14 +212,14 @@ async function extremes(page) {
 
 // Shows what the node says with these members in place of its own, until `attention` reads so.
 async function answered(page, members, attention) {
-  await page.unroute("**/console/state");
+  await page.unrouteAll({ behavior: "wait" }); // An answer under way is still given by the old handler.
   await page.route("**/console/state", async (route) => {
     const answer = await route.fetch();
     await route.fulfill({ response: answer, json: { ...(await answer.json()), ...members } });
   });
   await page.locator("#attention").filter({ hasText: attention }).waitFor();
   await page.waitForTimeout(1_200); // One more, so that what is kept is kept well.
-  if (Object.keys(members).length === 0) await page.unroute("**/console/state");
+  if (Object.keys(members).length === 0) await page.unrouteAll({ behavior: "wait" });
 }
 
 // A page that nobody sees asks for nothing. Headless Chromium shows every page, so the page is told otherwise.
@@ -288,7 +288,7 @@ async function silence(page) {
   assert.match(await page.innerText("#silent"), /has not answered since \d\d:\d\d:\d\d UTC/);
   await axe(page, "silent");
   await picture(page, "silent");
-  await page.unroute("**/console/state");
+  await page.unrouteAll({ behavior: "wait" });
   await page.waitForSelector("#silent", { state: "hidden" });
 }
 
