@@ -499,7 +499,7 @@ impl Office {
         known: Option<&(UnixMicros, String)>,
         snapshot: &Snapshot,
     ) -> Result<Vec<What>, NoStep> {
-        let mut asked = Asked::read(question, snapshot)?;
+        let mut asked = Asked::read(question, snapshot, clock::unix_now())?;
         if asked.question.classes.is_some() {
             // A letter that leaves out what else was read would not be true.
             return Err(NoStep::Missing(

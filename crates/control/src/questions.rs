@@ -18,11 +18,10 @@ use std::io::BufWriter;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use storage::embedded::disk::LocalDisk;
 use storage::embedded::evidence::{self, NoBundle};
 use storage::embedded::view::LogView;
-use storage::embedded::{CannotIndex, Logs, Recorder, Vault};
+use storage::embedded::{CannotIndex, Logs, Vault};
 use storage::registry::{Named, Snapshot};
 use storage::secrets::{BadSecret, KeyFiles};
 
@@ -164,11 +163,11 @@ pub struct Form {
 }
 
 impl Asked {
-    /// Reads a question written as JSON; slugs and class names are looked up in `snapshot`.
+    /// Reads a question written as JSON; slugs and class names are looked up in `snapshot`. A window without an end ends `now`.
     ///
     /// # Errors
     /// [`CannotAnswer::Question`] says what cannot be understood.
-    pub fn read(json: &str, snapshot: &Snapshot) -> Result<Self, CannotAnswer> {
+    pub fn read(json: &str, snapshot: &Snapshot, now: UnixMicros) -> Result<Self, CannotAnswer> {
         let written: Written = serde_json::from_str(json)
             .map_err(|error| CannotAnswer::Question(error.to_string()))?;
         let directory = &snapshot.directory;
@@ -220,7 +219,7 @@ impl Asked {
             classes: written.class.as_deref().map(|name| classes(name, snapshot)).transpose()?,
             pseudonyms: None,
             from: time(written.from.as_deref(), UnixMicros(0))?,
-            to: time(written.to.as_deref(), storage::clock::unix_now())?,
+            to: time(written.to.as_deref(), now)?,
         };
         let subject = written.subject.map(|id| {
             SubjectId::new(&id)
@@ -313,7 +312,7 @@ impl Archive {
             "from": text("/window/from"),
             "to": text("/window/to"),
         });
-        let mut asked = Asked::read(&question.to_string(), snapshot)?;
+        let mut asked = Asked::read(&question.to_string(), snapshot, storage::clock::unix_now())?;
         let integrations = frozen.pointer("/question/integrations").and_then(Value::as_array);
         asked.question.integrations =
             integrations.map(|ids| ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect());
@@ -574,18 +573,6 @@ fn check_name(name: &str) -> Result<&str, CannotAnswer> {
     let wrong =
         || CannotAnswer::Question("a scope's name is 1 to 64 letters, digits and `-`".into());
     if well_named { Ok(name) } else { Err(wrong()) }
-}
-
-/// Waits until what was recorded before `to` is under a signed checkpoint: at most two seconds, one checkpoint a second.
-pub(crate) async fn wait_for_checkpoint(recorder: &Recorder, to: UnixMicros) {
-    let before = recorder.checkpoint();
-    let live = to + model::Micros::from_secs(2) > storage::clock::unix_now();
-    for _ in 0..40 {
-        if before.is_some() && (!live || recorder.checkpoint() != before) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 fn id_set<I: std::str::FromStr + Ord>(

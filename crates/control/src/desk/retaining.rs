@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::embedded::Unavailable;
 use storage::embedded::retention::Due;
+use tokio::time::error::Elapsed;
 use tracing::{info, warn};
 
 const DAY: Micros = Micros::from_secs(86_400);
@@ -35,7 +36,10 @@ impl Desk {
         for due in &due {
             announced = self.recorder.append(due.thinning.draft()).await?.index();
         }
-        self.under_a_checkpoint(announced).await?;
+        // No copy of the log shows the loss without its announcement.
+        let late =
+            |_: Elapsed| Unavailable::Stopped("no checkpoint covers what is to be thinned".into());
+        self.under_a_checkpoint(announced, CHECKPOINT_MAX).await.map_err(late)?;
         // Between this look and the act no case can be opened.
         let _turn = self.turn.lock().await;
         if self.held(&due).await? {
@@ -77,8 +81,12 @@ impl Desk {
         Ok(!open.is_empty())
     }
 
-    /// Waits until a signed checkpoint covers a record, so that no copy of the log shows the loss without its announcement.
-    async fn under_a_checkpoint(&self, index: u64) -> Result<(), NotDone> {
+    /// Waits until a signed checkpoint covers a record, `at_most` so long.
+    pub(super) async fn under_a_checkpoint(
+        &self,
+        index: u64,
+        at_most: Duration,
+    ) -> Result<(), Elapsed> {
         let covered = || {
             let note = self.recorder.checkpoint()?;
             let checkpoint = checkpoint::open(&note, &self.archive.keys).ok()?;
@@ -86,11 +94,10 @@ impl Desk {
         };
         let wait = async {
             while covered().is_none() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let late = |_| Unavailable::Stopped("no checkpoint covers what is to be thinned".into());
-        Ok(tokio::time::timeout(CHECKPOINT_MAX, wait).await.map_err(late)?)
+        tokio::time::timeout(at_most, wait).await
     }
 }
 
