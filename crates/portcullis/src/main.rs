@@ -198,6 +198,9 @@ async fn serve(path: &std::path::Path) -> Result<()> {
     let mut running = node::start(&config::Config::read(path)?).await?;
     let (mut terminate, mut hang_up) =
         (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let node::Running { data_plane, authority, control, .. } = &running;
+    // After the signals are handled: who reads this may stop the node.
+    tracing::info!(%data_plane, %authority, %control, "serving");
     tell_systemd(&[NotifyState::Ready]);
     loop {
         tokio::select! {

@@ -393,7 +393,6 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     }
 
     let (data_plane, authority, control) = addresses;
-    info!(%data_plane, %authority, %control, "serving");
     let config = config.clone();
     let shared = Arc::clone(&node);
     let reload = Reload {

@@ -2,6 +2,7 @@
 
 use super::Recorder;
 use super::posture::PostureRegister;
+use super::recorder::raise_priority;
 use crate::clock;
 use ledger::Draft;
 use model::Digest;
@@ -136,6 +137,8 @@ impl Keeper {
         let settled = self.switch.apply(&entry)?;
         let micros = clock::boot_now().0.saturating_sub(started.0);
         let stored = register.store();
+        // The thread that renews waited for the disk, too.
+        self.confirm(&register);
         drop(register);
         let recorded = self.recorder.append_blocking(Draft::Posture { entry: entry.to_bytes() });
         let not_durable = stored
@@ -149,10 +152,18 @@ impl Keeper {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease counts only when this node has applied every entry of the register. What the disk refused before is tried again.
+    /// Renews the lease, and tries again what the disk refused before.
     pub fn renew(&self) {
-        let asked = clock::boot_now();
         let mut register = self.register();
+        self.confirm(&register);
+        if let Err(error) = register.store() {
+            warn!(%error, "posture entries are not durable yet");
+        }
+    }
+
+    /// Renews the lease if this node has applied every entry of the register.
+    fn confirm(&self, register: &PostureRegister) {
+        let asked = clock::boot_now();
         match register.check_identity() {
             // A cut must still be there after a restart, so without its file this node serves nothing.
             Err(error) => warn!(%error, "the lease is not renewed"),
@@ -161,13 +172,11 @@ impl Keeper {
             }
             Ok(()) => {}
         }
-        if let Err(error) = register.store() {
-            warn!(%error, "posture entries are not durable yet");
-        }
     }
 }
 
 fn renew_until_dropped(keeper: &Weak<Keeper>) {
+    raise_priority();
     while let Some(keeper) = keeper.upgrade() {
         keeper.renew();
         drop(keeper);
