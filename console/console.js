@@ -1,6 +1,6 @@
 // Asks the node for its state each second and shows it. Whatever the node says is put in as text, never as markup.
 
-import { KEY, add, sentence, show as showPasskey } from "/console/passkey.js";
+import { KEY, add, changing, sentence, show as showPasskey } from "/console/passkey.js";
 
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
@@ -46,11 +46,12 @@ async function poll() {
 async function news() {
   let state;
   try {
+    await changing;
     const sent = half();
     const answer = await ask("state");
     if (answer.status === 403) {
       // A passkey that was just shown, here or in another tab, has changed both halves.
-      await new Promise((done) => setTimeout(done, 500));
+      await Promise.all([changing, new Promise((done) => setTimeout(done, 500))]);
       return half() === sent ? ended() : "";
     }
     if (!answer.ok) throw new Error(`status ${answer.status}`);
@@ -486,6 +487,8 @@ at("passkey").addEventListener("click", async () => {
 
 at("filter").addEventListener("input", () => last && rows(last.integrations));
 at("leave").addEventListener("click", async () => {
+  over = true;
+  clearTimeout(timer);
   await ask("leave", {}).catch(() => {});
   localStorage.removeItem(KEY);
   location.replace("/console");

@@ -14,3 +14,4 @@ button.addEventListener("click", async () => {
     button.disabled = false;
   }
 });
+button.disabled = false;

@@ -10,6 +10,8 @@ export async function post(path, body, headers = {}) {
   return said;
 }
 
+export let changing = Promise.resolve(); // Until then the session's secrets may be about to change.
+
 const session = () => ({ "portcullis-console": localStorage.getItem(KEY) });
 
 export async function logIn() {
@@ -20,13 +22,13 @@ export async function logIn() {
 // Shows a passkey once more.
 export async function show() {
   const options = await post("passkey/challenge", {}, session());
-  keep(await post("passkey", { credential: await signed(options) }, session()));
+  await change("passkey", await signed(options));
 }
 
 export async function add() {
   const { publicKey } = await post("passkey/new/challenge", {}, session());
   const made = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) });
-  keep(await post("passkey/new", { credential: made.toJSON() }, session()));
+  await change("passkey/new", made.toJSON());
 }
 
 export function sentence(error) {
@@ -38,6 +40,12 @@ export function sentence(error) {
 async function signed({ publicKey }) {
   const shown = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
   return shown.toJSON();
+}
+
+function change(path, credential) {
+  const changed = post(path, { credential }, session()).then(keep);
+  changing = changed.catch(() => {});
+  return changed;
 }
 
 // The session's secrets are others afterwards: the cookie's, and this one.

@@ -90,7 +90,9 @@ impl Stage {
 
     pub(crate) fn link_of(&self, who: u8) -> String {
         let (id, name) = (OperatorId::from_bytes([who; 16]), name(who).to_owned());
-        self.sessions.mint_link(Operator { id, name }, clock::boot_now(), clock::random())
+        // A slow browser takes longer than a link is good for.
+        let later = sever::BootMicros(clock::boot_now().0 + 600_000_000);
+        self.sessions.mint_link(Operator { id, name }, later, clock::random())
     }
 
     pub(crate) fn host(&self) -> String {
