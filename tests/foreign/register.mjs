@@ -1,5 +1,7 @@
-// Registers a key with a ticket, as oauth4webapi does (RFC 7591), tries the ticket again, and reads the registration back (RFC 7592).
+// Registers a key with a ticket (RFC 7591), tries the ticket again, and reads the registration back (RFC 7592): with oauth4webapi, or with
+// openid-client if that is `task.library`.
 import * as oauth from 'oauth4webapi'
+import * as openid from 'openid-client'
 import { options, server, task } from './client.mjs'
 import { readFileSync } from 'node:fs'
 
@@ -10,13 +12,24 @@ const metadata = {
   token_endpoint_auth_method: 'private_key_jwt',
   grant_types: ['client_credentials'],
 }
-const register = async () => {
-  const response = await oauth.dynamicClientRegistrationRequest(server, metadata, {
-    ...options,
-    initialAccessToken: task.ticket,
-  })
-  return oauth.processDynamicClientRegistrationResponse(response)
+const libraries = {
+  async oauth4webapi() {
+    const response = await oauth.dynamicClientRegistrationRequest(server, metadata, {
+      ...options,
+      initialAccessToken: task.ticket,
+    })
+    return oauth.processDynamicClientRegistrationResponse(response)
+  },
+  async 'openid-client'() {
+    const configuration = await openid.dynamicClientRegistration(new URL(task.issuer), metadata, openid.None(), {
+      initialAccessToken: task.ticket,
+      algorithm: 'oauth2',
+      execute: [openid.allowInsecureRequests],
+    })
+    return configuration.clientMetadata()
+  },
 }
+const register = libraries[task.library]
 
 const registered = await register()
 let again = null
