@@ -34,7 +34,7 @@ export async function close() {
 // A browser with an authenticator that keeps passkeys and asks its owner.
 export async function person() {
   const context = await browser.newContext({ reducedMotion: "reduce" });
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   const cdp = await context.newCDPSession(page);
   await cdp.send("WebAuthn.enable");
@@ -67,7 +67,7 @@ export async function push() {
 export async function answer(page, button) {
   const back = new Promise((resolve) => (arrived = resolve));
   await page.click(`button:text-is("${button}")`);
-  const late = new Promise((_, reject) => setTimeout(reject, 10_000).unref());
+  const late = new Promise((_, reject) => setTimeout(reject, 60_000).unref());
   return Promise.race([back, late]).catch(async () => assert.fail(`the browser is at ${page.url()}: ${await page.innerText("main")}`));
 }
 

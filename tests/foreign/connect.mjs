@@ -36,6 +36,7 @@ async function visit() {
   // Signing out, and in with the passkey, on the way to a consent.
   await page.goto(`${task.portal}/connections`);
   await page.click("text=Sign out");
+  await page.waitForURL((url) => url.pathname === "/sign-in");
   const first = await push();
   await page.goto(first.url);
   await page.waitForURL((url) => url.pathname === "/sign-in");
@@ -122,6 +123,7 @@ async function visit() {
   await device.verified(false);
   await page.goto(`${task.portal}/connections`);
   await page.click("text=Sign out");
+  await page.waitForURL((url) => url.pathname === "/sign-in");
   await page.click("text=Sign in with a passkey");
   await page.waitForFunction(() => !["", "Your device asks you now."].includes(document.getElementById("said").textContent));
   assert.match(page.url(), /\/sign-in/, "without user verification nobody is signed in");
@@ -135,7 +137,7 @@ async function visit() {
   assert.match(page.url(), /\/sign-in/);
   await page.fill("#code", codes[0]);
   await page.click("text=Use it");
-  assert.match(await page.innerText("main"), /used before/);
+  await page.locator("main").filter({ hasText: /used before/ }).waitFor();
 
   // A passkey that was removed signs nobody in.
   await page.goto(`${task.portal}/sign-in`);

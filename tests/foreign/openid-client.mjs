@@ -37,6 +37,7 @@ async function visit() {
   await opinion.registration();
   await page.goto(`${portal}/connections`);
   await page.click("text=Sign out");
+  await page.waitForURL((url) => url.pathname === "/sign-in");
   const first = await begin();
   await page.goto(String(first.url));
   await page.click("text=Sign in with a passkey");

@@ -102,7 +102,7 @@ async function visit() {
   await spoil({});
   await page.goto(`${provider}/session/end`);
   await page.click("text=Yes, sign me out");
-  await page.waitForLoadState();
+  await page.waitForURL((url) => url.pathname === "/session/end/success");
   await page.goto(`${portal}/connections`);
   assert.match(page.url(), /\/sign-in/, "back-channel logout");
   await signIn(page, alice);
@@ -140,7 +140,7 @@ async function alone() {
 
 async function person() {
   const context = await browser.newContext({ reducedMotion: "reduce" });
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(60_000);
   // The provider's pages ask for fonts from elsewhere.
   await context.route((url) => url.hostname !== "localhost" && url.hostname !== "127.0.0.1", (route) => route.abort());
   return { context, page: await context.newPage() };

@@ -39,8 +39,12 @@ pub(crate) fn install(root: &Path) -> Result<()> {
                 // A new machine knows no packages yet.
                 run(Command::new("apt-get").args(["update", "--quiet"]))?;
             }
-            run(Command::new("apt-get").args(["install", "--yes", "--quiet", package]))
-                .with_context(|| format!("install `{package}` by hand, then run this again"))?;
+            // Another one may be at work.
+            let patient = ["-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5"];
+            run(Command::new("apt-get")
+                .args(patient)
+                .args(["install", "--yes", "--quiet", package]))
+            .with_context(|| format!("install `{package}` by hand, then run this again"))?;
         }
     }
     let foreign = root.join("tests/foreign");

@@ -327,7 +327,8 @@ async fn a_sender_that_is_killed_loses_nothing_and_doubles_nothing() {
             .spawn()
             .unwrap();
         let [after] = random::<1>();
-        tokio::time::sleep(Duration::from_millis(80 + u64::from(after))).await;
+        // Longer each time, so that a slow machine gets somewhere.
+        tokio::time::sleep(Duration::from_millis(80 + u64::from(after) + 5 * rounds)).await;
         if let Some(status) = sender.try_wait().unwrap() {
             assert!(status.success());
             break;

@@ -222,7 +222,7 @@ async fn a_full_scan_meets_decoys_and_is_not_cut() {
 
 /// Containment follows an answer; it is waited for, within bounds.
 async fn contained(stage: &Stage, kind: &str, target: &str) -> bool {
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         let posture = stage.node.posture.switch().posture();
         let mut rows: Box<dyn Iterator<Item = _>> = if kind == "severed" {
             Box::new(posture.severed())

@@ -277,7 +277,7 @@ async fn a_stream_whose_end_would_prove_nothing_is_refused() {
 
 #[tokio::test]
 async fn nothing_is_released_once_the_permit_has_run_out() {
-    let world = world(Given { token_life: Micros::from_secs(4), ..Given::default() }).await;
+    let world = world(Given { token_life: Micros::from_secs(10), ..Given::default() }).await;
     let mut whole = world.ask("1.1").await;
     let mut origin = world.hear().await;
     let (mut stream, mut streaming) = world.begin(LINES).await;
@@ -390,7 +390,9 @@ async fn world(given: Given) -> World {
     let dir = tempfile::tempdir().unwrap();
     let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
     let log_key = note::SigningKey::new("test/node/1", &[3; 32]).unwrap();
-    let opened = recorder::open(dir.path(), Opening::standard(log_key, vault)).unwrap();
+    let opening =
+        Opening { wait_max: Duration::from_secs(60), ..Opening::standard(log_key, vault) };
+    let opened = recorder::open(dir.path(), opening).unwrap();
     let register = PostureRegister::open(&dir.path().join("posture")).unwrap();
     let keeper = Keeper::start(register, opened.recorder.clone()).unwrap();
     let origin = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -400,11 +402,10 @@ async fn world(given: Given) -> World {
     let external_url = format!("{scheme}://localhost:{}", address.port());
     let (transport, trust) = if given.tls { tls() } else { (Transport::Clear, None) };
 
-    let now = clock::unix_now();
     let (key, issuer_key) = (signing_key(1), signing_key(2));
     let mut classes = ClassTable::default();
     let contract = Contract::compile(OPENAPI, "", &mut classes).unwrap();
-    let directory = directory(&key, &classes, &given, now);
+    let directory = directory(&key, &classes, &given, clock::unix_now());
     let facts: Vec<_> = contract.operations().map(disclosure::Operation::facts).collect();
     let policies = Policies::compile(&facts, &classes, &directory, "").unwrap();
     let class_table_hash = ledger::record::class_table_hash(&classes);
@@ -444,6 +445,8 @@ async fn world(given: Given) -> World {
             windows: detection::Windows::default(),
         },
     });
+    // As late as it can be, because a token may be short-lived.
+    let now = clock::unix_now();
     let facts = Facts {
         integration: INTEGRATION,
         grant: GRANT,

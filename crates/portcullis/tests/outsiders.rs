@@ -1,6 +1,8 @@
 //! What outsiders have of a node: its log over HTTP, proofs of single records, receipts, witnesses; and what becomes of a node whose
 //! directory is put back to an older copy.
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/mod.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
@@ -8,6 +10,7 @@ mod support;
 mod witness;
 
 use anyhow::{Context, Result, bail, ensure};
+use files::copy;
 use ledger::note::VerifyingKey;
 use serde_json::Value;
 use std::fs;
@@ -65,20 +68,6 @@ fn grow(node: &Node) -> Result<Value> {
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("text")
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 fn get(url: &str, path: &str) -> Result<String> {

@@ -30,6 +30,10 @@ struct World {
 }
 
 async fn world(scripts: &'static [&'static [Act]]) -> World {
+    patient_world(scripts, Duration::from_secs(60)).await
+}
+
+async fn patient_world(scripts: &'static [&'static [Act]], response_timeout: Duration) -> World {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (hear, heard) = mpsc::unbounded_channel();
@@ -48,7 +52,7 @@ async fn world(scripts: &'static [&'static [Act]]) -> World {
         address,
         body_max: 64,
         connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_millis(300),
+        response_timeout,
         idle_max: 2,
     };
     World { origin: Origin::new(config), heard, ended }
@@ -212,7 +216,8 @@ async fn a_reply_that_is_cut_short_or_too_long_is_no_reply() {
 
 #[tokio::test]
 async fn waiting_has_an_end_and_closes_the_connection() {
-    let world = world(&[&[Hear, Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"), Hang]]).await;
+    let script: &[&[Act]] = &[&[Hear, Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"), Hang]];
+    let world = patient_world(script, Duration::from_millis(300)).await;
     assert!(matches!(world.fetch(Method::Get).await, Err(OriginError::TimedOut)));
     assert_eq!(world.idle(), 0);
 }

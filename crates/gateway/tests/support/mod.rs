@@ -71,6 +71,8 @@ impl Stage {
         let files = tempfile::tempdir().unwrap();
         let opening = Opening {
             sizes: JournalSizes { segment_bytes: 8 << 20, reserve_bytes: 64 << 10 },
+            // A disk that other tests keep busy is no disk that stands still.
+            wait_max: Duration::from_secs(60),
             ..Opening::standard(
                 ledger::note::SigningKey::new("test/node/1", &[7; 32]).unwrap(),
                 VaultKeys { index: [8; 32], wrapping: [9; 32], wrapping_id: 1 },

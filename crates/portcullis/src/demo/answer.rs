@@ -24,7 +24,7 @@ const CASE: &str = "ledgerly-abuse";
 const LETTERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long after its opening the demo's re-certification is due. In earnest it is weeks.
-const DUE_AFTER: Duration = Duration::from_secs(3);
+const DUE_AFTER: Duration = Duration::from_secs(4);
 
 /// What the answer came to.
 pub(crate) struct Answer {
@@ -205,6 +205,8 @@ pub(crate) async fn vet_anew(stage: &Stage) -> Result<Vetting> {
     let refused =
         stage.loopback.command(apply, false).await.err().map(|error| format!("{error:#}"));
 
+    // First, because nothing is issued that would outlive the date.
+    let mut insights = stage.client(&stage.insights).await?;
     let by = clock::unix_now() + Micros(u64::try_from(DUE_AFTER.as_micros()).unwrap_or(0));
     let review = Command::ReviewAll { by, reason: CASE.to_owned() };
     let opened = Instant::now();
@@ -215,7 +217,6 @@ pub(crate) async fn vet_anew(stage: &Stage) -> Result<Vetting> {
     let due =
         rows.iter().filter(|row| row.get("recertify_by").is_some_and(Value::is_string)).count();
 
-    let mut insights = stage.client(&stage.insights).await?;
     let before = acts::read(&mut insights, "acc_000010", "/v1/accounts?limit=5&after={}").await?;
     tokio::time::sleep(DUE_AFTER.saturating_sub(opened.elapsed()) + Duration::from_millis(50))
         .await;

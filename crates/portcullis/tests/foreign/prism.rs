@@ -2,7 +2,7 @@
 
 use crate::scripts::{self, Keys};
 use crate::support::{Application, Node, Onboarded, Protected, Transport, Trial, wait};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -114,7 +114,7 @@ fn what_the_origin_answers_about_somebody_else_never_leaves() -> Result<()> {
     // Whoever is asked for, Prism answers with its one example, 11446498.
     let (before, in_sandbox) = (prism.requests()?, node.operate(&["exposure", "--json"])?);
     let read = scripts::run("read.mjs", &node, &integration, &keys, &["/users/11446499"])?;
-    assert_eq!(prism.requests()?, before + 1);
+    prism.wait_for(before + 1)?;
     let [reply] = array(&read, "/replies")?.as_slice() else { bail!("not one reply: {read}") };
     assert_eq!(reply.pointer("/status"), Some(&404.into()));
     let body = reply.pointer("/body").and_then(Value::as_str).context("no body")?;
@@ -318,6 +318,16 @@ impl Prism {
     /// If its log cannot be read.
     pub(crate) fn requests(&self) -> Result<usize> {
         Ok(self.log()?.matches("Request received").count())
+    }
+
+    /// Waits until the log says that it got so many requests, and no more than that.
+    ///
+    /// # Errors
+    /// If there were more, or it stays at fewer.
+    pub(crate) fn wait_for(&self, requests: usize) -> Result<()> {
+        let seen = wait(|| Ok(Some(self.requests()?).filter(|seen| *seen >= requests)))?;
+        ensure!(seen == requests, "{seen} requests, not {requests}");
+        Ok(())
     }
 
     fn log(&self) -> Result<String> {

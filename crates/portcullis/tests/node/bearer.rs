@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 fn read_as_bearer(node: &Node, software: &Software) -> Result<(u16, String)> {
     let address = node.url().replace("http://localhost", "127.0.0.1");
     let mut stream = TcpStream::connect(&address)?;
-    let (host, token) = (node.url().replace("http://", ""), software.token());
+    let (host, token) = (node.url().replace("http://", ""), software.last_token());
     write!(
         stream,
         "GET /v1/people/p-0001 HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"

@@ -1,6 +1,7 @@
 //! A person who went through everything is erased, and looked for in every file.
 
 use crate::alone;
+use crate::files::{copy, files};
 use crate::origin::Origin;
 use crate::process::{employ, log, restart, start};
 use crate::software::Manner;
@@ -37,29 +38,20 @@ fn spellings() -> Vec<Vec<u8>> {
 /// The files under `folder` in which the person is found.
 fn found_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let spellings = spellings();
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type()))?;
-            let kind = kind?;
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() {
-                // Segments are zeros for the most part.
-                let bytes = fs::read(&path)?;
-                let bytes: Vec<u8> = bytes
-                    .chunks(4_096)
-                    .filter(|page| !ZEROS.starts_with(page))
-                    .flatten()
-                    .copied()
-                    .collect();
-                let holds = |spelling: &Vec<u8>| {
-                    bytes.windows(spelling.len()).any(|window| window == spelling.as_slice())
-                };
-                if spellings.iter().any(holds) {
-                    found.push(path);
-                }
-            }
+    let mut found = Vec::new();
+    for (path, bytes) in files(folder)? {
+        // Segments are zeros for the most part.
+        let bytes: Vec<u8> = bytes
+            .chunks(4_096)
+            .filter(|page| !ZEROS.starts_with(page))
+            .flatten()
+            .copied()
+            .collect();
+        let holds = |spelling: &Vec<u8>| {
+            bytes.windows(spelling.len()).any(|window| window == spelling.as_slice())
+        };
+        if spellings.iter().any(holds) {
+            found.push(path);
         }
     }
     found.sort();
@@ -87,17 +79,6 @@ fn plant_all_the_same(runtime: &Runtime, node: &Node) -> Result<()> {
         plant.bind(PERSON).execute(&mut registry).await?;
         Ok(registry.close().await?)
     })
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A log that lost its end, and the questions that reach over it: who was read in either generation counts once, and what was lost is named.
 
 use crate::alone;
+use crate::files::copy;
 use crate::origin::Origin;
 use crate::process::{employ, kill, restart, start};
 use crate::software::Manner;
@@ -9,7 +10,6 @@ use anyhow::{Context, Result, bail, ensure};
 use model::{Micros, UnixMicros};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
 use storage::clock;
 use tokio::runtime::Runtime;
 
@@ -30,20 +30,6 @@ fn people(answer: &Value) -> Vec<&str> {
 }
 
 /// Copies a directory of files and directories.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn a_question_reaches_over_a_lost_end() -> Result<()> {
     let _alone = alone();

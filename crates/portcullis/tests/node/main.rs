@@ -19,6 +19,8 @@ mod erasure;
 mod evidence;
 mod export;
 mod exposure;
+#[path = "../support/files.rs"]
+mod files;
 mod generations;
 mod intel;
 mod letters;

@@ -61,6 +61,11 @@ impl Origin {
         Ok(Self { address, sent })
     }
 
+    /// How many answers it gave.
+    pub(crate) fn answers(&self) -> usize {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// What was sent for a request, by the id that the gateway gave it.
     pub(crate) fn sent(&self, request: &str) -> Option<Sent> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()

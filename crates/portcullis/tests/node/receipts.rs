@@ -1,13 +1,13 @@
 //! What an integration has in hand if the record of its read is made to disappear.
 
 use crate::alone;
+use crate::files::copy;
 use crate::origin::Origin;
 use crate::process::{employ, kill, log, start};
 use crate::software::Manner;
 use crate::support::{Node, Transport, portcullis, said, serve, wait};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::path::Path;
 use tokio::runtime::Runtime;
 
 /// `portcullis verify` of the node's live log, with `more`.
@@ -18,20 +18,6 @@ fn verify(node: &Node, more: &[&str]) -> Result<String> {
     let mut command = portcullis();
     command.args(["verify", &format!("http://{address}"), "--json", "--key"]);
     said(command.arg(node.data().join("keys/log.pub")).args(more))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 #[test]

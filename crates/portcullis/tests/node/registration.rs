@@ -1,6 +1,7 @@
 //! A vendor registers its own keys: with a ticket, once, and nothing of it is worth anything before two operators say so.
 
 use crate::alone;
+use crate::files::files;
 use crate::origin::Origin;
 use crate::process::{Employed, employ, start};
 use crate::software::{Manner, Reach, Software, new_key};
@@ -74,18 +75,9 @@ fn reads(runtime: &Runtime, tool: &Employed) -> u16 {
 
 /// Files below `folder` that hold `secret`.
 fn holders(folder: &Path, secret: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(holders(&path, secret)?);
-        } else if path.is_file()
-            && fs::read(&path)?.windows(secret.len()).any(|window| window == secret.as_bytes())
-        {
-            found.push(path.display().to_string());
-        }
-    }
-    Ok(found)
+    let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|at| at == secret.as_bytes());
+    let holders = files(folder)?.into_iter().filter(|(_, bytes)| holds(bytes));
+    Ok(holders.map(|(path, _)| path.display().to_string()).collect())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The copy of another node's log: what it says stands beside the answer, and what is not as that node signed it is refused by name.
 
 use crate::alone;
-use crate::generations::copy;
+use crate::files::copy;
 use crate::origin::Origin;
 use crate::process::{restart, start};
 use crate::support::{Node, Transport, portcullis};

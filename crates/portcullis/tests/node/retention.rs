@@ -1,6 +1,7 @@
 //! A node whose record is a hundred days old: what retention does not keep goes, in no file is it found again, and everybody who asks is told.
 
 use crate::alone;
+use crate::files::files;
 use crate::origin::Origin;
 use crate::process::{log, restart, start};
 use crate::support::{Transport, portcullis, said, wait};
@@ -131,16 +132,9 @@ fn read_for(data: &Path, days: u64) -> Result<Vec<(String, UnixMicros, [u8; 16])
 /// Those of the pseudonyms that any file under `folder` holds.
 fn found(folder: &Path, pseudonyms: &BTreeSet<[u8; 16]>) -> Result<BTreeSet<[u8; 16]>> {
     let mut all = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            all.extend(found(&entry.path(), pseudonyms)?);
-        } else if kind.is_file() {
-            let bytes = fs::read(entry.path())?;
-            let windows = bytes.windows(16).filter_map(|window| window.first_chunk());
-            all.extend(windows.filter(|window| pseudonyms.contains(*window)));
-        }
+    for (_, bytes) in files(folder)? {
+        let windows = bytes.windows(16).filter_map(|window| window.first_chunk());
+        all.extend(windows.filter(|window| pseudonyms.contains(*window)));
     }
     Ok(all)
 }

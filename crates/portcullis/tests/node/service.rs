@@ -176,6 +176,8 @@ fn a_stop_finishes_the_answer_that_is_under_way() -> Result<()> {
     let tool = runtime.block_on(employ(&node, "slow", true))?;
     let mut line = tool.software.line(Manner::Slow);
     let answer = runtime.spawn(async move { line.get("/v1/people/p-0001/letters").await });
+    wait(|| Ok((origin.answers() > 0).then_some(())))?;
+    // By now the first of many sips is taken.
     std::thread::sleep(Duration::from_millis(300));
     node.stop()?;
     let answer = runtime.block_on(answer)?;

@@ -18,10 +18,14 @@ use std::time::{Duration, Instant};
 use storage::clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 /// Where it comes from. Not 127.0.0.1, so that a connection to a port where nobody listens can never meet itself.
 const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A token is used for this long, of the five minutes that it lives.
+const TOKEN_FOR: Duration = Duration::from_secs(200);
 
 /// Bytes a slow reader takes at a time, and how long it rests.
 const SIP: (usize, Duration) = (1_024, Duration::from_millis(5));
@@ -38,7 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 pub(crate) struct Software {
     key: SigningKey,
     url: String,
-    token: String,
+    issuer: String,
+    integration: IntegrationId,
+    grant: String,
+    /// And when it was obtained.
+    token: Mutex<(String, Instant)>,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
@@ -106,7 +114,7 @@ pub(crate) fn new_key(jwk: &Path) -> Result<SigningKey> {
 }
 
 impl Software {
-    /// Obtains a token for `grant` (RFC 7523 assertion, RFC 9449 proof), once more if the server asks for its nonce.
+    /// Software that has a token for `grant`.
     ///
     /// # Errors
     /// What the authority answered.
@@ -116,29 +124,42 @@ impl Software {
         integration: &str,
         grant: &str,
     ) -> Result<Arc<Self>> {
-        let integration: IntegrationId = integration.parse()?;
-        let tls = reach.ca.as_deref().map(client_config).transpose()?;
-        let mut software = Self { key, url: reach.url.clone(), token: String::new(), tls };
-        let url = format!("{}/token", reach.issuer);
+        let software = Self {
+            key,
+            url: reach.url.clone(),
+            issuer: reach.issuer.clone(),
+            integration: integration.parse()?,
+            grant: grant.to_owned(),
+            token: Mutex::new((String::new(), Instant::now())),
+            tls: reach.ca.as_deref().map(client_config).transpose()?,
+        };
+        *software.token.lock().await = (software.obtain().await?, Instant::now());
+        Ok(Arc::new(software))
+    }
+
+    /// Obtains a token (RFC 7523 assertion, RFC 9449 proof), once more if the server asks for its nonce.
+    async fn obtain(&self) -> Result<String> {
+        let url = format!("{}/token", self.issuer);
         let mut nonce = None;
         for _attempt in 0..2 {
-            let proof = software.proof("POST", &url, None, nonce.as_deref());
+            let proof = self.proof("POST", &url, None, nonce.as_deref());
             let assertion = sign_assertion(
-                &software.key,
-                integration,
-                &reach.issuer,
+                &self.key,
+                self.integration,
+                &self.issuer,
                 clock::random(),
                 clock::unix_now(),
             );
             let form = format!(
-                "grant_type=client_credentials&scope={grant}&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}"
+                "grant_type=client_credentials&scope={}&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion={assertion}",
+                self.grant
             );
             let request = Request::post("/token")
-                .header("host", authority(&reach.issuer))
+                .header("host", authority(&self.issuer))
                 .header("content-type", "application/x-www-form-urlencoded")
                 .header("dpop", proof)
                 .body(Full::new(Bytes::from(form)))?;
-            let stream = software.connect(&reach.issuer, Manner::Brisk, false).await?;
+            let stream = self.connect(&self.issuer, Manner::Brisk, false).await?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
@@ -148,8 +169,7 @@ impl Software {
             if status == 200 {
                 let answer: serde_json::Value = serde_json::from_slice(&body)?;
                 let token = answer.pointer("/access_token").and_then(serde_json::Value::as_str);
-                token.context("no token in the answer")?.clone_into(&mut software.token);
-                return Ok(Arc::new(software));
+                return Ok(token.context("no token in the answer")?.to_owned());
             }
             nonce = text_of(&headers, "dpop-nonce");
             if nonce.is_none() {
@@ -159,9 +179,20 @@ impl Software {
         bail!("no token, although the nonce was right")
     }
 
-    /// Its token, for who would use it without its key.
-    pub(crate) fn token(&self) -> &str {
-        &self.token
+    /// Its token; another one from time to time, unless it is refused.
+    async fn token(&self) -> String {
+        let mut token = self.token.lock().await;
+        if token.1.elapsed() > TOKEN_FOR
+            && let Ok(another) = self.obtain().await
+        {
+            *token = (another, Instant::now());
+        }
+        token.0.clone()
+    }
+
+    /// The token it used last, for who would use it without its key.
+    pub(crate) fn last_token(&self) -> String {
+        self.token.blocking_lock().0.clone()
     }
 
     /// A connection of it.
@@ -232,14 +263,14 @@ impl Line {
         };
         let software = Arc::clone(&self.software);
         let url = format!("{}{path}", software.url);
-        let proof = software.proof("GET", &url, Some(&software.token), self.nonce.as_deref());
+        let token = software.token().await;
+        let proof = software.proof("GET", &url, Some(&token), self.nonce.as_deref());
         answer.sent = Instant::now();
         let headers = match &mut open {
             Open::Http1(stream, input) => {
                 let head = format!(
-                    "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: DPoP {}\r\ndpop: {proof}\r\n\r\n",
+                    "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\n\r\n",
                     authority(&software.url),
-                    software.token
                 );
                 stream.write_all(head.as_bytes()).await?;
                 stream.flush().await?;
@@ -247,7 +278,7 @@ impl Line {
             }
             Open::Http2(sender) => {
                 let request = Request::get(&url)
-                    .header("authorization", format!("DPoP {}", software.token))
+                    .header("authorization", format!("DPoP {token}"))
                     .header("dpop", proof)
                     .body(Empty::new())?;
                 sender.ready().await?;

@@ -9,7 +9,8 @@ fn opening() -> Opening {
     let key = SigningKey::new("test/node/1", &[3; 32]).unwrap();
     let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
     let sizes = JournalSizes { segment_bytes: 1 << 20, reserve_bytes: 64 << 10 };
-    Opening { sizes, ..Opening::standard(key, vault) }
+    // A disk that other tests keep busy is no disk that stands still.
+    Opening { sizes, wait_max: Duration::from_secs(60), ..Opening::standard(key, vault) }
 }
 
 fn refusals(count: u64) -> Draft {
@@ -59,17 +60,19 @@ fn a_log_starts_and_stops_with_its_own_records_and_a_checkpoint_over_them() {
 fn checkpoints_that_are_withheld_are_not_signed_and_the_record_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
-    let signed = || fs::read_to_string(dir.path().join("ledger/checkpoint")).unwrap();
-    let before = signed();
     let recorder = open(dir.path(), opening()).unwrap().recorder;
     recorder.withhold_checkpoints();
     assert!(recorder.withholds_checkpoints());
-    recorder.append_blocking(refusals(1)).unwrap();
+    let withheld = recorder.append_blocking(refusals(1)).unwrap().index();
     recorder.stop().unwrap();
-    assert_eq!(signed(), before, "not even at the end");
     drop(recorder);
-    open(dir.path(), opening()).unwrap().recorder.stop().unwrap();
-    assert_ne!(signed(), before, "until the next start");
+    let Opened { recorder, checkpoint, .. } = open(dir.path(), opening()).unwrap();
+    let signed = checkpoint.unwrap().tree.size;
+    assert!(signed <= withheld, "not even at the end: {signed} of {withheld}");
+    recorder.stop().unwrap();
+    drop(recorder);
+    let signed = open(dir.path(), opening()).unwrap().checkpoint.unwrap().tree.size;
+    assert!(signed > withheld, "until the next start: {signed} of {withheld}");
 }
 
 #[test]
@@ -210,8 +213,8 @@ fn a_file_taken_away_or_replaced_stops_the_record_within_a_second() {
             let began = Instant::now();
             while recorder.stopped().is_none() {
                 // Four looks a second; the rest is for a machine that is busy with other tests.
-                assert!(began.elapsed() < Duration::from_secs(5), "{name}: not noticed");
-                std::thread::yield_now();
+                assert!(began.elapsed() < Duration::from_secs(60), "{name}: not noticed");
+                std::thread::sleep(Duration::from_millis(10));
             }
             match recorder.append_blocking(refusals(1)) {
                 Err(Unavailable::Stopped(why)) => assert!(why.contains(name), "{why}"),

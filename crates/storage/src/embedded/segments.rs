@@ -157,12 +157,13 @@ mod tests {
     use ledger::Draft;
     use ledger::note::SigningKey;
     use model::IntegrationId;
+    use std::time::Duration;
 
     fn opening() -> Opening {
         let key = SigningKey::new("test/node/1", &[3; 32]).unwrap();
         let vault = VaultKeys { index: [1; 32], wrapping: [2; 32], wrapping_id: 1 };
         let sizes = JournalSizes { segment_bytes: 1 << 20, reserve_bytes: 64 << 10 };
-        Opening { sizes, ..Opening::standard(key, vault) }
+        Opening { sizes, wait_max: Duration::from_secs(60), ..Opening::standard(key, vault) }
     }
 
     fn big(step: u8) -> Draft {

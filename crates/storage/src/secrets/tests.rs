@@ -1,10 +1,12 @@
 use super::*;
+use crate::embedded::journal::JournalSizes;
 use crate::embedded::recorder::{self, Opening};
 use crate::embedded::vault::VaultKeys;
 use credential::token::LIFETIME;
 use model::{Micros, UnixMicros};
 use proptest::prelude::*;
 use std::fs;
+use std::time::Duration;
 
 const NAME: &str = "token.key";
 const NOW: UnixMicros = UnixMicros::from_secs(1_790_000_000);
@@ -142,7 +144,10 @@ fn the_key_that_an_erasure_makes_is_sealed_as_the_others_are() {
     let open = |wrapping, wrapping_id| {
         let key = ledger::note::SigningKey::new("test/node/1", &[3; 32]).unwrap();
         let vault = VaultKeys { index: [1; 32], wrapping, wrapping_id };
-        let opening = Opening { ring: Arc::clone(files.ring()), ..Opening::standard(key, vault) };
+        let sizes = JournalSizes { segment_bytes: 1 << 20, reserve_bytes: 64 << 10 };
+        let wait_max = Duration::from_secs(60);
+        let ring = Arc::clone(files.ring());
+        let opening = Opening { ring, sizes, wait_max, ..Opening::standard(key, vault) };
         recorder::open(data.path(), opening).unwrap()
     };
     let subject = model::SubjectId::new("p-0001").unwrap();

@@ -7,19 +7,22 @@ use model::{SubjectId, UnixMicros};
 use storage::outbox::Outbox;
 use tokio::net::TcpListener;
 
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(400),
-    command: Duration::from_millis(400),
-    content: Duration::from_millis(400),
-};
+const PATIENCE: Patience = patience(Duration::from_secs(60));
+/// Where it is to run out.
+const NONE: Patience = patience(Duration::from_millis(400));
+
+const fn patience(all: Duration) -> Patience {
+    Patience { connect: all, command: all, content: all }
+}
 
 /// Connects to a server that says `script`: to each line it is sent, the next text.
 async fn connect(script: &'static [&'static [u8]]) -> Result<Connection, Broken> {
-    connect_by(Security::ClearTextToLoopback, script).await
+    connect_by(Security::ClearTextToLoopback, PATIENCE, script).await
 }
 
 async fn connect_by(
     security: Security,
+    patience: Patience,
     script: &'static [&'static [u8]],
 ) -> Result<Connection, Broken> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,7 +51,7 @@ async fn connect_by(
         // Silent, but there.
         tokio::time::sleep(Duration::from_secs(2)).await;
     });
-    Connection::open(&server, Some(Arc::new(tls)), PATIENCE).await
+    Connection::open(&server, Some(Arc::new(tls)), patience).await
 }
 
 #[tokio::test]
@@ -79,8 +82,11 @@ async fn lines_and_replies_without_end_are_not_kept() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_left() {
-    assert!(matches!(connect(&[b""]).await.err(), Some(Broken::Slow)));
-    assert!(matches!(connect(&[b"220 here\r\n", b"250-half"]).await.err(), Some(Broken::Slow)));
+    let scripts: [&'static [&'static [u8]]; 2] = [&[b""], &[b"220 here\r\n", b"250-half"]];
+    for script in scripts {
+        let broken = connect_by(Security::ClearTextToLoopback, NONE, script).await.err();
+        assert!(matches!(broken, Some(Broken::Slow)), "{broken:?}");
+    }
 }
 
 #[tokio::test]
@@ -99,10 +105,10 @@ async fn a_second_answer_is_not_taken_for_the_next_one() {
 async fn what_was_said_before_tls_is_not_taken_for_said_through_it() {
     let injected: &[&[u8]] =
         &[b"220 here\r\n", b"250 x\r\n", b"220 go\r\n250-x\r\n250 AUTH PLAIN\r\n"];
-    let broken = connect_by(Security::StartTls(Trust::System), injected).await.err();
+    let broken = connect_by(Security::StartTls(Trust::System), PATIENCE, injected).await.err();
     assert!(matches!(broken, Some(Broken::Unasked)), "{broken:?}");
     let refused: &[&[u8]] = &[b"220 here\r\n", b"250 x\r\n", b"502 no\r\n"];
-    let broken = connect_by(Security::StartTls(Trust::System), refused).await.err();
+    let broken = connect_by(Security::StartTls(Trust::System), PATIENCE, refused).await.err();
     assert!(matches!(broken, Some(Broken::Answered(_))), "{broken:?}");
 }
 
@@ -123,7 +129,10 @@ async fn a_server_that_says_nothing_to_the_content_may_have_taken_it() {
         body: "b",
     })
     .unwrap();
-    let mut connection = connect(&[b"220 here\r\n", b"250 x\r\n", b"354 go\r\n"]).await.unwrap();
+    let script: &[&[u8]] = &[b"220 here\r\n", b"250 x\r\n", b"354 go\r\n"];
+    let patience = Patience { content: NONE.content, ..PATIENCE };
+    let connecting = connect_by(Security::ClearTextToLoopback, patience, script);
+    let mut connection = connecting.await.unwrap();
     connection.data().await.unwrap();
     let handed = connection.content(&claimed, &letter).await;
     assert!(matches!(handed, Handed::Unknown(Broken::Slow)));

@@ -12,7 +12,7 @@ use model::{
     Operator, OperatorId, OperatorKind, Role, SubjectId, UnixMicros, VendorId, WindowId,
 };
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const NOW: UnixMicros = UnixMicros::from_secs(1_800_000_000);
 pub(super) const LATER: UnixMicros = UnixMicros::from_secs(1_810_000_000);
@@ -70,14 +70,10 @@ impl Person {
 }
 
 pub(super) fn payload(command: Command) -> Payload {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    Payload {
-        id: [NEXT.fetch_add(1, Ordering::Relaxed); 16],
-        posture_head: HEAD,
-        issued: NOW,
-        expires: NOW + Micros::from_secs(600),
-        command,
-    }
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Payload { id, posture_head: HEAD, issued: NOW, expires: NOW + Micros::from_secs(600), command }
 }
 
 pub(super) fn signed(payload: &Payload, by: &[&Person]) -> SignedCommand {
