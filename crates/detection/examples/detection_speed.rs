@@ -12,12 +12,12 @@
 #![expect(clippy::cast_precision_loss, reason = "a measurement")]
 
 use detection::{
-    Asked, Defaults, Detectors, ExposureBudgets, Habits, Inner, KeyedHash, Kind, Observation, Use,
+    Asked, Defaults, Detectors, ExposureBudgets, Habits, Inner, KeyedHash, Observation, Use,
     Windows,
 };
 use model::{
-    Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, SubjectOrdinal,
-    UnixMicros,
+    Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, OperationKind,
+    SubjectOrdinal, UnixMicros,
 };
 use std::fs;
 
@@ -110,7 +110,7 @@ fn main() {
             is_doubtful: false,
             names_subjects: false,
             operation: &operations[usize::try_from(n % 10).unwrap()],
-            kind: Kind::Read,
+            kind: OperationKind::Read,
             outcome: Inner::Released,
             subjects: &asked,
             classes: ClassSet::EMPTY,

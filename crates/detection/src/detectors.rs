@@ -10,14 +10,16 @@ use crate::cusum::centi;
 use crate::defaults::Defaults;
 use crate::detector::{Detector, Event};
 use crate::lru::Lru;
-use crate::observation::{Asked, Inner, Kind, Observation};
+use crate::observation::{Asked, Inner, Observation};
 use crate::paging::Paging;
 use crate::relationships::{Relationships, mix};
 use crate::signal::{Cause, Containment, Signal};
 use crate::statistic::{self, Family, Statistic};
 use crate::stream::{Judge, Secs, Standing, Stream, Subject, Told, secs, span_secs};
 use crate::windows::Windows;
-use model::{ClassSet, CredentialId, GrantId, IntegrationId, OperationId, UnixMicros};
+use model::{
+    ClassSet, CredentialId, GrantId, IntegrationId, OperationId, OperationKind, UnixMicros,
+};
 use std::collections::BTreeSet;
 
 /// The state of every detector of a node.
@@ -99,7 +101,8 @@ struct Places {
     stream: u32,
 }
 
-const KINDS: [Kind; 3] = [Kind::List, Kind::Count, Kind::Export];
+const KINDS: [OperationKind; 3] =
+    [OperationKind::List, OperationKind::Count, OperationKind::Export];
 /// Findings from new networks remembered, tokens from elsewhere, and streams that throttled.
 const ELSEWHERE_MAX: usize = 4_096;
 
@@ -378,7 +381,7 @@ impl Detectors {
             && (is_first || classes > 0)
             && !windows.announce_operation(seen.integration, seen.operation, seen.at)
         {
-            let page = if is_first && seen.kind == Kind::Export {
+            let page = if is_first && seen.kind == OperationKind::Export {
                 vec![Containment::Page]
             } else {
                 vec![]
@@ -641,7 +644,7 @@ fn first_live(
 fn lookup(seen: &Observation<'_>) -> Option<(Option<u64>, bool)> {
     let is_miss = match seen.outcome {
         Inner::NotFound | Inner::Denied => true,
-        Inner::Released => seen.kind == Kind::Search && seen.subjects.is_empty(),
+        Inner::Released => seen.kind == OperationKind::Search && seen.subjects.is_empty(),
         Inner::Held => return None,
     };
     seen.kind.chooses().then_some((seen.probe, is_miss))

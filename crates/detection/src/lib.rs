@@ -40,7 +40,7 @@ pub use detectors::Detectors;
 pub use habits::{Habits, Unusual, Use};
 pub use intel::standing::{Intelligence, Standing};
 pub use listed::{Extent, ListOwner, ListReport, Listed, ListedNetworks, Spared};
-pub use observation::{Asked, Inner, KeyedHash, Kind, Observation};
+pub use observation::{Asked, Inner, KeyedHash, Observation};
 pub use relationships::Relationships;
 pub use rule::{Evidence, RULES};
 pub use signal::{Cause, Containment, NetworkGroup, Signal};

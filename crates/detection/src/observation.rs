@@ -1,8 +1,8 @@
 //! What detectors see: one request of a proved caller and what came of it inside, whatever its sender was answered.
 
 use model::{
-    ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, SubjectOrdinal,
-    UnixMicros,
+    ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, OperationId, OperationKind,
+    SubjectOrdinal, UnixMicros,
 };
 use std::hash::Hasher;
 
@@ -30,7 +30,7 @@ pub struct Observation<'a> {
     /// Which operation.
     pub operation: &'a OperationId,
     /// What that does with records.
-    pub kind: Kind,
+    pub kind: OperationKind,
     /// What came of it.
     pub outcome: Inner,
     /// The subjects of the answer, each once; of a response that was held those that would have left.
@@ -63,42 +63,6 @@ pub enum Inner {
     Denied,
     /// The exposure budget held it back.
     Held,
-}
-
-/// What an operation does with records: the contract's `x-portcullis-operation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Reads one record that the request names.
-    Read,
-    /// Reads many records without a selector.
-    List,
-    /// Reads records that match a selector.
-    Search,
-    /// Tells how many records there are.
-    Count,
-    /// Starts or fetches a bulk copy.
-    Export,
-    /// Changes something at the origin.
-    Write,
-}
-
-impl Kind {
-    /// The word that contracts use for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::List => "list",
-            Self::Search => "search",
-            Self::Count => "count",
-            Self::Export => "export",
-            Self::Write => "write",
-        }
-    }
-
-    /// Whether the caller chooses whose record it gets, so that the order of ids and a miss say something about it.
-    pub const fn chooses(self) -> bool {
-        matches!(self, Self::Read | Self::Search)
-    }
 }
 
 /// Position of a subject's id among ids: the decimal number that it ends with, or else `otherwise`, which is to be a hash, near no other.

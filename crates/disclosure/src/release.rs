@@ -16,8 +16,8 @@ use crate::headers;
 use crate::json::filter::{Filtered, Question, filter};
 use crate::scope::Allowance;
 use crate::stream::OriginBatch;
-use model::{ClassSet, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, Touch};
-use policy::{OperationKind, Permit};
+use model::{ClassSet, OperationKind, Pseudonym, SubjectId, SubjectOrdinal, SubjectScope, Touch};
+use policy::Permit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 

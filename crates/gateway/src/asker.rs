@@ -2,10 +2,9 @@
 
 use crate::request::Request;
 use credential::Caller;
-use detection::{Asked, Inner, KeyedHash, Kind, Observation};
+use detection::{Asked, Inner, KeyedHash, Observation};
 use disclosure::Operation;
-use model::{ClassSet, UnixMicros};
-use policy::OperationKind;
+use model::{ClassSet, OperationKind, UnixMicros};
 use sever::Bearing;
 
 /// Whose request it is, and what it asks for.
@@ -18,7 +17,7 @@ pub(crate) struct Asker {
     pub(crate) token: Option<u64>,
     /// Whether it comes from a network with a bad name, which was not bad enough to refuse it.
     is_doubtful: bool,
-    kind: Kind,
+    kind: OperationKind,
     /// A hash of what it asked for: path and query.
     probe: u64,
 }
@@ -47,7 +46,7 @@ impl Asker {
             is_bearer: caller.is_bearer(),
             token: consent.or_else(subject),
             is_doubtful,
-            kind: kind(operation.kind()),
+            kind: operation.kind(),
             probe: hash.of(target.join("?").as_bytes()),
         }
     }
@@ -76,17 +75,5 @@ impl Asker {
             classes: ClassSet::EMPTY,
             probe: Some(self.probe),
         }
-    }
-}
-
-/// The contract's kind of operation, in the words of detectors.
-pub fn kind(of: OperationKind) -> Kind {
-    match of {
-        OperationKind::Read => Kind::Read,
-        OperationKind::List => Kind::List,
-        OperationKind::Search => Kind::Search,
-        OperationKind::Count => Kind::Count,
-        OperationKind::Export => Kind::Export,
-        OperationKind::Write => Kind::Write,
     }
 }

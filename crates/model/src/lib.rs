@@ -24,7 +24,7 @@ pub use operator::{NoRole, Operator, OperatorKind, Role};
 pub use record::{AccessRecord, Outcome, Refusal, Touch};
 pub use registry::{
     BearerException, Budget, Credential, CredentialState, Directory, Grant, Integration,
-    IntegrationState, Means, OperationId, Purpose, SubjectScope, Vendor,
+    IntegrationState, Means, OperationId, OperationKind, Purpose, SubjectScope, Vendor,
 };
 pub use subject::{Pseudonym, SubjectId, SubjectOrdinal};
 pub use time::{Micros, UnixMicros};

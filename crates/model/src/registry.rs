@@ -191,6 +191,46 @@ impl fmt::Display for OperationId {
     }
 }
 
+/// What an operation does with records: the contract's `x-portcullis-operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OperationKind {
+    /// Reads one record that the request names.
+    Read,
+    /// Reads many records without a selector.
+    List,
+    /// Reads records that match a selector.
+    Search,
+    /// Tells how many records there are.
+    Count,
+    /// Starts or fetches a bulk copy.
+    Export,
+    /// Changes something at the origin.
+    Write,
+}
+
+impl OperationKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::List, Self::Search, Self::Count, Self::Export, Self::Write];
+
+    /// The word that contracts and policies use for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::List => "list",
+            Self::Search => "search",
+            Self::Count => "count",
+            Self::Export => "export",
+            Self::Write => "write",
+        }
+    }
+
+    /// Whether the caller chooses whose record it gets, so that the order of ids and a miss say something about it.
+    pub const fn chooses(self) -> bool {
+        matches!(self, Self::Read | Self::Search)
+    }
+}
+
 /// What the operator allowed: operations x classes x purpose x subjects x budget, until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

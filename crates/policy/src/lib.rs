@@ -15,7 +15,7 @@ mod schema;
 
 pub use consents::{ConsentBook, Terms};
 pub use decide::{Refused, decide};
-pub use operation::{OperationFacts, OperationKind};
+pub use operation::OperationFacts;
 pub use permit::Permit;
 pub use policies::{Policies, PolicyError};
 

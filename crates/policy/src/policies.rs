@@ -1,6 +1,6 @@
 //! The compiled rules: checked once, sliced by grant and operation, each slice with room for its memoised rulings.
 
-use crate::operation::{OperationFacts, OperationKind};
+use crate::operation::OperationFacts;
 use crate::schema::{NO_DATA, Words, schema_text};
 use aws_lc_rs::digest::{SHA256, digest};
 use cedar_policy::{
@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 use model::{
     ClassNumber, ClassSet, ClassTable, Digest, Directory, Grant, GrantId, IntegrationId,
-    OperationId, Purpose, SubjectScope,
+    OperationId, OperationKind, Purpose, SubjectScope,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::discriminant;

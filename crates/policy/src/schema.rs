@@ -2,13 +2,13 @@
 //!
 //! Everything Cedar sees is a category, so that a decision is a pure function of few values and can be memoised.
 
-use crate::operation::{OperationFacts, OperationKind};
+use crate::operation::OperationFacts;
 use crate::policies::Question;
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
     Schema,
 };
-use model::{ClassTable, DataClass, Directory, Grant, SubjectScope};
+use model::{ClassTable, DataClass, Directory, Grant, OperationKind, SubjectScope};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 

@@ -1,15 +1,14 @@
 //! What the detectors are told outside of requests: rules in shadow, relationships, and what the log knows from before this start.
 
 use anyhow::{Context, Result, bail};
-use detection::{Asked, Draw, Inner, Kind, Observation, RULES, Use, Windows};
-use gateway::asker;
+use detection::{Asked, Draw, Inner, Observation, RULES, Use, Windows};
 use gateway::node::View;
 use gateway::watch::Watch;
 use ledger::Record;
 use ledger::record::{Body, Chain};
 use model::{
-    Directory, Grant, GrantId, IntegrationId, OperationId, Outcome, Refusal, SubjectId,
-    SubjectOrdinal, SubjectScope, UnixMicros,
+    Directory, Grant, GrantId, IntegrationId, OperationId, OperationKind, Outcome, Refusal,
+    SubjectId, SubjectOrdinal, SubjectScope, UnixMicros,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -135,7 +134,7 @@ pub(crate) struct Replay<'a> {
     watch: &'a Watch,
     vault: &'a Vault,
     windows: &'a Windows,
-    kinds: HashMap<OperationId, Kind>,
+    kinds: HashMap<OperationId, OperationKind>,
     /// Grants that name each subject they cover, as far as they are still there.
     naming: BTreeSet<GrantId>,
     subjects: HashMap<SubjectOrdinal, Option<Asked>>,
@@ -143,7 +142,7 @@ pub(crate) struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(watch: &'a Watch, vault: &'a Vault, view: &'a View) -> Self {
-        let kinds = view.contract.operations().map(|of| (of.id().clone(), asker::kind(of.kind())));
+        let kinds = view.contract.operations().map(|of| (of.id().clone(), of.kind()));
         let names = |grant: &&Grant| match grant.scope {
             SubjectScope::TokenSubject | SubjectScope::Consenting(_) => true,
             SubjectScope::Attribute { .. } | SubjectScope::All => false,

@@ -4,8 +4,8 @@ use crate::benign::{Class, Event, Load, MINUTE, People};
 use crate::dice;
 use crate::span::seconds;
 use crate::watched::{Request, Seat, Watched};
-use detection::{Containment, Defaults, Kind, Signal, Window, WindowKind, Windows};
-use model::{ClientIp, IntegrationId, Micros, UnixMicros};
+use detection::{Containment, Defaults, Signal, Window, WindowKind, Windows};
+use model::{ClientIp, IntegrationId, Micros, OperationKind, UnixMicros};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -79,7 +79,8 @@ pub fn play(quiet: &Quiet, defaults: &Defaults) -> Option<Alarms> {
             .zip(0..)
             .map(|((seat, _), n)| (seat.integration, RELATED * n, RELATED))
             .collect();
-        let mut watched = Watched::new(defaults, "getAccount", Kind::Read, &related, BEGINS)?;
+        let mut watched =
+            Watched::new(defaults, "getAccount", OperationKind::Read, &related, BEGINS)?;
         watched.windows = if class == Class::Bulk {
             nights(&players, quiet.days)
         } else {

@@ -5,8 +5,8 @@ use crate::dice::{Dice, micros};
 use crate::quiet::BEGINS;
 use crate::span::seconds;
 use crate::watched::{Request, Seat, Watched};
-use detection::{Containment, Defaults, Kind, Signal};
-use model::{ClientIp, Micros};
+use detection::{Containment, Defaults, Signal};
+use model::{ClientIp, Micros, OperationKind};
 use std::collections::BTreeSet;
 
 /// Honest traffic before the attack, which so begins on a Tuesday at ten.
@@ -83,7 +83,11 @@ pub fn play(trial: &Trial, defaults: &Defaults) -> Option<Found> {
     let mut load = Load::new(host, "host", seed, PEOPLE, (BEGINS, BEGINS));
     let seat = Seat::new(0, &load, BEGINS);
     let related = [(seat.integration, PEOPLE.first, PEOPLE.related)];
-    let kind = if matches!(pattern, Pattern::Lookup(_)) { Kind::Search } else { Kind::Read };
+    let kind = if matches!(pattern, Pattern::Lookup(_)) {
+        OperationKind::Search
+    } else {
+        OperationKind::Read
+    };
     let mut watched = Watched::new(defaults, "getAccount", kind, &related, BEGINS)?;
     let home = ClientIp::from_peer([10, 0, 0, 1].into());
     watched.settle(&seat, home, BEGINS);

@@ -7,11 +7,11 @@ use crate::benign::{Class, Load, MINUTE};
 use crate::quiet::BEGINS;
 use detection::{
     Allowances, Asked, Defaults, Detectors, Draw, Event, ExposureBudgets, Habits, Inner, KeyedHash,
-    Kind, Observation, Signal, Unusual, Use, Windows,
+    Observation, Signal, Unusual, Use, Windows,
 };
 use model::{
     Budget, ClassSet, ClientIp, CredentialId, GrantId, IntegrationId, Micros, OperationId,
-    SubjectOrdinal, UnixMicros,
+    OperationKind, SubjectOrdinal, UnixMicros,
 };
 use std::collections::HashSet;
 
@@ -115,7 +115,7 @@ pub struct Watched {
     habits: Habits,
     hash: KeyedHash,
     operation: OperationId,
-    kind: Kind,
+    kind: OperationKind,
     /// What operators approved.
     pub windows: Windows,
 }
@@ -127,7 +127,7 @@ impl Watched {
     pub fn new(
         defaults: &Defaults,
         operation: &str,
-        kind: Kind,
+        kind: OperationKind,
         related: &[(IntegrationId, u64, u64)],
         now: UnixMicros,
     ) -> Option<Self> {

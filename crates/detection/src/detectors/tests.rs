@@ -40,7 +40,7 @@ struct Request {
     integration: IntegrationId,
     grant: GrantId,
     network: [u8; 4],
-    kind: Kind,
+    kind: OperationKind,
     outcome: Inner,
     subjects: Vec<u64>,
     probe: Option<u64>,
@@ -53,7 +53,7 @@ fn reads(id: u64) -> Request {
         integration: CRM,
         grant: GRANT,
         network: [10, 0, 0, 1],
-        kind: Kind::Read,
+        kind: OperationKind::Read,
         outcome: Inner::Released,
         subjects: vec![id],
         probe: Some(id),
@@ -232,7 +232,7 @@ fn a_walk_through_ids_is_not_hidden_by_those_who_come_back() {
 fn a_page_that_ends_with_acquaintances_alarms_by_its_strangers() {
     let mut scene = Scene::new();
     let subjects = (0..60).map(|n| far(n, n < 50)).collect();
-    let page = Request { kind: Kind::List, subjects, ..reads(0) };
+    let page = Request { kind: OperationKind::List, subjects, ..reads(0) };
     assert_eq!(scene.after(1.0, &page), ["novelty", "fleet"]);
 }
 
@@ -257,7 +257,7 @@ fn a_subject_read_again_is_not_judged_again() {
 
 #[test]
 fn ids_in_order_throttle_and_the_order_of_a_list_is_the_origins() {
-    let list = |id| Request { kind: Kind::List, ..reads(id) };
+    let list = |id| Request { kind: OperationKind::List, ..reads(id) };
     let mut scene = Scene::new();
     let found =
         (0..300).find(|n| scene.after(1.0, &reads(2_000_000 + n * 3)).contains(&"enumeration"));
@@ -641,7 +641,7 @@ fn of_two_findings_from_a_new_network_one_in_shadow_does_not_hide_the_other() {
     let page = Request {
         network: [203, 0, 113, 9],
         subjects: (0..40).map(|n| far(n, true)).collect(),
-        kind: Kind::List,
+        kind: OperationKind::List,
         ..reads(0)
     };
     scene.after(1.0, &page);
@@ -653,7 +653,7 @@ fn of_two_findings_from_a_new_network_one_in_shadow_does_not_hide_the_other() {
 #[test]
 fn a_connector_of_many_users_is_usual_and_six_times_as_many_are_not() {
     let mut scene = Scene::new();
-    let request = |token| Request { token: Some(token), kind: Kind::Write, ..reads(1) };
+    let request = |token| Request { token: Some(token), kind: OperationKind::Write, ..reads(1) };
     for n in 0..2 * 3_600_u64 {
         assert!(!scene.after(1.0, &request(n % 100)).contains(&"tokens"));
     }
@@ -670,19 +670,19 @@ fn looking_around_after_a_week_pages_and_an_announced_operation_is_silent() {
         scene.operation = OperationId::new(name).unwrap();
         scene.after(3_600.0, &Request { kind, subjects: vec![], ..reads(1) })
     };
-    assert_eq!(with(&mut scene, "listPeople", Kind::List), ["first_seen"]);
-    assert_eq!(with(&mut scene, "countPeople", Kind::Count), ["first_seen", "recon"]);
+    assert_eq!(with(&mut scene, "listPeople", OperationKind::List), ["first_seen"]);
+    assert_eq!(with(&mut scene, "countPeople", OperationKind::Count), ["first_seen", "recon"]);
     let kind = WindowKind::Endpoint { operation: OperationId::new("exportPeople").unwrap() };
     let (from, to) = (UnixMicros(0), UnixMicros(u64::MAX));
     scene.windows = Windows::new(vec![Window { id: "w".into(), integration: CRM, kind, from, to }]);
-    assert!(with(&mut scene, "exportPeople", Kind::Export).is_empty());
+    assert!(with(&mut scene, "exportPeople", OperationKind::Export).is_empty());
 }
 
 #[test]
 fn eight_times_the_usual_number_of_subjects_is_told_and_a_retry_storm_is_not() {
     let mut scene = Scene::new();
     let page = |from: u64| Request {
-        kind: Kind::List,
+        kind: OperationKind::List,
         subjects: (from..from + 100).map(|n| far(n, false)).collect(),
         ..reads(0)
     };
@@ -735,8 +735,12 @@ fn any_request() -> impl Strategy<Value = (u64, Request)> {
         Just(Inner::Denied),
         Just(Inner::Held)
     ];
-    let kind =
-        prop_oneof![Just(Kind::Read), Just(Kind::Search), Just(Kind::List), Just(Kind::Export)];
+    let kind = prop_oneof![
+        Just(OperationKind::Read),
+        Just(OperationKind::Search),
+        Just(OperationKind::List),
+        Just(OperationKind::Export)
+    ];
     let subjects = proptest::collection::vec(0_u64..3_000_000, 0..4);
     (0_u64..600, outcome, kind, subjects, 0_u8..3, any::<Option<u64>>()).prop_map(
         |(pause, outcome, kind, subjects, network, probe)| {

@@ -23,8 +23,7 @@ use crate::contract::overlay::Overlay;
 use crate::contract::plan::{Leaf, Node, NodeId, Plan};
 use crate::contract::routes::Routes;
 use crate::contract::schema::Schemas;
-use model::{ClassSet, ClassTable, Digest, OperationId};
-use policy::OperationKind;
+use model::{ClassSet, ClassTable, Digest, OperationId, OperationKind};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,8 +7,8 @@ use super::plan::{NodeId, Plan};
 use super::request::Parameters;
 use super::schema::{Schemas, annotation};
 use crate::headers::{is_never_released, media_type};
-use model::{ClassSet, OperationId};
-use policy::{OperationFacts, OperationKind};
+use model::{ClassSet, OperationId, OperationKind};
+use policy::OperationFacts;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 

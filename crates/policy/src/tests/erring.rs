@@ -1,8 +1,8 @@
 //! Cedar skips a policy whose evaluation errors. We do not.
 
 use super::fixture::World;
-use crate::{OperationKind, Refused};
-use model::Refusal;
+use crate::Refused;
+use model::{OperationKind, Refusal};
 
 /// Valid for the strict validator, and overflows for every tier from 1 up.
 const OVERFLOWS: &str = r#"

@@ -1,10 +1,11 @@
 //! One vendor, one integration and its grants, small enough to see whole.
 
 use crate::decide::{Asking, weigh};
-use crate::{ConsentBook, OperationFacts, OperationKind, Permit, Policies, Refused};
+use crate::{ConsentBook, OperationFacts, Permit, Policies, Refused};
 use model::{
     Budget, ClassSet, ClassTable, DataClass, Directory, Grant, GrantId, Integration, IntegrationId,
-    IntegrationState, OperationId, Purpose, SubjectId, SubjectScope, UnixMicros, Vendor, VendorId,
+    IntegrationState, OperationId, OperationKind, Purpose, SubjectId, SubjectScope, UnixMicros,
+    Vendor, VendorId,
 };
 use std::sync::Arc;
 

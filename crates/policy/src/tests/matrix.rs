@@ -1,10 +1,10 @@
 //! The golden matrix: integration state x tier x data class x purpose -> outcome, reviewed as a file.
 
 use super::fixture::{CLASSES, LATER, NOW, World, asking, grant_id};
+use crate::Refused;
 use crate::decide::Asking;
-use crate::{OperationKind, Refused};
 use expect_test::expect_file;
-use model::{ClassSet, DataClass, IntegrationState};
+use model::{ClassSet, DataClass, IntegrationState, OperationKind};
 use std::fmt::Write as _;
 
 const PURPOSES: [&str; 2] = ["support", "marketing"];

@@ -1,12 +1,12 @@
 //! A memoised decision is the decision.
 
 use super::fixture::{CLASSES, INTEGRATION, LATER, NOW, World, asking, grant_id, operation_id};
+use crate::OperationFacts;
 use crate::decide::{Asking, weigh};
 use crate::policies::{Question, Standing};
-use crate::{OperationFacts, OperationKind};
 use model::{
     ClassNumber, ClassSet, Grant, GrantId, Integration, IntegrationId, IntegrationState,
-    SubjectScope,
+    OperationKind, SubjectScope,
 };
 use proptest::prelude::*;
 use std::time::Instant;

@@ -2,10 +2,10 @@
 
 use super::fixture::{INTEGRATION, LATER, NOW, World, asking, grant_id, operation_id, subject};
 use crate::decide::{Asking, weigh};
-use crate::{OperationFacts, OperationKind, Refused, Terms};
+use crate::{OperationFacts, Refused, Terms};
 use model::{
-    Budget, ClassSet, ConsentId, DataClass, IntegrationId, IntegrationState, Micros, Refusal,
-    SubjectScope, UnixMicros,
+    Budget, ClassSet, ConsentId, DataClass, IntegrationId, IntegrationState, Micros, OperationKind,
+    Refusal, SubjectScope, UnixMicros,
 };
 use std::collections::BTreeSet;
 

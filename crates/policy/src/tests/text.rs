@@ -1,7 +1,8 @@
 //! What operators may write, and what compiling tells them.
 
 use super::fixture::{CLASSES, INTEGRATION, VENDOR, World, operation_id};
-use crate::{OperationFacts, OperationKind, Policies, PolicyError};
+use crate::{OperationFacts, Policies, PolicyError};
+use model::OperationKind;
 
 fn compile(operator_policies: &str) -> Result<Policies, PolicyError> {
     let world = World::new();
