@@ -10,7 +10,7 @@
 )]
 
 use exposure::index::{
-    Context, IndexFile, Indexer, ReadRange, Release, RowMark, Sealer, Span, level,
+    Context, IndexFile, Indexer, Leveler, ReadRange, Release, RowMark, Sealer, Span,
 };
 use model::{
     ClassNumber, ClassSet, ClientIp, CredentialId, IntegrationId, OperationId, SubjectOrdinal,
@@ -19,6 +19,10 @@ use model::{
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// As in the binary that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DAY: u64 = 86_400_000_000;
 /// Divisible by 7 and by 30.
@@ -67,6 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let of_parts = bytes;
+    let mut leveler = Leveler::default();
     for (span, length) in [(Span::Week, 7), (Span::Month, 30)] {
         for first in
             (0..days).step_by(length).filter(|first| *first as usize + length <= days as usize)
@@ -74,7 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let of_level = files.get(first as usize..first as usize + length).unwrap_or_default();
             let parts: Vec<&IndexFile> = of_level.iter().collect();
             timed(&mut levelling, || {
-                level(span, FIRST_DAY + first, &parts, |written| {
+                leveler.level(span, FIRST_DAY + first, &parts, |written| {
                     bytes += written.len();
                     crc = crc32c::crc32c_append(crc, written);
                     Ok(())

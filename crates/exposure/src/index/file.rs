@@ -222,11 +222,11 @@ impl Writer {
         Extent { offset: start, bytes: length.unwrap_or(0), crc: crc32c::crc32c(bytes) }
     }
 
-    /// Writes the run of `pairs`, whose sets join `list`.
+    /// Writes the run of `pairs`, which have no values afterwards; their sets join `list`.
     pub(super) fn run(
         &mut self,
         (length, whose, bucket): (Length, Whose, u32),
-        pairs: &[u64],
+        pairs: &mut [u64],
         masks: &Masks,
         list: &mut SetList,
     ) -> RunInfo {

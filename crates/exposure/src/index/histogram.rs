@@ -1,5 +1,7 @@
 //! How often each value stands in a run: few different ones, counted in one look each.
 
+use super::run::{ordinal_of, pair, value_of};
+
 /// Places of a table that was just begun: four times the different values that most runs have.
 const PLACES: usize = 256;
 
@@ -49,10 +51,43 @@ impl Counts {
         }
     }
 
-    /// The code of a value that was counted.
+    /// Counts the values of all pairs anew, and puts in place of each where it was counted, so that it is looked for once.
+    pub(super) fn count_all(&mut self, pairs: &mut [u64]) {
+        self.clear();
+        while !self.count_in(pairs) {}
+    }
+
+    /// Whether there was room for all; if not there is more now, and the pairs have their values.
+    fn count_in(&mut self, pairs: &mut [u64]) -> bool {
+        for at in 0..pairs.len() {
+            let Some(of) = pairs.get_mut(at) else { break };
+            let place = self.find(value_of(*of));
+            let Some(value) = self.values.get_mut(place) else { break };
+            if *value == 0 {
+                *value = value_of(*of);
+                self.taken += 1;
+            }
+            if let Some(count) = self.counts.get_mut(place) {
+                *count += 1;
+            }
+            *of = pair(ordinal_of(*of), u32::try_from(place).unwrap_or(u32::MAX));
+            if self.taken * 4 > self.values.len() {
+                for of in pairs.get_mut(..=at).unwrap_or_default() {
+                    let value = self.values.get(value_of(*of) as usize).copied().unwrap_or(0);
+                    *of = pair(ordinal_of(*of), value);
+                }
+                let places = self.values.len() * 2;
+                (self.values, self.counts, self.taken) = (vec![0; places], vec![0; places], 0);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The code of what was counted at a place.
     #[inline(always)]
-    pub(super) fn code(&self, value: u32) -> u32 {
-        self.codes.get(self.find(value)).copied().unwrap_or(0)
+    pub(super) fn code_at(&self, place: u32) -> u32 {
+        self.codes.get(place as usize).copied().unwrap_or(0)
     }
 
     /// Values and how often each was counted, the most frequent first, and among equals the lowest.
@@ -119,16 +154,24 @@ mod tests {
             let (mut counts, mut wanted) = (Counts::default(), BTreeMap::new());
             (1..200).for_each(|stale| counts.add(stale));
             counts.clear();
-            for value in few.into_iter().chain(many) {
+            let given = few.into_iter().chain(many);
+            for value in given.clone() {
                 counts.add(value);
                 *wanted.entry(value).or_insert(0_u32) += 1;
             }
             let histogram = counts.histogram();
             prop_assert!(histogram.is_sorted_by_key(|(value, count)| (std::cmp::Reverse(*count), *value)));
             prop_assert_eq!(histogram.iter().copied().collect::<BTreeMap<_, _>>(), wanted);
+            // In place of their values they have codes then, if all are counted at once.
+            let given: Vec<u32> = given.collect();
+            let mut pairs: Vec<u64> = given.iter().zip(0..).map(|(value, n)| pair(n, *value)).collect();
+            counts.count_all(&mut pairs);
+            prop_assert_eq!(&counts.histogram(), &histogram);
             counts.number(&histogram);
-            for ((value, _), code) in histogram.iter().zip(0..) {
-                prop_assert_eq!(counts.code(*value), code);
+            for ((place, value), n) in pairs.into_iter().zip(given).zip(0..) {
+                prop_assert_eq!(ordinal_of(place), n);
+                let code = counts.code_at(value_of(place));
+                prop_assert_eq!(histogram[code as usize].0, value);
             }
         }
     }

@@ -38,7 +38,7 @@ pub use count::Counted;
 pub use file::{IndexFile, Sizes};
 pub use footer::{RowMark, Span};
 pub use gather::Subjects;
-pub use levels::level;
+pub use levels::Leveler;
 pub use plan::{DAYS_OF_MONTH, DAYS_OF_WEEK};
 pub use seal::Sealer;
 pub use table::{Context, Gap, Indexer, NAMELESS, Release, Table};

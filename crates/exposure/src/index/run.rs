@@ -393,9 +393,9 @@ mod tests {
     }
 
     fn written(run: &BTreeMap<u32, u32>) -> (Vec<u8>, u32) {
-        let pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
+        let mut pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
         let mut out = Vec::new();
-        run_writer::write(&mut out, &pairs, &mut Counts::default(), |value| value);
+        run_writer::write(&mut out, &mut pairs, &mut Counts::default(), |value| value);
         (out, u32::try_from(pairs.len()).unwrap())
     }
 

@@ -4,16 +4,15 @@ use super::histogram::Counts;
 use super::packed;
 use super::run::{BLOCK, code_width, ordinal_of, value_of};
 
-/// Appends the run of `pairs`, which are in order of ordinal, each once. `set_number` gives a value its number in the file's list.
-/// `counts` is memory to count in.
+/// Appends the run of `pairs`, which are in order of ordinal, each once, and have no values afterwards. `set_number` gives a value its number in
+/// the file's list. `counts` is memory to count in.
 pub(super) fn write(
     out: &mut Vec<u8>,
-    pairs: &[u64],
+    pairs: &mut [u64],
     counts: &mut Counts,
     mut set_number: impl FnMut(u32) -> u32,
 ) {
-    counts.clear();
-    pairs.iter().for_each(|pair| counts.add(value_of(*pair)));
+    counts.count_all(pairs);
     let histogram = counts.histogram();
     counts.number(&histogram);
     write_head(out, &histogram, &mut set_number);
@@ -32,7 +31,7 @@ pub(super) fn write(
         // The bits of all gaps together are as many as those of the largest.
         let gap_width = packed::width_of(bits);
         for (code, pair) in codes.iter_mut().zip(block) {
-            *code = counts.code(value_of(*pair));
+            *code = counts.code_at(value_of(*pair));
         }
         let codes = codes.get_mut(..block.len()).unwrap_or_default();
         let (mut rare, mut found) = ([0; BLOCK], 0);

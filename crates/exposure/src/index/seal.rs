@@ -75,8 +75,7 @@ impl Sealer {
         self.tags.push(Tag { value: 0, block: 0, hour: 0 });
         self.tag_of.clear();
         self.tag_of.resize(table.sets.items.len(), 0);
-        self.touches.clear();
-        self.touches.reserve(table.touches.len());
+        sort::make_room(&mut self.touches, table.touches.len());
         self.of_all.iter_mut().for_each(Counts::clear);
     }
 }
@@ -182,7 +181,8 @@ impl<'a> Part<'a> {
         let counted = (0_u32..).zip(&self.table.rows).filter(|(_, row)| !row.taken_back);
         let place = |row: &Row| self.integration_of.get(row.context as usize).copied().unwrap_or(0);
         let mut rows: Vec<u64> = counted.map(|(at, row)| pair(place(row), at)).collect();
-        sort::by_upper(&mut rows, &mut self.room.spare);
+        // Not in the room for touches, which would stay behind in its place.
+        sort::by_upper(&mut rows, &mut Vec::new());
         rows
     }
 
@@ -205,14 +205,14 @@ impl<'a> Part<'a> {
             self.append_blocks(&cell);
             let of = (Length::Hour, Whose::One(place), cell.hour);
             let room = &mut *self.room;
-            if let Some(pairs) = room.hours.get(hour_of_day(cell.hour)) {
+            if let Some(pairs) = room.hours.get_mut(hour_of_day(cell.hour)) {
                 let run = room.writer.run(of, pairs, &self.masks, &mut self.sets);
                 self.footer.runs.push(run);
             }
             self.seen.insert(cell.hour);
         }
         let of = (Length::Day, Whose::One(place), self.footer.day);
-        let run = self.room.writer.run(of, &self.room.day, &self.masks, &mut self.sets);
+        let run = self.room.writer.run(of, &mut self.room.day, &self.masks, &mut self.sets);
         self.footer.runs.push(run);
     }
 
@@ -397,7 +397,7 @@ impl<'a> Part<'a> {
         let room = &mut *self.room;
         run::settle_in(&mut room.sorted, &mut room.spare, &mut self.masks);
         let of = (Length::Hour, Whose::Network(place), hour);
-        self.footer.runs.push(room.writer.run(of, &room.sorted, &self.masks, &mut self.sets));
+        self.footer.runs.push(room.writer.run(of, &mut room.sorted, &self.masks, &mut self.sets));
     }
 
     fn networks(&mut self) {

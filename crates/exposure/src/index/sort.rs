@@ -21,6 +21,9 @@ pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
     }
     let all = items.iter().fold(0, |bits, item| bits | item);
     let width = packed::width_of(u32::try_from(all >> 32).unwrap_or(u32::MAX));
+    if spare.capacity() < items.len() {
+        make_room(spare, items.len());
+    }
     // What was in it before is written over, so it need not be emptied.
     spare.resize(items.len(), 0);
     if items.len() < WIDE.end || width <= NARROW {
@@ -44,6 +47,15 @@ pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
             these.copy_from_slice(room);
         }
         (items, spare, start) = (later, later_room, end);
+    }
+}
+
+/// Empties a list, with room for so many. Growing would copy what is in it no longer; and days and weeks are much alike, so there is some to
+/// spare. What is not used takes no memory.
+pub(super) fn make_room(list: &mut Vec<u64>, most: usize) {
+    list.clear();
+    if list.capacity() < most {
+        *list = Vec::with_capacity(most + most / 8);
     }
 }
 

@@ -343,7 +343,11 @@ impl Indexer {
         let full = self.open.touches.len() >= PART_TOUCHES_MAX
             || self.open.end_record - self.open.first_record >= PART_TOUCHES_MAX as u64;
         if begun && (time.0 / DAY != self.open.last_time / DAY || full) {
-            let next = Table::begin(index, self.open.ordinals);
+            let mut next = Table::begin(index, self.open.ordinals);
+            // One day is much like another, and growing into its size moves all that is there. What is reserved and not used takes no memory.
+            let (rows, touches) = (self.open.rows.len(), self.open.touches.len());
+            next.rows.reserve_exact(rows + rows / 8);
+            next.touches.reserve_exact(touches + touches / 8);
             let mut closed = std::mem::replace(&mut self.open, Arc::new(next));
             if let Some(closed) = Arc::get_mut(&mut closed) {
                 closed.touches.shrink_to_fit();

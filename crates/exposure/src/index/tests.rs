@@ -190,7 +190,8 @@ fn build(records: &[Record], levels: bool) -> State {
     }
     let mut files = Vec::new();
     if levels {
-        // Every week and month that ends before the last part.
+        // Every week and month that ends before the last part, in the same memory.
+        let mut leveler = Leveler::default();
         for (span, days) in [(Span::Week, DAYS_OF_WEEK), (Span::Month, DAYS_OF_MONTH)] {
             let starts: BTreeSet<u32> = parts.iter().map(|part| part.day() / days * days).collect();
             let last = parts.last().map_or(0, IndexFile::day);
@@ -200,11 +201,12 @@ fn build(records: &[Record], levels: bool) -> State {
                     .filter(|part| (start..start + days).contains(&part.day()))
                     .collect();
                 let mut bytes = Vec::new();
-                level(span, start, &of_it, |more| {
-                    bytes.extend_from_slice(more);
-                    Ok(())
-                })
-                .unwrap();
+                leveler
+                    .level(span, start, &of_it, |more| {
+                        bytes.extend_from_slice(more);
+                        Ok(())
+                    })
+                    .unwrap();
                 files.push(open(bytes).unwrap());
             }
         }

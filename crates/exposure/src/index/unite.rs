@@ -1,8 +1,8 @@
 //! Unites runs, lists and loose pairs, span by span of consecutive ordinals.
 
-use super::Damaged;
 use super::masks::Masks;
 use super::run::{Cursor, ordinal_of, settle, settle_in, value_of};
+use super::{Damaged, sort};
 use std::collections::BTreeMap;
 
 /// Ordinals that share a list of loose pairs: as many as fit the second-level cache while they are united.
@@ -96,26 +96,37 @@ pub(super) fn unite_lists(
 
 /// The union of any number of lists, of which none is kept: a value for each ordinal, in spans that are made when they are needed.
 #[derive(Default)]
-pub(super) struct Everybody(BTreeMap<u32, Span>);
+pub(super) struct Everybody {
+    spans: BTreeMap<u32, Span>,
+    /// Pairs that were united into it, which are as many as it holds or more.
+    united: usize,
+}
 
 impl Everybody {
+    /// Begins anew; there is something in it only if the one before was broken off.
+    pub(super) fn begin(&mut self) {
+        if self.united > 0 {
+            *self = Self::default();
+        }
+    }
+
     /// Unites pairs in order of ordinal.
     pub(super) fn unite(&mut self, pairs: &[u64], masks: &mut Masks) {
+        self.united += pairs.len();
         let number = |pair: &u64| ordinal_of(*pair) >> SPAN_BITS;
         for these in pairs.chunk_by(|a, b| number(a) == number(b)) {
             let Some(number) = these.first().map(number) else { continue };
-            let span = self.0.entry(number).or_insert_with(|| Span::new(SPAN));
+            let span = self.spans.entry(number).or_insert_with(|| Span::new(SPAN));
             span.unite_pairs(number << SPAN_BITS, these, masks);
         }
     }
 
-    /// What it holds, in order of ordinal.
-    pub(super) fn into_pairs(self) -> Vec<u64> {
-        let mut pairs = Vec::new();
-        for (number, mut span) in self.0 {
-            span.collect(number << SPAN_BITS, &mut pairs);
+    /// What it holds, in order of ordinal; it is empty then.
+    pub(super) fn move_into(&mut self, pairs: &mut Vec<u64>) {
+        sort::make_room(pairs, std::mem::take(&mut self.united).min(self.spans.len() * SPAN));
+        for (number, span) in &mut self.spans {
+            span.collect(number << SPAN_BITS, pairs);
         }
-        pairs
     }
 }
 
@@ -195,14 +206,14 @@ impl Span {
 fn collect_group(group: &mut [u32; GROUP], first: u64, out: &mut Vec<u64>) {
     let mut pairs = [0_u64; GROUP];
     let (mut found, mut ordinal) = (0, first);
-    for value in group {
+    for value in &*group {
         if let Some(slot) = pairs.get_mut(found) {
             *slot = ordinal | u64::from(*value);
         }
         found += usize::from(*value != 0);
-        *value = 0;
         ordinal = ordinal.wrapping_add(1 << 32);
     }
+    *group = [0; GROUP];
     out.extend_from_slice(pairs.get(..found).unwrap_or(&pairs));
 }
 
@@ -222,9 +233,9 @@ mod tests {
     }
 
     fn written(run: &BTreeMap<u32, u32>) -> (Vec<u8>, u32) {
-        let pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
+        let mut pairs: Vec<u64> = run.iter().map(|(&o, &v)| pair(o, v)).collect();
         let mut out = Vec::new();
-        run_writer::write(&mut out, &pairs, &mut Counts::default(), |value| value);
+        run_writer::write(&mut out, &mut pairs, &mut Counts::default(), |value| value);
         (out, u32::try_from(pairs.len()).unwrap())
     }
 

@@ -9,8 +9,8 @@ use crate::embedded::vault::Vault;
 use crate::embedded::view::{LogView, Thinned};
 use crate::embedded::workers::workers;
 use exposure::index::{
-    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, ReadRange, RowMark, Sealer, Span,
-    Table, Unreadable, level,
+    DAYS_OF_MONTH, DAYS_OF_WEEK, Index, IndexFile, Indexer, Leveler, ReadRange, RowMark, Sealer,
+    Span, Table, Unreadable,
 };
 use ledger::record::Header;
 use model::{Pseudonym, SubjectOrdinal, UnixMicros};
@@ -243,8 +243,9 @@ impl ExposureIndex {
         // Its memory is not held for parts that come in hours.
         *sealer = Sealer::default();
         let files = self.state().files.clone();
+        let mut leveler = Leveler::default();
         for (span, day) in missing_levels(&files) {
-            let file = write_level(&self.dir, span, day, &files)?;
+            let file = write_level(&self.dir, (span, day), &files, &mut leveler)?;
             let mut state = self.state();
             // Unless the parts it is made of were thrown away meanwhile.
             if files.iter().all(|part| state.files.iter().any(|other| Arc::ptr_eq(part, other))) {
@@ -297,9 +298,9 @@ pub fn write_part(
 /// [`CannotIndex`].
 pub fn write_level(
     dir: &Path,
-    span: Span,
-    day: u32,
+    (span, day): (Span, u32),
     files: &[Arc<IndexFile>],
+    leveler: &mut Leveler,
 ) -> Result<IndexFile, CannotIndex> {
     let (name, days) = match span {
         Span::Week => ("week", DAYS_OF_WEEK),
@@ -308,7 +309,7 @@ pub fn write_level(
     let parts = files.iter().map(|file| &**file).filter(|file| file.span() == Span::Part);
     let parts: Vec<_> = parts.filter(|part| (day..day + days).contains(&part.day())).collect();
     write(dir, &format!("{name}-{day:010}"), |file| {
-        level(span, day, &parts, |bytes| file.write_all(bytes))
+        leveler.level(span, day, &parts, |bytes| file.write_all(bytes))
     })
 }
 

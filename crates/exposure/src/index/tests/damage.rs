@@ -124,7 +124,7 @@ proptest! {
         }
         let from_one = Question { networks: Some(["192.0.1.0/24".parse().unwrap()].into()), ..all };
         let _ = index.subjects(&from_one).map(|subjects| subjects.iter().count());
-        let _ = level(Span::Month, file.day(), &[&file], |_| Ok(()));
+        let _ = Leveler::default().level(Span::Month, file.day(), &[&file], |_| Ok(()));
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod questions;
 mod traffic;
 
 use anyhow::{Context as _, Result, ensure};
-use exposure::index::{Context, IndexFile, Indexer, Release, RowMark, Sealer, Sizes, Span};
+use exposure::index::{
+    Context, IndexFile, Indexer, Leveler, Release, RowMark, Sealer, Sizes, Span,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     ClassNumber, ClassSet, ClientIp, CredentialId, IntegrationId, OperationId, SubjectOrdinal,
@@ -220,6 +222,7 @@ fn generate(options: &Options, traffic: Traffic, countries: &[u8]) -> Result<Mad
     let Builder { mut files, spent, .. } = builder;
     let mut building = spent;
     let started = processor_time();
+    let mut leveler = Leveler::default();
     // The last week and month are complete when there is a part of a later day: pretend that there is.
     for span in [Span::Week, Span::Month] {
         let days = if span == Span::Week { 7 } else { 30 };
@@ -229,7 +232,8 @@ fn generate(options: &Options, traffic: Traffic, countries: &[u8]) -> Result<Mad
             (first..end).step_by(days).filter(|day| day + u32::try_from(days).unwrap_or(0) <= end)
         {
             bar.set_message("weeks and months");
-            files.push(Arc::new(index::write_level(&dir, span, day, &files)?));
+            let level = index::write_level(&dir, (span, day), &files, &mut leveler)?;
+            files.push(Arc::new(level));
         }
     }
     building += processor_time().saturating_sub(started);
