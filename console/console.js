@@ -1,6 +1,6 @@
 // Asks the node for its state each second and shows it. Whatever the node says is put in as text, never as markup.
 
-import { KEY, add, changing, sentence, show as showPasskey } from "/console/passkey.js";
+import { KEY, add, sentence, settled, show as showPasskey } from "/console/passkey.js";
 
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
@@ -28,7 +28,7 @@ async function ask(path, body) {
     options.method = "POST";
     options.body = JSON.stringify(body);
     headers["content-type"] = "application/json";
-    delete options.signal; // A cut is waited for, however long it takes.
+    if (path === "sever") delete options.signal; // A cut is waited for, however long it takes.
   }
   return fetch(`/console/${path}`, options);
 }
@@ -46,12 +46,12 @@ async function poll() {
 async function news() {
   let state;
   try {
-    await changing;
+    await settled(PATIENCE_MS);
     const sent = half();
     const answer = await ask("state");
     if (answer.status === 403) {
       // A passkey that was just shown, here or in another tab, has changed both halves.
-      await Promise.all([changing, new Promise((done) => setTimeout(done, 500))]);
+      await Promise.all([settled(PATIENCE_MS), new Promise((done) => setTimeout(done, 500))]);
       return half() === sent ? ended() : "";
     }
     if (!answer.ok) throw new Error(`status ${answer.status}`);
@@ -489,6 +489,7 @@ at("filter").addEventListener("input", () => last && rows(last.integrations));
 at("leave").addEventListener("click", async () => {
   over = true;
   clearTimeout(timer);
+  await settled(PATIENCE_MS);
   await ask("leave", {}).catch(() => {});
   localStorage.removeItem(KEY);
   location.replace("/console");

@@ -10,7 +10,8 @@ export async function post(path, body, headers = {}) {
   return said;
 }
 
-export let changing = Promise.resolve(); // Until then the session's secrets may be about to change.
+let changing = Promise.resolve(); // Until then the session's secrets may be about to change.
+export const settled = (patience) => Promise.race([changing, new Promise((done) => setTimeout(done, patience))]);
 
 const session = () => ({ "portcullis-console": localStorage.getItem(KEY) });
 

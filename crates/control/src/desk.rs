@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use disclosure::Contract;
 use ledger::Draft;
-use model::{IntegrationId, Micros, OperatorId, UnixMicros};
+use model::{IntegrationId, OperatorId, UnixMicros};
 use serde_json::{Value, json};
 use sever::{Authority, NotTaken, Target};
 use std::collections::BTreeMap;
@@ -75,8 +75,6 @@ pub struct Desk {
 
 /// Signals that a list has, the newest.
 const SIGNALS_MAX: u32 = 1_000;
-/// What is older than this is under a checkpoint.
-const LATELY: Micros = Micros::from_secs(30);
 /// So long evidence waits for the checkpoint over its window. One follows a record within a second or two.
 const EVIDENCE_WAITS: Duration = Duration::from_secs(10);
 
@@ -539,11 +537,14 @@ impl Desk {
             asked = archive.question_of(&name, &snapshot)?;
             asked.form = form;
         }
-        let _turn = turn_of(&asked, turn);
-        if began.since(asked.question.to) < LATELY {
+        // Others have their turn meanwhile.
+        drop(turn);
+        let ends_too_early = archive.ends_too_early(self.recorder.checkpoint().as_deref(), &asked);
+        if ends_too_early && !self.recorder.withholds_checkpoints() {
             // What is not under a checkpoint by then is said in the answer.
             let _ = self.under_a_checkpoint(recorded, EVIDENCE_WAITS).await;
         }
+        let _turn = turn_of(&asked, self.turn.lock().await);
         let note = self.recorder.checkpoint();
         blocking(move || archive.evidence(&asked, note.as_deref())).await
     }

@@ -330,6 +330,17 @@ impl Archive {
         Ok(asked)
     }
 
+    /// Whether the log's last checkpoint is too old for what is asked: no heads under it are as young as the window's end. Such heads come with
+    /// the next record, whenever that is.
+    pub(crate) fn ends_too_early(&self, note: Option<&str>, asked: &Asked) -> bool {
+        let Form { checkpoint: None, generation: None, .. } = asked.form else { return false };
+        let end = || {
+            let checkpoint = ledger::checkpoint::open(note?, &self.keys).ok()?;
+            last_time(&self.view, checkpoint.tree.size)
+        };
+        end().is_none_or(|end| end < asked.question.to)
+    }
+
     /// The evidence bundle for a question, or the touch of it that is to be opened. `note`: the last checkpoint.
     ///
     /// # Errors
@@ -369,7 +380,7 @@ impl Archive {
                         ", and for what was before with `--generation`: a bundle is of one log, one checkpoint. `portcullis verify` takes several".to_owned()
                     }
                     NoBundle::CannotProve(CannotProve::NotYet) if former.is_some() => {
-                        last_time(view).map_or_else(String::new, |last| {
+                        last_time(view, view.end().records).map_or_else(String::new, |last| {
                             format!(": that generation ends at {last}, ask for a window up to then")
                         })
                     }
@@ -556,9 +567,9 @@ impl Archive {
     }
 }
 
-/// The time of a log's last record.
-fn last_time(view: &LogView) -> Option<UnixMicros> {
-    let record = view.records_from(view.end().records.checked_sub(1)?).next()?.ok()?.1;
+/// The time of the last of a log's first so many records.
+fn last_time(view: &LogView, records: u64) -> Option<UnixMicros> {
+    let record = view.records_from(records.checked_sub(1)?).next()?.ok()?.1;
     Header::decode(&record.entry).ok().map(|header| header.time)
 }
 

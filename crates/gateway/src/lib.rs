@@ -4,7 +4,7 @@
 //! ([`origin`]), above it the connections that carry requests in and replies out ([`connection`],
 //! `http2`, [`listener`]). This crate decides nothing: every decision is a core crate's.
 
-pub mod asker;
+mod asker;
 mod batches;
 pub mod connection;
 mod forward;

@@ -52,7 +52,9 @@ fn what_was_severed_or_forgotten_reads_nobody_weeks_later() -> Result<()> {
     let severed = folder.path().join("R09.yaml");
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rehearsal/scenarios");
     let text = std::fs::read_to_string(scenarios.join("R09.yaml"))?;
-    std::fs::write(&severed, text.replace(", cut_ms_max: 1000", ""))?;
+    let patient = text.replace("cut_ms_max: 1000", "cut_ms_max: 60000");
+    assert_ne!(patient, text);
+    std::fs::write(&severed, patient)?;
     let severed = severed.to_str().context("a path")?;
     for (scenario, mode, days) in [(severed, "inside", 25.0), ("R11", "legacy", 60.0)] {
         for board in boards(&[scenario, "--mode", mode])? {

@@ -181,7 +181,7 @@ impl<'a> Part<'a> {
         let counted = (0_u32..).zip(&self.table.rows).filter(|(_, row)| !row.taken_back);
         let place = |row: &Row| self.integration_of.get(row.context as usize).copied().unwrap_or(0);
         let mut rows: Vec<u64> = counted.map(|(at, row)| pair(place(row), at)).collect();
-        // Not in the room for touches, which would stay behind in its place.
+        // In room of their own: sorting may swap the two lists, and the room for touches would leave with the rows.
         sort::by_upper(&mut rows, &mut Vec::new());
         rows
     }

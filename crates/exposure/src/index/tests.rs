@@ -201,6 +201,9 @@ fn build(records: &[Record], levels: bool) -> State {
                     .filter(|part| (start..start + days).contains(&part.day()))
                     .collect();
                 let mut bytes = Vec::new();
+                // One that is broken off leaves nothing behind.
+                let broken_off = |_: &[u8]| Err(io::ErrorKind::StorageFull.into());
+                leveler.level(span, start, &of_it, broken_off).unwrap_err();
                 leveler
                     .level(span, start, &of_it, |more| {
                         bytes.extend_from_slice(more);

@@ -29,7 +29,6 @@ fn people(answer: &Value) -> Vec<&str> {
     rows.filter_map(|row| row["id"].as_str()).collect()
 }
 
-/// Copies a directory of files and directories.
 #[test]
 fn a_question_reaches_over_a_lost_end() -> Result<()> {
     let _alone = alone();

@@ -100,7 +100,8 @@ impl Outcome {
         let cut = sever(node, target)?;
         // A disk that is busy with other tests may be waited for in vain; the cut holds all the same.
         let not_durable = cut.receipt.get("not_durable").context("the receipt says whether")?;
-        let is_busy = not_durable.as_str().is_some_and(|why| why.starts_with("ledger: "));
+        let is_busy =
+            not_durable.as_str().is_some_and(|why| why.contains("the disk did not keep up"));
         ensure!(not_durable.is_null() || is_busy, "{not_durable}");
         let aborted = cut.receipt.pointer("/nodes/0/aborted").and_then(serde_json::Value::as_u64);
         self.aborted += aborted.context("the receipt says what was aborted")?;

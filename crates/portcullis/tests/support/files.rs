@@ -5,13 +5,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Every file below `folder`, with what is in it. One that goes meanwhile is left out: a node renames what it has written.
+/// Every file below `folder`, with what is in it. What goes meanwhile is left out: a node renames what it has written.
 ///
 /// # Errors
 /// If one cannot be read.
 pub(crate) fn files(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(gone) if gone.kind() == ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in entries {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
         if kind.is_dir() {
@@ -27,7 +32,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Copies a directory, as [`files`] finds it.
+/// Copies the files of a directory, as [`files`] finds them.
 ///
 /// # Errors
 /// If a file cannot be read or written.

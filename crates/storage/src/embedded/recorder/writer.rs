@@ -30,13 +30,13 @@ const HEADS_AFTER: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
 /// Tiles are made durable this often; a crash has the next start write those of this time again.
 const SYNC_TILES: Duration = Duration::from_secs(30);
-/// Urgency of the writer's thread, where the system allows it. A commit is a few microseconds of work between two waits for the disk,
-/// and beside busy threads its wake-up is what everybody waits for.
-const WRITER_NICE: i32 = -15;
+/// Urgency of the writer's thread and the lease's, where the system allows it. A commit is a few microseconds of work between two waits for
+/// the disk, and beside busy threads its wake-up is what everybody waits for; a renewal is less, and without it nobody is served.
+const URGENT: i32 = -15;
 
 /// Makes the calling thread urgent, where the system allows it; a refusal is no failure.
 pub(crate) fn raise_priority() {
-    let _ = rustix::process::setpriority_process(None, WRITER_NICE);
+    let _ = rustix::process::setpriority_process(None, URGENT);
 }
 
 /// Starts the threads; they end when the queue says so. The writer keeps the lock.
