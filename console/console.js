@@ -262,6 +262,8 @@ function attention(state) {
     if (clock.left_s < 0) found.push(`${told} is overdue since ${moment(clock.due)} UTC`);
     else if (clock.left_s < SOON_S) found.push(`${told} is due at ${moment(clock.due)} UTC`);
   }
+  for (const { name, subjects } of state.incidents) if (typeof subjects !== "number") found.push(`${name} is open, and nobody has said yet who is concerned`);
+  if (state.unacknowledged) found.push(`${several(state.unacknowledged, "signal was", "signals were")} not looked at`);
   if (state.frozen) found.push(`Onboarding is frozen: ${state.frozen}`);
   return [...new Set([...found, ...state.attention])];
 }

@@ -194,7 +194,7 @@ async function looks(page) {
 // A node where nothing is, and one where nothing goes.
 async function extremes(page) {
   const calm = {
-    integrations: [], incidents: [], signals: [], attention: [], posture: { number: 0, head: "00", severed: [], restricted: [] },
+    integrations: [], incidents: [], signals: [], unacknowledged: 0, attention: [], posture: { number: 0, head: "00", severed: [], restricted: [] },
     ledger: { records: 0, bytes: 0, checkpoint_age_ms: null, checkpoint_size: 0, stopped: null },
   };
   await answered(page, calm, /Nothing needs attention/);

@@ -12,6 +12,7 @@ use crate::console::sessions::{Operator, Sessions};
 use crate::lists;
 use crate::long::Long;
 use crate::operators::BODIES_MAX;
+use crate::outbound::Address;
 use crate::pages::Pager;
 use crate::questions::{Archive, Asked, CannotAnswer};
 use crate::vetting::NotChecked;
@@ -214,6 +215,7 @@ impl Desk {
         let authorised =
             command.verify(&roster, clock::unix_now(), &head).map_err(RegistryError::from)?;
         self.check_operations(authorised.command())?;
+        check_webhook(authorised.command())?;
         self.check_applied_for(authorised.command()).await?;
         let place = self.place_for(authorised.command())?;
         let draft = draft(&authorised, command);
@@ -688,6 +690,17 @@ fn done(applied: &Applied) -> Value {
 /// between has everything forget would stand in a scope that is written after it.
 fn turn_of<'a>(asked: &Asked, turn: MutexGuard<'a, ()>) -> Option<MutexGuard<'a, ()>> {
     asked.leaves_something().then_some(turn)
+}
+
+/// An address that no event could be sent to would be found out when one is.
+fn check_webhook(command: &Command) -> Result<(), NotDone> {
+    let Command::VendorWebhook { url: Some(url), .. } = command else { return Ok(()) };
+    let invalid = |why: String| NotDone::Refused(RegistryError::Invalid(why));
+    let address = Address::parse(url, true).map_err(|bad| invalid(bad.to_string()))?;
+    if address.place().is_private() {
+        return Ok(());
+    }
+    Err(invalid(format!("`{url}` is clear text, which is for loopback addresses only")))
 }
 
 async fn blocking<T, F>(answer: F) -> Result<T, NotDone>

@@ -221,6 +221,12 @@ impl Asked {
             from: time(written.from.as_deref(), UnixMicros(0))?,
             to: time(written.to.as_deref(), now)?,
         };
+        if question.from > question.to {
+            let (from, to) = (question.from, question.to);
+            return Err(CannotAnswer::Question(format!(
+                "the window from {from} to {to} ends before it begins"
+            )));
+        }
         let subject = written.subject.map(|id| {
             SubjectId::new(&id)
                 .ok_or_else(|| CannotAnswer::Question("that is not a subject id".into()))

@@ -176,9 +176,7 @@ impl Config {
                 .map_or(String::new(), |key| format!("did you mean `{key}`?\n"));
             anyhow!("in `{}`: {error}{meant}", path.display())
         })?;
-        // The parent of a bare file name is the empty path, which names no directory.
-        let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let data = beside.unwrap_or(Path::new(".")).to_path_buf();
+        let data = directory_of(path);
         let mut listeners = vec![file.listen.data_plane, file.listen.authority];
         listeners.extend(file.portal.as_ref().map(|portal| portal.listen));
         //= RFC 6749 section 3.1: TLS for the authorization and token endpoints
@@ -448,6 +446,13 @@ fn meant(message: &str) -> Option<&str> {
         .min()
         .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
         .map(|(_, known)| known)
+}
+
+/// The node's directory: that of its configuration file.
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
+    // The parent of a bare file name is the empty path, which names no directory.
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    beside.unwrap_or(Path::new(".")).to_path_buf()
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -140,6 +140,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(run(arguments.command)));
     match done {
         Ok(code) => code,
+        Err(error) if error.is::<commands::NobodyReads>() => ExitCode::FAILURE,
         Err(error) => {
             say(&format!("portcullis: {error:#}"));
             ExitCode::FAILURE

@@ -1,6 +1,6 @@
 //! `portcullis verify`: checks evidence and logs with public keys only. Nothing is remembered; what to keep is printed.
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use control::fetch::Site;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ledger::bundle::{self, OpenedTouch, Verified};
@@ -35,14 +35,12 @@ impl Keys {
     pub(crate) fn read(given: &[String]) -> Result<Self> {
         let mut keys = Self::default();
         for text in given {
-            let text = std::fs::read_to_string(text).unwrap_or_else(|_| text.clone());
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let lines = lines_of(text)?;
+            for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 match (VerifyingKey::parse(line), CosignerKey::parse(line)) {
                     (Ok(key), _) => keys.logs.push(key),
                     (Err(_), Ok(key)) => keys.cosigners.push(key),
-                    (Err(error), Err(_)) => {
-                        return Err(error).with_context(|| format!("`{line}`"));
-                    }
+                    (Err(_), Err(_)) => return Err(not_public(text, line)),
                 }
             }
         }
@@ -50,6 +48,29 @@ impl Keys {
             bail!("`--key` names no log's key");
         }
         Ok(keys)
+    }
+}
+
+/// What stands in a file, unless a key was typed instead of its name.
+///
+/// # Errors
+/// If there is no such file. What was typed is not repeated where it may be a key, which may be a secret one.
+pub(crate) fn lines_of(text: &str) -> Result<String> {
+    if VerifyingKey::parse(text).is_ok() || CosignerKey::parse(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    std::fs::read_to_string(text).with_context(|| {
+        let what = if text.contains('+') { "what was given" } else { text };
+        format!("`{what}` is neither a key `name+id+base64` nor a file of one that can be read")
+    })
+}
+
+/// That a line of `file` is no public key; without the line, which may be a secret.
+pub(crate) fn not_public(file: &str, line: &str) -> Error {
+    if line.starts_with("PRIVATE+KEY+") {
+        anyhow!("`{file}` holds the secret half of a key; give the public one")
+    } else {
+        anyhow!("`{file}` holds a line that is not a public key of the form `name+id+base64`")
     }
 }
 

@@ -24,10 +24,12 @@ pub(crate) use intel::IntelCommand;
 pub(crate) use keys::KeysCommand;
 pub(crate) use log::LogCommand;
 pub(crate) use onboard::{Request, private_key};
+pub(crate) use print::NobodyReads;
 pub(crate) use verify::Verify;
 
 use crate::config::{self, Config};
 use crate::operator::{self, OperatorKey};
+use crate::say;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use consent::ConsentCommand;
@@ -55,7 +57,7 @@ pub(crate) struct Session {
     #[arg(long, env = "PORTCULLIS_CONFIG", default_value = config::FILE)]
     config: PathBuf,
     /// An operator's key file; once more where two operators are asked for
-    #[arg(long, required = true)]
+    #[arg(long, env = "PORTCULLIS_KEY", required = true)]
     key: Vec<PathBuf>,
 }
 
@@ -370,14 +372,22 @@ fn in_days(now: UnixMicros, days: u64) -> UnixMicros {
 /// Goes down the sever path, which needs neither registry nor ledger. Ends in an error if the cut could not be made durable.
 fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
     let keys = session.keys()?;
-    let config = Config::read(&session.config)?;
+    // A mistake in the configuration stands in nobody's way: the node that serves has read an earlier one.
+    let data = Config::read(&session.config).map_or_else(
+        |mistake| {
+            say(&format!("portcullis: goes on without the configuration: {mistake:#}"));
+            config::directory_of(&session.config)
+        },
+        |config| config.data,
+    );
     let command = Command::Sever { target: target.parse()?, reason };
     let receipt = operator::send_to_sever_socket(
-        &config.data.join("run/sever.sock"),
+        &data.join("run/sever.sock"),
         command,
         &keys.iter().collect::<Vec<_>>(),
     )?;
-    print::line(&serde_json::to_string(&receipt)?)?;
+    print::line(&serde_json::to_string(&receipt)?)
+        .context("the cut was made, and its receipt cannot be printed")?;
     match receipt.get("not_durable").and_then(Value::as_str) {
         Some(problem) => bail!(
             "the cut holds while the node runs, but could not be stored ({problem}): repeat it after a restart"

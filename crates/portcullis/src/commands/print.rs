@@ -1,10 +1,10 @@
 //! What commands print: data on standard output, as tables for people, as JSON or CSV for scripts.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use comfy_table::Table;
 use model::UnixMicros;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// One subject as the rows show it: id, classes, first, last, count.
 fn subject_row(row: &Value) -> [String; 5] {
@@ -14,6 +14,18 @@ fn subject_row(row: &Value) -> [String; 5] {
     let count = row.get("count").and_then(Value::as_u64).unwrap_or(0);
     [text("id"), classes.join(" "), text("first"), text("last"), count.to_string()]
 }
+
+/// Whoever read the output has left: `| head` has what it wanted.
+#[derive(Debug)]
+pub(crate) struct NobodyReads;
+
+impl std::fmt::Display for NobodyReads {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("nobody reads the output")
+    }
+}
+
+impl std::error::Error for NobodyReads {}
 
 /// Rows that a table shows; JSON, CSV and Parquet have all.
 const ROWS_SHOWN: usize = 100;
@@ -412,5 +424,11 @@ pub(super) fn letters(drafts: &Value) -> Result<()> {
 /// # Errors
 /// If nobody can read it.
 pub(crate) fn line(line: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    writeln!(std::io::stdout(), "{line}").map_err(|error| {
+        if error.kind() == ErrorKind::BrokenPipe {
+            NobodyReads.into()
+        } else {
+            Error::from(error).context("standard output")
+        }
+    })
 }

@@ -359,6 +359,6 @@ fn hex(bytes: &[u8]) -> String {
 
 /// An auditor's key as typed, or from a file.
 fn read_auditor(text: &str) -> Result<CosignerKey> {
-    let text = std::fs::read_to_string(text).unwrap_or_else(|_| text.to_owned());
-    CosignerKey::parse(text.trim()).with_context(|| format!("`{}`", text.trim()))
+    let line = verify::lines_of(text)?;
+    CosignerKey::parse(line.trim()).map_err(|_| verify::not_public(text, line.trim()))
 }

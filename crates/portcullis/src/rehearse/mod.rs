@@ -84,6 +84,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     if runs.is_empty() {
         bail!("`{}` expects nothing in that mode", options.scenario);
     }
+    if let Some(folder) = options.svg.as_deref().filter(|folder| !folder.is_dir()) {
+        bail!("`{}`, where pictures are to go, is no folder", folder.display());
+    }
     let mut broken = Vec::new();
     for (at, (scenario, mode)) in runs.iter().enumerate() {
         progress(&format!("{}/{} {} {mode} ...", at + 1, runs.len(), scenario.id));

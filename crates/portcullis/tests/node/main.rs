@@ -24,6 +24,7 @@ mod files;
 mod generations;
 mod intel;
 mod letters;
+mod mistakes;
 mod operators;
 mod origin;
 mod pages;

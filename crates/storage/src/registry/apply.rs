@@ -487,6 +487,11 @@ async fn grant_add(
     if Purpose::new(purpose).is_none() {
         return Err(RegistryError::Invalid(format!("`{purpose}` is not a purpose")));
     }
+    if budget.burst == 0 || budget.burst > budget.hour || budget.hour > budget.day {
+        return Err(RegistryError::Invalid(
+            "a budget is subjects in a minute, an hour and a day: at least one, and no fewer than in what is shorter".into(),
+        ));
+    }
     let (scope, pointer, value) = match scope {
         Scope::TokenSubject {} => ("token_subject", None, None),
         Scope::Consenting { .. } => ("consenting", None, None),

@@ -5,7 +5,7 @@ use super::fixture::{
     credential_add, grant_add, vendor_add,
 };
 use crate::registry::RegistryError;
-use crate::registry::command::{Command, Scope, SubjectText};
+use crate::registry::command::{Command, Limits, Scope, SubjectText};
 use model::{
     CredentialState, IntegrationId, IntegrationState, SubjectId, SubjectScope, UnixMicros,
 };
@@ -175,7 +175,17 @@ async fn commands_that_make_no_sense_change_nothing() {
         change(&mut command);
         command
     };
+    let budget = |burst, hour, day| {
+        grant(&|c| {
+            if let Command::GrantAdd { budget, .. } = c {
+                *budget = Limits { burst, hour, day }
+            }
+        })
+    };
     let commands = [
+        budget(0, 100, 1_000),
+        budget(101, 100, 1_000),
+        budget(10, 1_001, 1_000),
         vendor_add(),
         apply(),
         Command::VendorAdd {
