@@ -4,10 +4,10 @@
 //! the operators' listener, where two signatures are counted against the registry.
 
 use arc_swap::ArcSwap;
-use model::{Directory, Operator, OperatorId};
+use model::{Directory, OperationId, Operator, OperatorId};
 use serde_json::json;
-use sever::{Authority, Change};
-use std::collections::BTreeMap;
+use sever::{Authority, Change, Target};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -32,6 +32,22 @@ pub struct Roster {
     pub operators: BTreeMap<OperatorId, Operator>,
     /// Resolves slugs.
     pub directory: Directory,
+    /// Those of the contract.
+    pub operations: BTreeSet<OperationId>,
+}
+
+impl Roster {
+    /// Whether there is such a thing, as far as is known here. It is cut in any case: what is registered next may be it.
+    fn knows(&self, target: &Target) -> bool {
+        match target {
+            Target::Integration(id) => self.directory.integrations.contains_key(id),
+            Target::Vendor(id) => self.directory.vendors.contains_key(id),
+            Target::Credential(id) => self.directory.credentials.contains_key(id),
+            Target::Grant(id) => self.directory.grants.contains_key(id),
+            Target::Operation(id) => self.operations.contains(id),
+            Target::Network(_) => true,
+        }
+    }
 }
 
 /// Listens at `path` until the process ends. `then` is told each command that was carried out, after it was.
@@ -89,8 +105,12 @@ fn answer(
     // One write each: formatting into the socket would be one for each word of it.
     let tell = |answer: serde_json::Value| (&stream).write_all(format!("{answer}\n").as_bytes());
     match carry_out(&line, keeper, roster) {
-        Ok((command, changed)) => {
-            let told = tell(changed.to_json());
+        Ok((command, target, changed)) => {
+            let mut receipt = changed.to_json();
+            if let Some(members) = receipt.as_object_mut() {
+                members.insert("known".into(), roster.knows(&target).into());
+            }
+            let told = tell(receipt);
             then(command);
             told
         }
@@ -102,7 +122,7 @@ fn carry_out(
     line: &[u8],
     keeper: &Keeper,
     roster: &Roster,
-) -> Result<(SignedCommand, Changed), String> {
+) -> Result<(SignedCommand, Target, Changed), String> {
     let command = SignedCommand::from_json(line).map_err(|error| error.to_string())?;
     let head = keeper.switch().posture().head();
     let authorised = command
@@ -120,6 +140,6 @@ fn carry_out(
         signers: authorised.operators().iter().copied().collect(),
         command: line.to_vec(),
     };
-    let changed = keeper.change(Change::Sever(target), reason, authority);
-    Ok((command, changed.map_err(|error| error.to_string())?))
+    let changed = keeper.change(Change::Sever(target.clone()), reason, authority);
+    Ok((command, target, changed.map_err(|error| error.to_string())?))
 }

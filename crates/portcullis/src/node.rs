@@ -231,16 +231,16 @@ pub(crate) async fn start(config: &Config) -> Result<Running> {
     });
     pager.replace_registered(&snapshot);
     let registered = Arc::new(ArcSwap::from_pointee(Registered::of(&snapshot)));
-    let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot)));
+    let roster = Arc::new(ArcSwap::from_pointee(roster(&snapshot, &contract.load())));
     let publish: Publish = {
         let (node, roster, contract) =
             (Arc::clone(&node), Arc::clone(&roster), Arc::clone(&contract));
         let (registered, pager) = (Arc::clone(&registered), Arc::clone(&pager));
         Arc::new(move |snapshot: Snapshot| {
-            roster.store(Arc::new(self::roster(&snapshot)));
+            let contract = contract.load_full();
+            roster.store(Arc::new(self::roster(&snapshot, &contract)));
             registered.store(Arc::new(Registered::of(&snapshot)));
             pager.replace_registered(&snapshot);
-            let contract = contract.load_full();
             node.replace_view(view(&contract, snapshot).map_err(|error| format!("{error:#}"))?);
             Ok(())
         })

@@ -388,6 +388,11 @@ fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
     )?;
     print::line(&serde_json::to_string(&receipt)?)
         .context("the cut was made, and its receipt cannot be printed")?;
+    if receipt.get("known").and_then(Value::as_bool) == Some(false) {
+        say(&format!(
+            "portcullis: the cut stands, and nothing here is called {target}: is that what was meant?"
+        ));
+    }
     match receipt.get("not_durable").and_then(Value::as_str) {
         Some(problem) => bail!(
             "the cut holds while the node runs, but could not be stored ({problem}): repeat it after a restart"

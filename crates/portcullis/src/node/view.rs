@@ -77,6 +77,10 @@ pub(super) fn window(declared: DeclaredWindow) -> Option<Window> {
     Some(Window { id: window.to_string(), integration, kind, from, to })
 }
 
-pub(super) fn roster(snapshot: &Snapshot) -> Roster {
-    Roster { operators: snapshot.operators.clone(), directory: snapshot.directory.clone() }
+pub(super) fn roster(snapshot: &Snapshot, contract: &Contract) -> Roster {
+    Roster {
+        operators: snapshot.operators.clone(),
+        directory: snapshot.directory.clone(),
+        operations: contract.operations().map(|operation| operation.id().clone()).collect(),
+    }
 }

@@ -5,6 +5,7 @@ use crate::origin::Origin;
 use crate::process::start;
 use crate::support::{Transport, portcullis, said};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -22,6 +23,16 @@ fn a_mistake_in_the_configuration_keeps_nobody_from_a_cut() -> Result<()> {
     ensure!(node.operate(&["posture", "show"]).is_err(), "what is not urgent names the mistake");
     let receipt = node.operate(&["sever", "vendor:acme", "--reason", "their keys are out"])?;
     ensure!(receipt.contains("portcullis.severed/1"), "{receipt}");
+    let known = |receipt: &str| -> Result<Option<bool>> {
+        let receipt: Value = serde_json::from_str(receipt)?;
+        Ok(receipt.get("known").and_then(Value::as_bool))
+    };
+    ensure!(known(&receipt)? == Some(true), "{receipt}");
+    // What nobody registered is cut, too, and said to be unknown.
+    for target in ["operation:readPersn", "grant:grt_00000000000000000000000000"] {
+        let receipt = node.operate(&["sever", target, "--reason", "a slip"])?;
+        ensure!(known(&receipt)? == Some(false), "{receipt}");
+    }
     Ok(())
 }
 
