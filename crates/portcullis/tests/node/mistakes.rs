@@ -52,6 +52,8 @@ fn questions_and_grants_that_mean_nothing_are_refused() -> Result<()> {
     }
     ensure!(!bundle.exists(), "no bundle that no verifier takes");
     node.operate(&["vendor", "add", "acme", "--name", "Acme"])?;
+    let cut = node.operate(&["sever", "vendor:acme", "--reason", "stolen\u{1b}[2J"]);
+    ensure!(cut.is_err(), "what clears the screen of whoever reads it");
     for url in ["garbage", "ftp://acme.example/", "http://acme.example/"] {
         let hook = node.operate(&["vendor", "webhook", "acme", "--url", url]);
         ensure!(hook.is_err(), "{url}");

@@ -454,6 +454,23 @@ pub struct Limits {
 pub struct SubjectText(pub SubjectId);
 
 impl Command {
+    /// Why, where a command says so. Others read it, in terminals too.
+    pub(super) fn reason(&self) -> Option<&str> {
+        if let Self::ReviewAll { reason, .. }
+        | Self::IntegrationRestrict { reason, .. }
+        | Self::ConsentsEnd { reason, .. }
+        | Self::BearerException { reason, .. }
+        | Self::Freeze { reason }
+        | Self::Sever { reason, .. }
+        | Self::Restore { reason, .. }
+        | Self::WindowDeclare { window: DeclaredWindow { reason, .. } } = self
+        {
+            Some(reason)
+        } else {
+            None
+        }
+    }
+
     /// The value of `action` in the payload.
     pub const fn action(&self) -> &'static str {
         match self {

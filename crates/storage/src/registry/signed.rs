@@ -70,6 +70,9 @@ pub enum CommandError {
     /// The payload or the list of signatures is too long.
     #[error("the command is too large")]
     TooLarge,
+    /// Its reason would do something to the terminal of whoever reads it.
+    #[error("a reason is text on one line, without control characters")]
+    ControlCharacters,
     /// It was signed for a time that has passed.
     #[error("the command ran out at {0}")]
     Expired(UnixMicros),
@@ -236,6 +239,9 @@ impl SignedCommand {
         }
         let payload: Payload = serde_json::from_slice(&self.payload)
             .map_err(|error| CommandError::Malformed(error.to_string()))?;
+        if payload.command.reason().is_some_and(|reason| reason.contains(char::is_control)) {
+            return Err(CommandError::ControlCharacters);
+        }
         if now >= payload.expires {
             return Err(CommandError::Expired(payload.expires));
         }
