@@ -74,6 +74,9 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
+        let mut declared: Vec<_> = self.declarations.into_iter().collect();
+        declared.sort_unstable_by_key(|(_, number)| *number);
+        self.plan.declared_at = declared.into_iter().map(|(at, _)| at.to_string()).collect();
         Ok((self.plan, self.schemas.read))
     }
 

@@ -210,7 +210,7 @@ impl Contract {
         let rows = self.operations.iter().map(|operation| {
             let own: Vec<NodeId> = operation.responses.roots().collect();
             roots.extend(&own);
-            let (classified, unclassified) = self.count_properties(own.into_iter());
+            let (classified, unclassified) = count(&self.properties(own.into_iter()));
             OperationRow {
                 id: operation.id().clone(),
                 method: operation.method().to_owned(),
@@ -222,16 +222,21 @@ impl Contract {
             }
         });
         let operations: Vec<OperationRow> = rows.collect();
-        let (classified, unclassified) = self.count_properties(roots.into_iter());
-        Description { operations, classified, unclassified, unread: self.unread.clone() }
+        let properties = self.properties(roots.into_iter());
+        let (classified, unclassified) = count(&properties);
+        let lacking = properties.iter().filter(|(_, classified)| !**classified);
+        let at = |number: u32| self.plan.declared_at.get(usize::try_from(number).ok()?).cloned();
+        let mut withheld: Vec<String> = lacking.filter_map(|(number, _)| at(*number)).collect();
+        withheld.sort_unstable();
+        Description { operations, classified, unclassified, withheld, unread: self.unread.clone() }
     }
 
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Property declarations at or below `roots` that may hold a scalar: with a class wherever they are used, and without.
-    fn count_properties(&self, roots: impl Iterator<Item = NodeId>) -> (usize, usize) {
+    /// The numbers of the property declarations at or below `roots` that may hold a scalar, and whether each has a class wherever it is used.
+    fn properties(&self, roots: impl Iterator<Item = NodeId>) -> BTreeMap<u32, bool> {
         let mut declared: BTreeMap<u32, bool> = BTreeMap::new();
         for root in roots {
             self.plan.visit(root, &mut |id, node| {
@@ -242,8 +247,7 @@ impl Contract {
                 }
             });
         }
-        let classified = declared.values().filter(|classified| **classified).count();
-        (classified, declared.len() - classified)
+        declared
     }
 
     /// Whether a field's scalars, or those of the list it is, have a class; `None` if it holds no scalar.
@@ -261,6 +265,12 @@ impl Contract {
     }
 }
 
+/// How many have a class, and how many have none.
+fn count(properties: &BTreeMap<u32, bool>) -> (usize, usize) {
+    let classified = properties.values().filter(|classified| **classified).count();
+    (classified, properties.len() - classified)
+}
+
 /// A contract in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -270,6 +280,8 @@ pub struct Description {
     pub classified: usize,
     /// Those that lack one somewhere, and never leave there.
     pub unclassified: usize,
+    /// JSON pointers to these, in order.
+    pub withheld: Vec<String>,
     /// JSON pointers to annotated objects that no answer and no request leads to: annotations without effect.
     pub unread: Vec<String>,
 }

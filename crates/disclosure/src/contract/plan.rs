@@ -132,6 +132,8 @@ pub(crate) struct Plan {
     pub(crate) class_sets: Vec<ClassSet>,
     /// For each node, the numbers of the property declarations it stands for. For counting only.
     pub(crate) declarations: Vec<Box<[u32]>>,
+    /// Where each of those is declared, as a JSON pointer.
+    pub(crate) declared_at: Vec<String>,
 }
 
 impl Plan {

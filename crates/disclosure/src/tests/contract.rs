@@ -15,6 +15,7 @@ fn check(version: &str, schema: &str, expect: Expect) {
     let shown = match Contract::compile(&document, "", &mut ClassTable::default()) {
         Ok(contract) => {
             let d = contract.describe();
+            assert_eq!(d.withheld.len(), d.unclassified, "{:?}", d.withheld);
             format!("{} classified, {} not", d.classified, d.unclassified)
         }
         Err(error) => error.to_string(),

@@ -6,6 +6,9 @@ use comfy_table::Table;
 use serde_json::json;
 use std::path::Path;
 
+/// Unclassified properties that are shown; JSON has all.
+const WITHHELD_SHOWN: usize = 50;
+
 /// Compiles and shows it.
 ///
 /// # Errors
@@ -22,7 +25,7 @@ pub(super) fn check(openapi: &Path, overlay: Option<&Path>, json: bool) -> Resul
         let rows: Vec<_> = description.operations.iter().map(|row| {
             json!({ "id": row.id.as_str(), "method": row.method, "path": row.path, "kind": row.kind.as_str(), "classes": classes.names(&row.classes), "classified": row.classified, "unclassified": row.unclassified })
         }).collect();
-        return print(&json!({ "schema": "portcullis.contract/1", "operations": rows, "classified": description.classified, "unclassified": description.unclassified }).to_string());
+        return print(&json!({ "schema": "portcullis.contract/1", "operations": rows, "classified": description.classified, "unclassified": description.unclassified, "withheld": description.withheld }).to_string());
     }
     let mut table = Table::new();
     table.set_header(["operation", "", "path", "classes", "classified", "unclassified"]);
@@ -38,9 +41,16 @@ pub(super) fn check(openapi: &Path, overlay: Option<&Path>, json: bool) -> Resul
     }
     print(&table.to_string())?;
     print(&format!(
-        "{} operations; {} properties classified, {} unclassified and so withheld",
+        "operations: {}; properties classified: {}, unclassified and so withheld: {}",
         description.operations.len(),
         description.classified,
         description.unclassified
-    ))
+    ))?;
+    for pointer in description.withheld.iter().take(WITHHELD_SHOWN) {
+        print(&format!("  {pointer}"))?;
+    }
+    match description.withheld.len().checked_sub(WITHHELD_SHOWN) {
+        Some(more @ 1..) => print(&format!("  and {more} more: --json has all")),
+        Some(0) | None => Ok(()),
+    }
 }
