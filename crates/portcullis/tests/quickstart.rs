@@ -69,6 +69,9 @@ fn the_quickstart_works_as_written() -> Result<()> {
     ] {
         ensure!(all.contains(seen), "`{seen}` is missing in:\n{all}");
     }
-    ensure!(!text.contains("risk_score") && !text.contains("tenant\":"), "{text}");
+    // `contract check` names them, and nothing else does.
+    let data = text.lines().filter(|line| !line.starts_with("  /components/"));
+    let data = data.collect::<Vec<_>>().join("\n");
+    ensure!(!data.contains("risk_score") && !data.contains("tenant\":"), "{text}");
     Ok(())
 }
