@@ -203,9 +203,11 @@ async function extremes(page) {
   }
   await axe(page, "calm");
   await picture(page, "calm");
-  const bad = { node: { deployment: "d", version: "0", started: "", data: "refused: the lease lapsed" }, frozen: "incident", session_left_s: 90 };
+  const open = { id: "inc_3", name: "INC-13", title: "nobody has looked", state: "open", opened: "2026-03-01T12:00:00Z", subjects: null, clocks: [], letters: null };
+  const bad = { incidents: [open], unacknowledged: 2, node: { deployment: "d", version: "0", started: "", data: "refused: the lease lapsed" }, frozen: "incident", session_left_s: 90 };
   await answered(page, { ...bad, ledger: { ...calm.ledger, stopped: "the disk is full" } }, /No data leaves: the lease lapsed/);
   assert.match(await page.innerText("#attention"), /cannot be written: the disk is full[^]*frozen: incident/);
+  assert.match(await page.innerText("#attention"), /INC-13 is open, and nobody[^]*2 signals were not looked at/);
   assert.equal(await page.innerText("#flow"), "No data leaves");
   assert.ok(await page.locator("#ending").isVisible());
   await axe(page, "stopped");

@@ -695,12 +695,8 @@ fn turn_of<'a>(asked: &Asked, turn: MutexGuard<'a, ()>) -> Option<MutexGuard<'a,
 /// An address that no event could be sent to would be found out when one is.
 fn check_webhook(command: &Command) -> Result<(), NotDone> {
     let Command::VendorWebhook { url: Some(url), .. } = command else { return Ok(()) };
-    let invalid = |why: String| NotDone::Refused(RegistryError::Invalid(why));
-    let address = Address::parse(url, true).map_err(|bad| invalid(bad.to_string()))?;
-    if address.place().is_private() {
-        return Ok(());
-    }
-    Err(invalid(format!("`{url}` is clear text, which is for loopback addresses only")))
+    let judged = Address::for_events(url).map_err(|why| RegistryError::Invalid(why.to_string()));
+    judged.map(drop).map_err(NotDone::Refused)
 }
 
 async fn blocking<T, F>(answer: F) -> Result<T, NotDone>

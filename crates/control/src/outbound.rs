@@ -35,6 +35,17 @@ impl Bounds {
 #[error("`{0}` is not an https:// address")]
 pub struct BadAddress(String);
 
+/// Why nothing is sent to an address. Who wrote it is at fault.
+#[derive(Debug, Error)]
+pub enum NotForEvents {
+    /// It is none.
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+    /// Others could read what is sent there.
+    #[error("`{0}` is clear text, which is for loopback addresses only")]
+    ClearText(String),
+}
+
 /// Why there is nothing to read.
 #[derive(Debug, Error)]
 pub enum NotAsked {
@@ -72,6 +83,19 @@ pub struct Address {
 }
 
 impl Address {
+    /// Reads an address that events are sent to: encrypted, or on this machine.
+    ///
+    /// # Errors
+    /// [`NotForEvents`].
+    pub fn for_events(text: &str) -> Result<Self, NotForEvents> {
+        let address = Self::parse(text, true)?;
+        if address.place.is_private() {
+            Ok(address)
+        } else {
+            Err(NotForEvents::ClearText(text.to_owned()))
+        }
+    }
+
     /// Reads an absolute address. `clear_text`: whether http:// is one, which is then for loopback only.
     ///
     /// # Errors

@@ -340,11 +340,13 @@ impl Archive {
     /// the next record, whenever that is.
     pub(crate) fn ends_too_early(&self, note: Option<&str>, asked: &Asked) -> bool {
         let Form { checkpoint: None, generation: None, .. } = asked.form else { return false };
-        let end = || {
-            let checkpoint = ledger::checkpoint::open(note?, &self.keys).ok()?;
-            last_time(&self.view, checkpoint.tree.size)
-        };
+        let end = || last_time(&self.view, self.records_under(note?)?);
         end().is_none_or(|end| end < asked.question.to)
+    }
+
+    /// How many records a checkpoint of this log covers.
+    pub(crate) fn records_under(&self, note: &str) -> Option<u64> {
+        Some(ledger::checkpoint::open(note, &self.keys).ok()?.tree.size)
     }
 
     /// The evidence bundle for a question, or the touch of it that is to be opened. `note`: the last checkpoint.

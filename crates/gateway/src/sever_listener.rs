@@ -105,10 +105,12 @@ fn answer(
     // One write each: formatting into the socket would be one for each word of it.
     let tell = |answer: serde_json::Value| (&stream).write_all(format!("{answer}\n").as_bytes());
     match carry_out(&line, keeper, roster) {
-        Ok((command, target, changed)) => {
+        Ok((command, changed)) => {
             let mut receipt = changed.to_json();
-            if let Some(members) = receipt.as_object_mut() {
-                members.insert("known".into(), roster.knows(&target).into());
+            if let (Change::Sever(target), Some(members)) =
+                (&changed.entry.change, receipt.as_object_mut())
+            {
+                members.insert("known".into(), roster.knows(target).into());
             }
             let told = tell(receipt);
             then(command);
@@ -122,7 +124,7 @@ fn carry_out(
     line: &[u8],
     keeper: &Keeper,
     roster: &Roster,
-) -> Result<(SignedCommand, Target, Changed), String> {
+) -> Result<(SignedCommand, Changed), String> {
     let command = SignedCommand::from_json(line).map_err(|error| error.to_string())?;
     let head = keeper.switch().posture().head();
     let authorised = command
@@ -140,6 +142,6 @@ fn carry_out(
         signers: authorised.operators().iter().copied().collect(),
         command: line.to_vec(),
     };
-    let changed = keeper.change(Change::Sever(target.clone()), reason, authority);
-    Ok((command, target, changed.map_err(|error| error.to_string())?))
+    let changed = keeper.change(Change::Sever(target), reason, authority);
+    Ok((command, changed.map_err(|error| error.to_string())?))
 }

@@ -4,7 +4,6 @@
 //! is made again from what is left. What was broken off is due again.
 
 use super::{Desk, NotDone};
-use ledger::checkpoint;
 use model::{Micros, UnixMicros};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,13 +86,9 @@ impl Desk {
         index: u64,
         at_most: Duration,
     ) -> Result<(), Elapsed> {
-        let covered = || {
-            let note = self.recorder.checkpoint()?;
-            let checkpoint = checkpoint::open(&note, &self.archive.keys).ok()?;
-            (checkpoint.tree.size > index).then_some(())
-        };
+        let records = || self.archive.records_under(&self.recorder.checkpoint()?);
         let wait = async {
-            while covered().is_none() {
+            while records().is_none_or(|records| records <= index) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

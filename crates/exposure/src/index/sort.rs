@@ -52,7 +52,7 @@ pub(super) fn by_upper(items: &mut Vec<u64>, spare: &mut Vec<u64>) {
 
 /// Empties a list, with room for so many. Letting it grow would copy what is no longer needed. Days and weeks are much alike, so there is
 /// some to spare; what is not used takes no memory.
-pub(super) fn make_room(list: &mut Vec<u64>, most: usize) {
+pub(super) fn make_room<T>(list: &mut Vec<T>, most: usize) {
     list.clear();
     if list.capacity() < most {
         *list = Vec::with_capacity(most + most / 8);

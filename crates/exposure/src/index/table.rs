@@ -5,6 +5,7 @@
 //! one that was built again are the same. A part is *settled* when nothing can take back a release in it.
 
 use super::run::pair;
+use super::sort;
 use ledger::bundle::TAKEN_BACK_WITHIN;
 use ledger::record::{AccessBody, Body, Chain};
 use ledger::{NodeEvent, Record};
@@ -344,10 +345,8 @@ impl Indexer {
             || self.open.end_record - self.open.first_record >= PART_TOUCHES_MAX as u64;
         if begun && (time.0 / DAY != self.open.last_time / DAY || full) {
             let mut next = Table::begin(index, self.open.ordinals);
-            // One day is much like another, and growing into its size moves all that is there. What is reserved and not used takes no memory.
-            let (rows, touches) = (self.open.rows.len(), self.open.touches.len());
-            next.rows.reserve_exact(rows + rows / 8);
-            next.touches.reserve_exact(touches + touches / 8);
+            sort::make_room(&mut next.rows, self.open.rows.len());
+            sort::make_room(&mut next.touches, self.open.touches.len());
             let mut closed = std::mem::replace(&mut self.open, Arc::new(next));
             if let Some(closed) = Arc::get_mut(&mut closed) {
                 closed.touches.shrink_to_fit();

@@ -372,20 +372,11 @@ fn in_days(now: UnixMicros, days: u64) -> UnixMicros {
 /// Goes down the sever path, which needs neither registry nor ledger. Ends in an error if the cut could not be made durable.
 fn sever(target: &str, session: &Session, reason: String) -> Result<()> {
     let keys = session.keys()?;
-    // A mistake in the configuration stands in nobody's way: the node that serves has read an earlier one.
-    let data = Config::read(&session.config).map_or_else(
-        |mistake| {
-            say(&format!("portcullis: goes on without the configuration: {mistake:#}"));
-            config::directory_of(&session.config)
-        },
-        |config| config.data,
-    );
+    // The configuration is not read: no mistake in it stands in the way of a cut.
+    let socket = config::directory_of(&session.config).join("run/sever.sock");
     let command = Command::Sever { target: target.parse()?, reason };
-    let receipt = operator::send_to_sever_socket(
-        &data.join("run/sever.sock"),
-        command,
-        &keys.iter().collect::<Vec<_>>(),
-    )?;
+    let receipt =
+        operator::send_to_sever_socket(&socket, command, &keys.iter().collect::<Vec<_>>())?;
     print::line(&serde_json::to_string(&receipt)?)
         .context("the cut was made, and its receipt cannot be printed")?;
     if receipt.get("known").and_then(Value::as_bool) == Some(false) {

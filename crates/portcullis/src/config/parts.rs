@@ -165,13 +165,7 @@ impl PortalFile {
 impl PageFile {
     pub(super) fn checked(self) -> Result<Destination> {
         match (self.webhook, self.mail) {
-            (Some(url), None) => {
-                let address = Address::parse(&url, true)?;
-                if !address.place().is_private() {
-                    bail!("`{url}` is clear text, which is for loopback addresses only");
-                }
-                Ok(Destination::Webhook(address))
-            }
+            (Some(url), None) => Ok(Destination::Webhook(Address::for_events(&url)?)),
             (None, Some(mailbox)) if incident::people::is_address(&mailbox) => {
                 Ok(Destination::Mail(mailbox))
             }
